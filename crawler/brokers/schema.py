@@ -1,0 +1,96 @@
+"""The tables of a job's state, and how the file that holds them is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from crawler.errors import StateError
+
+#: Raised by every change of the tables.
+VERSION = 1
+
+_TABLES = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE runs(run INTEGER PRIMARY KEY, began REAL NOT NULL, ended REAL NOT NULL DEFAULT 0,
+                  already_there INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE origins(origin INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE,
+                     robots TEXT, crawl_delay REAL NOT NULL DEFAULT 0, robots_run INTEGER NOT NULL DEFAULT 0,
+                     robots_time REAL NOT NULL DEFAULT 0,
+                     closed TEXT, closed_why TEXT NOT NULL DEFAULT '', closed_run INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE robots(digest TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE tasks(number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL,
+                   origin INTEGER NOT NULL, source INTEGER NOT NULL, run INTEGER NOT NULL,
+                   url TEXT NOT NULL, at TEXT, detail BLOB NOT NULL,
+                   hops INTEGER NOT NULL DEFAULT 0, candidate INTEGER NOT NULL DEFAULT 0,
+                   attempts INTEGER NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0,
+                   due REAL NOT NULL DEFAULT 0, outcome TEXT, result INTEGER);
+CREATE INDEX waiting ON tasks(origin, kind) WHERE outcome IS NULL;
+CREATE TABLE results(seq INTEGER PRIMARY KEY, run INTEGER NOT NULL, task INTEGER NOT NULL, kind INTEGER NOT NULL,
+                     outcome TEXT NOT NULL, message TEXT NOT NULL, size INTEGER NOT NULL, time REAL NOT NULL,
+                     worker INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE mentions(image INTEGER NOT NULL, page INTEGER NOT NULL, words BLOB NOT NULL, run INTEGER NOT NULL,
+                      PRIMARY KEY(image, page, words)) WITHOUT ROWID;
+CREATE TABLE workers(worker INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE tally(run INTEGER NOT NULL, kind INTEGER NOT NULL, source INTEGER NOT NULL, origin INTEGER NOT NULL,
+                   outcome TEXT NOT NULL, count INTEGER NOT NULL, bytes INTEGER NOT NULL,
+                   PRIMARY KEY(run, kind, source, origin, outcome)) WITHOUT ROWID;
+CREATE TABLE first_pages(run INTEGER NOT NULL, source INTEGER NOT NULL, outcome TEXT NOT NULL, message TEXT NOT NULL,
+                         PRIMARY KEY(run, source)) WITHOUT ROWID;
+"""
+
+#: File systems over a network, on which SQLite's locks and write-ahead log are not safe.
+_NETWORK_FILE_SYSTEMS = frozenset(
+    "nfs nfs4 cifs smb3 smbfs 9p afs ceph lustre glusterfs beegfs gpfs fuse.sshfs fuse.glusterfs fuse.s3fs".split()
+)
+
+
+def file_system_of(path: Path, mounts: str) -> str:
+    """Return the type of the file system that holds `path`, by the text of /proc/mounts."""
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        _, mount, fs, *_ = line.split(" ")
+        mount = mount.replace("\\040", " ")
+        inside = mount == "/" or path == Path(mount) or Path(mount) in path.parents
+        if inside and len(mount) >= len(best):
+            best, kind = mount, fs
+    return kind
+
+
+def refuse_network_file_system(directory: Path) -> None:
+    """Raise StateError when `directory` lies on a network file system."""
+    try:
+        mounts = Path("/proc/mounts").read_text()
+    except FileNotFoundError:
+        return
+    kind = file_system_of(directory.resolve(), mounts)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise StateError(
+            f"the state directory {directory} is on {kind}, a network file system, where the queue's locks are not "
+            "safe; choose a local directory with --state DIR (images may stay on the network)"
+        )
+
+
+def open_database(path: Path | None) -> sqlite3.Connection:
+    """Open or make the state at `path` (None: in memory), with every commit durable.
+
+    Raises StateError where it is of another version, or no state at all.
+    """
+    try:
+        db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA cache_size=-65536")
+        db.execute("PRAGMA temp_store=MEMORY")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={VERSION}; COMMIT;")
+            version = VERSION
+    except sqlite3.Error as error:
+        raise StateError(f"the state {path} cannot be opened: {error}") from error
+    if version != VERSION:
+        raise StateError(
+            f"the state {path} has version {version}, this program reads version {VERSION}; "
+            "use the program that made it, or another --state"
+        )
+    return db

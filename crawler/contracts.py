@@ -1,0 +1,61 @@
+"""The contracts between the rooms: what a broker and a store promise. Doors choose who keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from crawler.model import Begun, Counts, Found, LedgerPage, Reply, Report, Spec
+
+
+class Broker(Protocol):
+    """Where tasks wait, politeness is kept and results are recorded.
+
+    Whatever a call reports is durable when it returns.
+    """
+
+    def spec(self) -> Spec:
+        """Return the settings of the job."""
+
+    def begin(self, spec: Spec) -> Begun:
+        """Resume the unfinished run of `spec.job`, or open the next one.
+
+        Raises UsageError when the job was made from other sources.
+        """
+
+    def put(self, found: list[Found], parent: int = 0) -> int:
+        """Add tasks and mentions named by task `parent`, and return how many tasks are new.
+
+        A known task gains the mention; an image that failed in an earlier run waits again.
+        """
+
+    def exchange(self, worker: str, report: Report) -> Reply:
+        """Take a worker's settlements and give it tasks and grants; never waits."""
+
+    def robots(self, digest: str) -> str:
+        """Return the robots.txt that has this digest."""
+
+    def results(self, cursor: str, limit: int) -> LedgerPage:
+        """Return up to `limit` results of images after `cursor` (`""`: the first), in the broker's order."""
+
+    def counts(self) -> Counts:
+        """Return the numbers of the run, from counters."""
+
+    def reopen(self, seqs: list[int]) -> int:
+        """Make tasks again of the images whose current results these are, and return how many."""
+
+    def workers(self) -> list[str]:
+        """Return the ids of the workers that reported within the lease time."""
+
+
+class Store(Protocol):
+    """Where images come to rest."""
+
+    def put(self, name: str, body: bytes, done: Callable[[Exception | None], None]) -> None:
+        """Store `body` under `name`, wholly or not at all, and call `done` with None or the StoreError.
+
+        Storing the same twice is harmless. `done` may be called before `put` returns.
+        """
+
+    def close(self) -> None:
+        """Finish what is under way and remove what is unfinished."""

@@ -1,0 +1,367 @@
+"""The words of the program: what a job is made of and what travels between its processes.
+
+Every message is plain data (msgspec structs, encoded as arrays), so that whoever reads it can only get data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import Enum, IntEnum
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+#: The broker's wire protocol; both ends must agree on it.
+WIRE_VERSION: Final = 1
+
+T = TypeVar("T")
+
+
+class Kind(IntEnum):
+    """What a task asks for."""
+
+    SOURCE = 0  #: feed URLs from a site or a list
+    PAGE = 1  #: read an HTML document for links
+    IMAGE = 2  #: fetch an image
+    ROBOTS = 3  #: fetch the robots.txt of an origin; lives in the broker's memory only
+
+
+class Verb(IntEnum):
+    """What a worker says of a task."""
+
+    DONE = 0  #: it has its terminal outcome
+    RETRY = 1  #: it failed in a way that may pass; the broker decides whether it is tried again
+    MOVED = 2  #: its next request goes elsewhere: another host by a redirect, or the next candidate
+    RETURNED = 3  #: unworked, or worked in part with a new cursor; burns no attempt
+
+
+class State(str, Enum):
+    """Where a run stands, as workers hear it."""
+
+    OPEN = "open"  #: there is work, or there may be soon
+    DRAINING = "draining"  #: the broker is stopping: return what is not under way
+    FINISHED = "finished"  #: nothing waits and nothing is held
+
+
+class Outcome:
+    """How a task ended. HTTP failures are exact: `http_404`."""
+
+    SUCCESS: Final = "success"
+    REPORTED: Final = "reported"  #: a stock client's word for success
+    REPORTED_ERROR: Final = "reported_error"  #: a stock client's error that is no code of ours
+    DNS: Final = "dns"
+    CONNECT: Final = "connect"
+    TLS: Final = "tls"
+    TIMEOUT: Final = "timeout"
+    TOO_SLOW: Final = "too_slow"
+    PROTOCOL: Final = "protocol"  #: the peer does not speak HTTP as it should
+    TOO_LARGE: Final = "too_large"
+    TOO_SMALL: Final = "too_small"  #: below --min-width, --min-height or --min-bytes
+    TOO_MANY_REDIRECTS: Final = "too_many_redirects"
+    BAD_URL: Final = "bad_url"
+    NOT_AN_IMAGE: Final = "not_an_image"
+    NOT_HTML: Final = "not_html"
+    UNWANTED_FORMAT: Final = "unwanted_format"
+    TRUNCATED: Final = "truncated"
+    ROBOTS_DENIED: Final = "robots_denied"
+    ROBOTS_UNREACHABLE: Final = "robots_unreachable"
+    PRIVATE_ADDRESS: Final = "private_address"
+    HOST_DOWN: Final = "host_down"
+    WORKER_DIED: Final = "worker_died"
+    OUT_OF_SCOPE: Final = "out_of_scope"  #: a page whose redirect left the scope
+    SCRIPT_ONLY: Final = "script_only"  #: a page that names no image but runs scripts
+    UNSTORABLE: Final = "unstorable"  #: the file system refuses this one name
+    UNREADABLE: Final = "unreadable"  #: a list that cannot be read
+    INTERNAL_ERROR: Final = "internal_error"  #: a defect of ours; the log has the traceback
+
+    @staticmethod
+    def http(status: int) -> str:
+        return f"http_{status}"
+
+
+#: Outcomes that leave an image accounted for as there.
+SUCCESSES: Final = frozenset({Outcome.SUCCESS, Outcome.REPORTED})
+#: Outcomes of pages that were read.
+PAGES_READ: Final = frozenset({Outcome.SUCCESS, Outcome.SCRIPT_ONLY})
+
+
+class Message(msgspec.Struct, array_like=True):
+    """The base of all that is sent or stored in encoded form."""
+
+
+class Words(Message, kw_only=True, omit_defaults=True):
+    """The words around one mention of an image; `columns` are the other columns of a list."""
+
+    found_in: str = ""
+    alt: str = ""
+    title: str = ""
+    caption: str = ""
+    columns: dict[str, str] = {}
+
+
+class SourceDetail(Message, kw_only=True):
+    """A site's first page, or a list of URLs with where its reading has come to."""
+
+    sort: str = "site"
+    path: str = ""
+    url_column: str = ""
+    caption_column: str = ""
+    cursor: int = 0  #: rows read so far
+
+
+class PageDetail(Message, kw_only=True):
+    """How many links from the site's first page, and the URL that the scope is measured from."""
+
+    depth: int = 0
+    scope_base: str = ""
+
+
+class ImageDetail(Message, kw_only=True):
+    """What to try when the first candidate fails, and the page that named it."""
+
+    fallbacks: tuple[str, ...] = ()
+    referrer: str = ""
+
+
+class Found(Message):
+    """A task found on the way, and for an image the mention that came with it."""
+
+    kind: Kind
+    url: str
+    detail: msgspec.Raw
+    words: Words | None = None
+
+
+class Task(Message):
+    """One unit of work, as a worker is handed it."""
+
+    number: int  #: the broker's own handle
+    kind: Kind
+    url: str
+    at: str  #: where its next request goes
+    detail: msgspec.Raw
+    hops: int = 0  #: redirects followed so far
+    candidate: int = 0  #: which of the image's candidates is tried
+    attempts: int = 0
+
+
+class Move(Message):
+    """Where a task goes on."""
+
+    at: str
+    hops: int
+    candidate: int = 0
+
+
+class ImageResult(Message, kw_only=True):
+    """What is known of a fetched image, the names of the ledger's columns."""
+
+    file: str = ""
+    sha256: str = ""
+    format: str = ""
+    width: int = 0
+    height: int = 0
+    final_url: str = ""
+    status: int = 0
+    etag: str = ""
+    last_modified: str = ""
+    line: str = ""  #: as a stock client put it
+
+
+class PageResult(Message, kw_only=True):
+    """What is known of a page that was read."""
+
+    final_url: str = ""
+    status: int = 0
+    images: int = 0
+    links: int = 0
+    etag: str = ""
+    last_modified: str = ""
+
+
+class RobotsFile(Message, kw_only=True):
+    """The answer of an origin about robots: its text, or whether all or nothing is allowed without one."""
+
+    text: str = ""
+    reachable: bool = True
+    crawl_delay: float = 0.0
+    message: str = ""
+
+
+class Settlement(Message, kw_only=True, omit_defaults=True):
+    """What a worker says of one task, with all that it found on the way."""
+
+    number: int
+    verb: Verb
+    outcome: str = ""
+    message: str = ""
+    size: int = 0  #: bytes stored
+    result: msgspec.Raw = msgspec.Raw(b"\xc0")  #: encoded ImageResult, PageResult or RobotsFile; opaque to the broker
+    retry_after: float = 0.0
+    suspect: bool = False  #: the failure may be our own network's
+    move: Move | None = None
+    cursor: int | None = None
+    found: list[Found] = []
+    left_out: dict[str, int] = {}  #: links not followed, by reason
+
+
+class Report(Message, kw_only=True):
+    """What a worker tells at each exchange."""
+
+    settlements: list[Settlement] = []
+    held: list[int] = []
+    busy: dict[str, int] = {}  #: requests under way, by authority
+    latency: dict[str, float] = {}  #: mean seconds to the answer since the last report, by authority
+    room: dict[Kind, int] = {}
+    heard: int = 0  #: serial of the last reply that arrived
+
+
+class Grant(Message):
+    """How a worker may use a host until the next reply."""
+
+    count: int  #: requests at a time
+    delay: float = 0.0  #: seconds from the end of one request to the start of the next
+    wait: float = 0.0  #: seconds before the first
+
+
+class Reply(Message, kw_only=True):
+    """The broker's answer to a report."""
+
+    serial: int
+    state: State
+    tasks: list[Task] = []
+    grants: dict[str, Grant] = {}  #: by authority; all that the worker has, less what is unchanged
+    robots: dict[str, str] = {}  #: digest of the robots.txt, by origin
+    retry_in: float = 0.5
+    spec_digest: str = ""
+    notice: str = ""  #: what the person should know now, such as that the network is down
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """A job's settings, the same for every process that works on it."""
+
+    job: str
+    sources: tuple[tuple[str, SourceDetail], ...] = ()  #: URL and detail
+    job_id: str = ""  #: random; also in `<output>/<job>/.job`
+    output: str = ""
+    # pages
+    scope: str = "host"
+    depth: int = 0  #: 0 is without limit
+    max_pages: int = 0
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    page_deadline: float = 60.0
+    page_max_bytes: int = 20 * 2**20
+    # politeness
+    requests_per_host: int = 8
+    delay: float = 0.0
+    obey_robots: bool = True
+    user_agent: str = ""
+    allow_net: tuple[str, ...] = ()
+    queue_limit: int = 100_000
+    lease: float = 15.0
+    # images
+    connect_timeout: float = 5.0
+    timeout: float = 60.0
+    max_image_bytes: int = 50 * 2**20
+    max_redirects: int = 5
+    formats: tuple[str, ...] = ()
+    min_width: int = 0
+    min_height: int = 0
+    min_bytes: int = 0
+    # limits of a run
+    max_images: int = 0
+
+
+class LedgerRow(Message, kw_only=True):
+    """One result with its image and mentions; `current` tells that no later result replaces it."""
+
+    seq: int
+    run: int
+    url: str
+    outcome: str
+    message: str
+    size: int
+    time: float
+    worker: str
+    result: msgspec.Raw
+    current: bool
+    mentions: list[tuple[str, Words]] = []  #: page URL and words; the first 20 distinct
+    mentions_total: int = 0
+
+
+class LedgerPage(Message):
+    """A stretch of the ledger and the cursor of what follows."""
+
+    rows: list[LedgerRow]
+    cursor: str
+
+
+class SiteCounts(Message, kw_only=True):
+    """What became of one source, and of its first page."""
+
+    url: str
+    outcomes: dict[str, int] = {}
+    first_outcome: str = ""
+    first_message: str = ""
+
+
+class Counts(Message, kw_only=True):
+    """A run in numbers; outcomes are of this run."""
+
+    run: int
+    state: State
+    began: float
+    ended: float
+    images: dict[str, int] = {}
+    pages: dict[str, int] = {}
+    bytes: int = 0
+    waiting_images: int = 0
+    waiting_pages: int = 0
+    held: int = 0
+    already_there: int = 0
+    left_out: dict[str, int] = {}
+    workers: int = 0  #: download workers that reported within the lease
+    sites: list[SiteCounts] = []
+    hosts: list[tuple[str, str, int]] = []  #: origin, outcome, number
+    notice: str = ""
+
+
+class Begun(Message, kw_only=True):
+    """Which run was opened or resumed, and whether the machine restarted since the last commit."""
+
+    run: int
+    resumed: bool
+    job_id: str
+    rebooted_since: float = 0.0  #: time of the last commit before the reboot, or 0
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+encode = _ENCODER.encode
+_decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+
+
+def decode(data: bytes | memoryview | msgspec.Raw, kind: type[T]) -> T:
+    """Return `data` as `kind`.
+
+    Raises msgspec.DecodeError where it is anything else.
+    """
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
+    return decoder.decode(data)  # type: ignore[no-any-return]
+
+
+def pack(value: Message) -> msgspec.Raw:
+    return msgspec.Raw(encode(value))
+
+
+def task_id(kind: Kind, url: str) -> bytes:
+    """Return the 128 bits that stand for `url` as a task of `kind`."""
+    return hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16, person=b"%d" % kind).digest()
+
+
+def result_line(url: str, outcome: str, message: str) -> str:
+    """Return the line that reports a result: `url--->success`, `url--->http_404`, `url--->timeout: why`."""
+    line = f"{url}--->{outcome}"
+    return f"{line}: {message}" if message and outcome not in SUCCESSES and not outcome.startswith("http_") else line
