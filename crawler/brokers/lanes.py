@@ -126,6 +126,7 @@ class Worker:
     allowances: dict[str, Allowance] = field(default_factory=dict)
     granted: dict[str, Grant] = field(default_factory=dict)
     waits_for_alone: bool = False
+    told: bool = False  #: that the run is over or the broker stops
 
     def take(self, pending: Pending, now: float) -> None:
         pending.holder = self.name

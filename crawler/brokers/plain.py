@@ -38,7 +38,7 @@ def loads(data: bytes, *, exceptions: bool = False) -> Any:
 
 
 def _exception(module: str, name: str) -> type[BaseException]:
-    found = getattr({"queue": queue, "builtins": builtins}.get(module), name, None)
+    found = getattr({"queue": queue, "_queue": queue, "builtins": builtins}.get(module), name, None)
     if isinstance(found, type) and issubclass(found, Exception):
         return found
     raise WireError(f"a message names {module}.{name}, which is not plain data")

@@ -135,6 +135,7 @@ class SqliteBroker:
             self._note_finished(now)
             grants, robots = self._lanes.grants(w, tasks, now)
             w.serial += 1
+            w.told = self._state() is not State.OPEN
             return Reply(
                 serial=w.serial,
                 state=self._state(),
@@ -211,6 +212,23 @@ class SqliteBroker:
             raise
         finally:
             self._grouped = False
+
+    @property
+    def run(self) -> int:
+        return self._run
+
+    @property
+    def state(self) -> State:
+        return self._state()
+
+    def tick(self) -> None:
+        """Do what time brings: lost leases, closed hosts; call it a few times a second."""
+        with self.group():
+            self._every_second(self._clock())
+
+    def deserted(self) -> bool:
+        """Tell whether every worker has heard that it is over, and holds nothing."""
+        return all(worker.told and not worker.held for worker in self._lanes.workers.values())
 
     def drain(self) -> None:
         """Give out nothing more; workers return what is not under way."""

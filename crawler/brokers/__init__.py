@@ -1,0 +1,1 @@
+"""Where tasks wait: one contract, kept in memory, on file, and from afar."""

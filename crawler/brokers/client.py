@@ -1,0 +1,216 @@
+"""The broker as seen from another process: the same contract, over a connection to its manager."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from crawler.brokers import plain, wire
+from crawler.brokers.connection import is_loopback
+from crawler.errors import BrokerUnreachable, CrawlerError, UsageError, WireError, WrongKey, WrongVersion
+from crawler.model import (
+    WIRE_VERSION,
+    Begun,
+    Counts,
+    Found,
+    LedgerPage,
+    Reply,
+    Report,
+    Spec,
+    decode,
+    encode,
+)
+
+DEFAULT_PORT = 8001
+#: Seconds to connect and greet, and for an answer.
+CONNECT_TIMEOUT = 10.0
+CALL_TIMEOUT = 60.0
+
+
+class ServerAddress(NamedTuple):
+    """Where a manager listens: `path` of a UNIX socket, or host and port."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        return self.path or (f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
+
+
+def parse_server(text: str, default_port: int = DEFAULT_PORT) -> ServerAddress:
+    """Return the address that HOST, HOST:PORT, [V6]:PORT or a path names.
+
+    Raises UsageError where it is none.
+    """
+    if text.startswith("/"):
+        return ServerAddress(path=text)
+    host, port = text, str(default_port)
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":") or port
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"{text!r} is no server; write HOST or HOST:PORT, such as machine-a:{DEFAULT_PORT}")
+    return ServerAddress(host, int(port))
+
+
+class ManagerBroker:
+    """Keeps the Broker contract over one connection, made at the first call and after each failure.
+
+    Raises BrokerUnreachable where nobody answers, WrongKey, WrongVersion. Not thread-safe.
+    """
+
+    def __init__(self, server: ServerAddress, key: bytes, *, encrypt: bool = True) -> None:
+        self._server = server
+        self._key = key
+        self._encrypt = encrypt
+        self._socket: socket.socket | None = None
+        self._frames = wire.Frames()
+
+    def connect(self) -> None:
+        """Connect and prove the key, unless that is done."""
+        if self._socket is not None:
+            return
+        self._frames = wire.Frames()
+        try:
+            self._socket = self._open()
+            self._greet()
+            version = self._request("hello")
+        except (WireError, OSError, EOFError) as error:
+            self.close()
+            raise self._explain(error) from error
+        except CrawlerError:
+            self.close()
+            raise
+        if version != WIRE_VERSION:
+            self.close()
+            raise WrongVersion(
+                f"{self._server} speaks version {version} of the protocol, this program version {WIRE_VERSION}; "
+                "install the same release on both machines"
+            )
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def spec(self) -> Spec:
+        return decode(self._call("spec"), Spec)
+
+    def begin(self, spec: Spec) -> Begun:
+        return decode(self._call("begin", encode(spec)), Begun)
+
+    def put(self, found: list[Found], parent: int = 0) -> int:
+        return int(self._call("put", encode(found), parent))
+
+    def exchange(self, worker: str, report: Report) -> Reply:
+        return decode(self._call("exchange", worker, encode(report)), Reply)
+
+    def robots(self, digest: str) -> str:
+        return str(self._call("robots", digest))
+
+    def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
+        return decode(self._call("results", cursor, limit, int(mentions)), LedgerPage)
+
+    def counts(self) -> Counts:
+        return decode(self._call("counts"), Counts)
+
+    def reopen(self, seqs: list[int]) -> int:
+        return int(self._call("reopen", encode(seqs)))
+
+    def workers(self) -> list[str]:
+        return [str(name) for name in self._call("workers")]
+
+    # The connection
+
+    def _call(self, method: str, *args: object) -> Any:
+        self.connect()
+        try:
+            return self._request(method, *args)
+        except (WireError, OSError, EOFError) as error:
+            self.close()
+            raise self._explain(error) from error
+
+    def _request(self, method: str, *args: object) -> Any:
+        assert self._socket is not None
+        self._socket.sendall(wire.frame(plain.dumps(("broker", method, args, {}))))
+        reply = plain.loads(self._receive(), exceptions=True)
+        if not (isinstance(reply, tuple) and len(reply) == 2):
+            raise WireError("the answer is none of a manager")
+        kind, value = reply
+        if kind == "#RETURN":
+            return value
+        raise UsageError(str(value)) if kind == "#TRACEBACK" else WireError(f"the manager refused: {value}")
+
+    def _receive(self) -> bytes:
+        assert self._socket is not None
+        while (message := self._frames.next()) is None:
+            data = self._socket.recv(262_144)
+            if not data:
+                raise EOFError("the connection ended")
+            self._frames.feed(data)
+        return message
+
+    def _open(self) -> socket.socket:
+        if self._server.path:
+            plain_socket = socket.socket(socket.AF_UNIX)
+            plain_socket.settimeout(CALL_TIMEOUT)
+            plain_socket.connect(self._server.path)
+            return plain_socket
+        connection = socket.create_connection((self._server.host, self._server.port), CONNECT_TIMEOUT)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not self._encrypt or is_loopback(connection.getpeername()[0]):
+            return connection
+        try:
+            secured = wire.tls_context(self._key, server=False).wrap_socket(connection)
+        except BaseException:
+            connection.close()
+            raise
+        if not wire.is_ours(self._key, secured.getpeercert(True)):
+            secured.close()
+            raise WrongKey(self._wrong_key())
+        return secured
+
+    def _greet(self) -> None:
+        assert self._socket is not None
+        self._socket.settimeout(CONNECT_TIMEOUT)
+        self._socket.sendall(wire.frame(wire.answer(self._key, self._receive())))
+        if self._receive() != wire.WELCOME:
+            raise WrongKey(self._wrong_key())
+        ours = wire.challenge()
+        self._socket.sendall(wire.frame(ours))
+        if not wire.proves(self._key, ours, self._receive()):
+            raise WrongKey(self._wrong_key())
+        self._socket.sendall(wire.frame(wire.WELCOME))
+        self._frames.limit = wire.MAX_MESSAGE
+        self._socket.settimeout(CALL_TIMEOUT)
+
+    def _wrong_key(self) -> str:
+        return (
+            f"{self._server} has another key; copy the collector's key file to this machine and name it with "
+            "--key-file, or set CRAWLER_KEY"
+        )
+
+    def _explain(self, error: Exception) -> CrawlerError:
+        """Return the error of ours that says what went wrong with the connection and what can be done."""
+        where = self._server
+        explain: dict[type[Exception], Callable[[], CrawlerError]] = {
+            socket.gaierror: lambda: BrokerUnreachable(f"the name {where.host} is not known; check --server"),
+            ConnectionRefusedError: lambda: BrokerUnreachable(
+                f"nothing listens at {where}; is the collector running, and with --listen for this network?"
+            ),
+            FileNotFoundError: lambda: BrokerUnreachable(f"nothing listens at {where}"),
+            TimeoutError: lambda: BrokerUnreachable(
+                f"{where} does not answer; a firewall may drop the packets: open TCP port {where.port} there"
+            ),
+            ssl.SSLError: lambda: WrongKey(self._wrong_key()),
+            WireError: lambda: UsageError(f"{where} is no manager of this program: {error}"),
+        }
+        for kind, make in explain.items():
+            if isinstance(error, kind):
+                return make()
+        return BrokerUnreachable(f"the connection to {where} broke: {error}")

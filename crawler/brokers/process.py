@@ -1,0 +1,135 @@
+"""The broker's own process: it holds the job's lock, serves its state, and ends with its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+
+from crawler.brokers.client import ServerAddress
+from crawler.brokers.manager import Manager, listen_tcp, listen_unix
+from crawler.brokers.schema import refuse_network_file_system
+from crawler.brokers.sqlite import SqliteBroker
+from crawler.errors import AlreadyRunning, CrawlerError
+from crawler.model import State
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a stopping broker waits for workers to report what is under way.
+DRAIN_TIME = 30.0
+#: Seconds that a finished broker stays, so that workers hear of it.
+FAREWELL_TIME = 6.0
+#: Seconds that a start waits for the lock: a broker whose parent was killed needs a moment to notice.
+LOCK_PATIENCE = 0.7
+
+
+@contextlib.contextmanager
+def job_lock(directory: Path) -> Iterator[None]:
+    """Hold the job's lock, which the system releases however this process ends.
+
+    Raises AlreadyRunning where another holds it.
+    """
+    with (directory / "lock").open("a") as file:
+        patience = time.monotonic() + LOCK_PATIENCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > patience:
+                    raise AlreadyRunning(f"job {directory.name} is running already") from None
+                time.sleep(0.05)
+        yield
+
+
+def is_running(directory: Path) -> bool:
+    """Tell whether some process holds the job's lock."""
+    try:
+        with (directory / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def socket_path(directory: Path) -> Path:
+    """Return where the local socket of a job is: beside its state, or where that path is too long, by its hash."""
+    path = directory / "broker.sock"
+    if len(os.fsencode(path)) < 100:
+        return path
+    short = Path("/tmp") / f"crawler-{os.getuid()}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    return short / f"{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}.sock"
+
+
+def run_broker(directory: Path, listen: ServerAddress | None, key: bytes, encrypt: bool, ready: Pipe) -> None:
+    """Serve the state in `directory` until told to stop by SIGTERM or the parent's end.
+
+    Sends None, or the CrawlerError that prevents it, through `ready`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        refuse_network_file_system(directory)
+        with job_lock(directory):
+            broker = SqliteBroker(directory / "queue.sqlite")
+            manager = Manager(broker, key, encrypt=encrypt)
+            path = socket_path(directory)
+            manager.listen(listen_unix(path))
+            if listen is not None:
+                manager.listen(listen_tcp(listen.host, listen.port))
+            _write_broker_file(directory, path, listen)
+            ready.send(None)
+            ready.close()
+            _serve(broker, manager)
+            path.unlink(missing_ok=True)
+    except CrawlerError as error:
+        with contextlib.suppress(OSError):
+            ready.send(error)
+
+
+def _write_broker_file(directory: Path, path: Path, listen: ServerAddress | None) -> None:
+    draft = directory / ".broker.json"
+    content = {"pid": os.getpid(), "door": os.getppid(), "socket": str(path), "listen": str(listen or "")}
+    draft.write_text(json.dumps(content))
+    draft.replace(directory / "broker.json")
+
+
+def _serve(broker: SqliteBroker, manager: Manager) -> None:
+    wakeup, wakeup_write = socket.socketpair()
+    wakeup_write.setblocking(False)
+    signal.set_wakeup_fd(wakeup_write.fileno(), warn_on_full_buffer=False)
+    told = []
+    signal.signal(signal.SIGTERM, lambda *_: told.append(time.monotonic()))
+    parent = multiprocessing.parent_process()
+    manager.watch(wakeup.fileno())
+    if parent is not None:
+        manager.watch(parent.sentinel)
+    while not told and (parent is None or parent.is_alive()):
+        manager.turn()
+    if told:
+        _farewell(broker, manager, told, wakeup)
+    manager.close()
+    broker.close()
+
+
+def _farewell(broker: SqliteBroker, manager: Manager, told: list[float], wakeup: socket.socket) -> None:
+    """Let workers hear the end: of a finished run briefly, of a stopped one until all is reported or returned."""
+    wakeup.recv(4096)
+    finished = broker.state is State.FINISHED
+    if not finished:
+        broker.drain()
+    until = told[0] + (FAREWELL_TIME if finished else DRAIN_TIME)
+    while time.monotonic() < until and len(told) < 2 and not broker.deserted():
+        manager.turn()

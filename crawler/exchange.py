@@ -1,0 +1,262 @@
+"""A worker's side of the exchange: what it holds and may start now, and the thread that talks to the broker."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+from crawler.contracts import Broker
+from crawler.errors import BrokerUnreachable, CrawlerError
+from crawler.model import Grant, Kind, Reply, Report, Settlement, State, Task, Verb
+from crawler.urls import address
+
+log = logging.getLogger(__name__)
+
+#: Results that make an exchange worth while at once.
+BATCH = 256
+#: Longest time between two exchanges in seconds.
+EVERY = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class Host:
+    """What is to be asked of one authority, and how fast."""
+
+    grant: Grant = field(default_factory=lambda: Grant(0))
+    ready: deque[Task] = field(default_factory=deque)
+    busy: int = 0
+    not_before: float = 0.0
+    queued: bool = False
+    latency: float = 0.0
+    answers: int = 0
+
+
+class Agenda:
+    """The tasks that a worker holds, started only as the broker's grants allow. No I/O; one thread uses it."""
+
+    def __init__(self, lease: float) -> None:
+        self.state = State.OPEN
+        self.spec_digest = ""
+        self.notice = ""
+        self.robots: dict[str, str] = {}
+        self._lease = lease
+        self._held: dict[int, Task] = {}
+        self._hosts: dict[str, Host] = {}
+        self._runnable: deque[Host] = deque()
+        self._delayed: list[tuple[float, int, Host]] = []
+        self._settlements: list[Settlement] = []
+        self._ready = 0
+        self._level = 0
+        self._heard = 0
+        self._urgent = False
+        self._sent = 0.0
+        self._retry_at = 0.0
+        self._valid_until = 0.0
+        self._waiting = False
+
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
+    @property
+    def under_way(self) -> int:
+        return len(self._held) - self._ready
+
+    @property
+    def all_told(self) -> bool:
+        """Nothing is held, and all that was done has been reported."""
+        return not self._held and not self._settlements and not self._waiting
+
+    # Starting and ending requests
+
+    def next(self, now: float) -> Task | None:
+        """Return the next task that may be started, counted as under way from now on."""
+        if now > self._valid_until:
+            return None  # the lease may be over: others may have our tasks
+        while self._delayed and self._delayed[0][0] <= now:
+            self._enrol(heapq.heappop(self._delayed)[2])
+        while self._runnable:
+            host = self._runnable[0]
+            if not host.ready or host.busy >= host.grant.count:
+                self._runnable.popleft()
+                host.queued = False
+            elif now < host.not_before:
+                self._runnable.popleft()
+                host.queued = False
+                heapq.heappush(self._delayed, (host.not_before, id(host), host))
+            else:
+                self._runnable.rotate(-1)
+                host.busy += 1
+                self._ready -= 1
+                return host.ready.popleft()
+        return None
+
+    def wakes_in(self, now: float, most: float) -> float:
+        """Return the seconds until a delayed host may be asked, or `most`."""
+        return min(most, max(0.0, self._delayed[0][0] - now)) if self._delayed else most
+
+    def ended(self, task: Task, now: float, latency: float = 0.0) -> None:
+        """Count a request of `task` as over."""
+        host = self._hosts[address(task.at).authority] if task.kind is not Kind.SOURCE else self._hosts[""]
+        host.busy -= 1
+        host.not_before = max(host.not_before, now + host.grant.delay)
+        if latency:
+            host.latency += latency
+            host.answers += 1
+        self._enrol(host)
+
+    def pause(self, task: Task, until: float) -> None:
+        """Ask the host of `task` nothing before `until`, and tell the broker at once."""
+        host = self._hosts[address(task.at).authority]
+        host.not_before = max(host.not_before, until)
+        self._urgent = True
+
+    def again(self, task: Task) -> None:
+        """Put a task with another URL at the same host in front."""
+        self._held[task.number] = task
+        host = self._hosts[address(task.at).authority]
+        host.ready.appendleft(task)
+        self._ready += 1
+        self._enrol(host)
+
+    def settle(self, settlement: Settlement) -> None:
+        """Report `settlement` at the next exchange; its task is held no longer."""
+        if self._held.pop(settlement.number, None) is not None:
+            self._settlements.append(settlement)
+
+    def return_ready(self) -> None:
+        """Return all that is not under way."""
+        for host in self._hosts.values():
+            for task in host.ready:
+                self.settle(Settlement(number=task.number, verb=Verb.RETURNED))
+            host.ready.clear()
+        self._ready = 0
+        self._urgent = True
+
+    def _enrol(self, host: Host) -> None:
+        if not host.queued and host.ready and host.busy < host.grant.count:
+            host.queued = True
+            self._runnable.append(host)
+
+    # Exchanging
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether it is time to exchange."""
+        if self._waiting:
+            return False
+        if self._urgent or len(self._settlements) >= BATCH or now - self._sent >= EVERY:
+            return True
+        if self._level and self._ready <= self._level // 2 and self.state is State.OPEN:
+            return True
+        if self._settlements and not self.under_way and not self._ready:
+            return True
+        return now >= self._retry_at and not self._ready
+
+    def report(self, room: dict[Kind, int], now: float) -> Report:
+        """Return what is to be told, and wait for the reply from now on."""
+        settlements, self._settlements = self._settlements, []
+        self._waiting, self._urgent, self._sent, self._level = True, False, now, 0
+        busy, latency = {}, {}
+        for authority, host in list(self._hosts.items()):
+            if host.busy:
+                busy[authority] = host.busy
+            if host.answers:
+                latency[authority] = host.latency / host.answers
+                host.latency, host.answers = 0.0, 0
+            if not host.busy and not host.ready and not host.grant.count:
+                del self._hosts[authority]
+        return Report(
+            settlements=settlements, held=list(self._held), busy=busy, latency=latency, room=room, heard=self._heard
+        )
+
+    def absorb(self, reply: Reply, now: float) -> None:
+        """Take the broker's answer."""
+        self._waiting = False
+        self._heard = reply.serial
+        self.state, self.notice = reply.state, reply.notice
+        self.spec_digest = reply.spec_digest
+        self._valid_until = now + self._lease
+        self.robots.update(reply.robots)
+        for authority, grant in reply.grants.items():
+            host = self._hosts.setdefault(authority, Host())
+            host.grant = grant
+            if grant.wait:
+                host.not_before = max(host.not_before, now + grant.wait)
+        for task in reply.tasks:
+            if task.number in self._held:
+                continue
+            self._held[task.number] = task
+            authority = "" if task.kind is Kind.SOURCE else address(task.at).authority
+            self._hosts.setdefault(authority, Host(Grant(1 if not authority else 0))).ready.append(task)
+            self._ready += 1
+        for host in self._hosts.values():
+            self._enrol(host)
+        self._level = self._ready
+        self._retry_at = now + reply.retry_in
+
+
+class Courier(threading.Thread):
+    """The one thread of a worker that talks to the broker: reports in, replies and robots texts out.
+
+    While the broker cannot be reached it tries the same report again, for `patience` seconds at most; then, and for
+    every error that will not pass, the error comes out instead of a reply.
+    """
+
+    def __init__(self, broker: Broker, worker: str, patience: float, wake: Callable[[], None]) -> None:
+        super().__init__(name="courier", daemon=True)
+        self._broker = broker
+        self._worker = worker
+        self._patience = patience
+        self._wake = wake
+        self._reports: SimpleQueue[Report | None] = SimpleQueue()
+        self._replies: SimpleQueue[tuple[Reply, dict[str, str]] | CrawlerError] = SimpleQueue()
+        self._known: set[str] = {""}
+
+    def send(self, report: Report) -> None:
+        self._reports.put(report)
+
+    def received(self) -> tuple[Reply, dict[str, str]] | None:
+        """Return a reply and the robots texts that it names for the first time, or None; raises CrawlerError."""
+        if self._replies.empty():
+            return None
+        reply = self._replies.get()
+        if isinstance(reply, CrawlerError):
+            raise reply
+        return reply
+
+    def stop(self) -> None:
+        self._reports.put(None)
+
+    def run(self) -> None:
+        while (report := self._reports.get()) is not None:
+            try:
+                self._replies.put(self._exchange(report))
+            except CrawlerError as error:
+                self._replies.put(error)
+            self._wake()
+
+    def _exchange(self, report: Report) -> tuple[Reply, dict[str, str]]:
+        patience = time.monotonic() + self._patience
+        said = False
+        while True:
+            try:
+                reply = self._broker.exchange(self._worker, report)
+                texts = {digest: self._broker.robots(digest) for digest in set(reply.robots.values()) - self._known}
+            except BrokerUnreachable as error:
+                if time.monotonic() > patience:
+                    raise
+                if not said:
+                    log.warning("%s; trying again", error)
+                    said = True
+                time.sleep(0.5)
+            else:
+                self._known |= texts.keys()
+                if said:
+                    log.warning("connected again")
+                return reply, texts
