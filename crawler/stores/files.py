@@ -162,5 +162,5 @@ def check_mark(root: Path, job_id: str) -> None:
     if seen != job_id:
         raise NotShared(
             f"{root} is not the collector's directory: its file {MARK} is {'another' if seen else 'not there'}. Mount "
-            "the shared directory here and name it with --output, or pass --keep-local to keep the images on this machine"
+            "the shared directory here and name it with --output, or pass --keep-local to keep the images here"
         )

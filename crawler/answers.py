@@ -1,0 +1,96 @@
+"""What an HTTP answer means for pages and images alike: pure, handed the time."""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+from crawler.errors import FetchError
+from crawler.model import Kind, Move, Outcome, RobotsFile, Settlement, Task, Verb, pack
+from crawler.robots import MAX_REDIRECTS as MAX_ROBOTS_REDIRECTS
+from crawler.robots import read
+from crawler.urls import address, normalise
+
+#: Statuses that may pass (RFC 9110, section 15; RFC 6585; RFC 8470), beside all of 5xx.
+_RETRIABLE = frozenset({408, 425, 429})
+
+
+def retriable(status: int) -> bool:
+    return status in _RETRIABLE or status >= 500
+
+
+def retry_after(value: str, now: float) -> float:
+    """Return the seconds that a Retry-After field asks for, given as seconds or as a date (RFC 9110, 10.2.3); else 0."""
+    value = value.strip()
+    if value.isascii() and value.isdecimal():
+        return float(value[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return 0.0
+
+
+def http_error(status: int, retry: str, now: float) -> FetchError:
+    """Return the error that a status other than 2xx and 3xx stands for."""
+    return FetchError(
+        Outcome.http(status), "", retriable=retriable(status), retry_after=retry_after(retry, now) if retry else 0.0
+    )
+
+
+class Redirect(NamedTuple):
+    """Where a redirect leads: `here` tells that it stays at the host whose grant we have."""
+
+    move: Move
+    here: bool
+
+
+def follow(task: Task, location: str, most: int) -> Redirect:
+    """Return where `task` goes on.
+
+    Raises FetchError where it may not: too many redirects, or a URL that is none.
+    """
+    limit = MAX_ROBOTS_REDIRECTS if task.kind is Kind.ROBOTS else most
+    if task.hops >= limit:
+        raise FetchError(Outcome.TOO_MANY_REDIRECTS, f"more than {limit} redirects, the last to {location[:300]}")
+    target = normalise(location, task.at)
+    if target is None:
+        raise FetchError(Outcome.BAD_URL, f"a redirect to {location[:300]!r}")
+    here = address(target).authority == address(task.at).authority and address(target) == address(task.at)
+    return Redirect(Move(target, task.hops + 1, task.candidate), here)
+
+
+def failed(task: Task, error: FetchError, *, final: bool = False) -> Settlement:
+    """Return the settlement of a task whose request failed."""
+    if task.kind is Kind.ROBOTS:
+        return robots_failed(task, error)
+    return Settlement(
+        number=task.number,
+        verb=Verb.RETRY if error.retriable and not final else Verb.DONE,
+        outcome=error.outcome,
+        message=str(error)[:500],
+        retry_after=error.retry_after,
+        suspect=error.suspect,
+    )
+
+
+def robots_read(task: Task, status: int, body: bytes, agent: str, retry: str, now: float) -> Settlement:
+    """Return the settlement of a robots task that was answered."""
+    return Settlement(
+        number=task.number,
+        verb=Verb.DONE,
+        outcome=Outcome.SUCCESS if status < 400 else Outcome.http(status),
+        retry_after=retry_after(retry, now) if retry else 0.0,
+        result=pack(read(status, body, agent)),
+    )
+
+
+def robots_failed(task: Task, error: FetchError) -> Settlement:
+    """Return the settlement of a robots task without an answer; RFC 9309, 2.3.1.4: nothing is allowed then.
+
+    Redirects without end count as an answer of 4xx (2.3.1.2).
+    """
+    answered = error.outcome in (Outcome.TOO_MANY_REDIRECTS, Outcome.BAD_URL)
+    robots = RobotsFile(reachable=answered, message=f"robots.txt: {error.outcome}: {error}"[:500])
+    return Settlement(
+        number=task.number, verb=Verb.DONE, outcome=error.outcome, suspect=error.suspect, result=pack(robots)
+    )

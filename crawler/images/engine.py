@@ -1,0 +1,261 @@
+"""Many transfers at a time in one thread: libcurl's multi interface over epoll."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+import certifi
+import pycurl
+
+from crawler.errors import FetchError, PrivateAddress
+from crawler.guard import Guard
+from crawler.model import Outcome, Spec, Task
+from crawler.urls import address, host
+
+#: Below this many bytes a second for SLOW_SECONDS a transfer is ended.
+SLOW_BYTES = 1024
+SLOW_SECONDS = 10
+#: Bytes of headers that an answer may have.
+MAX_HEADERS = 64 * 1024
+_UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.ETIMEDOUT})
+
+# libcurl's error codes (curl/curl.h); what is not named here is `protocol`.
+_CODES: dict[int, str] = {
+    **dict.fromkeys((1, 3, 4), Outcome.BAD_URL),
+    6: Outcome.DNS,
+    7: Outcome.CONNECT,
+    18: Outcome.TRUNCATED,
+    28: Outcome.TIMEOUT,
+    **dict.fromkeys((35, 51, 53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 83, 90, 91), Outcome.TLS),
+    **dict.fromkeys((45, 52, 55, 56), Outcome.CONNECT),
+    63: Outcome.TOO_LARGE,
+}
+_RETRIABLE = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TIMEOUT, Outcome.TOO_SLOW, Outcome.TRUNCATED})
+
+
+@dataclass(slots=True, eq=False)
+class Transfer:
+    """One request that ended: an answer, or the error that prevented it."""
+
+    task: Task
+    status: int = 0
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    location: str = ""
+    latency: float = 0.0
+    error: FetchError | None = None
+
+
+class _Handle:
+    """A libcurl easy handle with what its callbacks fill, used again for one request after another."""
+
+    def __init__(self, spec: Spec, guard: Guard) -> None:
+        self._guard = guard
+        self.task: Task | None = None
+        self.header_lines: list[bytes] = []
+        self.header_bytes = 0
+        self.body = BytesIO()
+        self.refused = ""
+        curl = self.curl = pycurl.Curl()
+        options: dict[int, Any] = {
+            pycurl.NOSIGNAL: 1,
+            pycurl.FOLLOWLOCATION: 0,
+            pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+            pycurl.PROXY: "",
+            pycurl.USERAGENT: spec.user_agent,
+            pycurl.CAINFO: os.environ.get("SSL_CERT_FILE") or certifi.where(),
+            pycurl.CONNECTTIMEOUT_MS: int(spec.connect_timeout * 1000),
+            pycurl.TIMEOUT_MS: int(spec.timeout * 1000),
+            pycurl.LOW_SPEED_LIMIT: SLOW_BYTES,
+            pycurl.LOW_SPEED_TIME: SLOW_SECONDS,
+            pycurl.MAXFILESIZE_LARGE: spec.max_image_bytes,
+            pycurl.BUFFERSIZE: 256 * 1024,
+            pycurl.TCP_NODELAY: 1,
+            pycurl.OPENSOCKETFUNCTION: self._open_socket,
+            pycurl.HEADERFUNCTION: self._header,
+        }
+        for option, value in options.items():
+            curl.setopt(option, value)
+        curl.handle = self
+
+    def prepare(self, task: Task, referrer: str) -> None:
+        self.task = task
+        self.header_lines = []
+        self.header_bytes = 0
+        self.refused = ""
+        self.body = BytesIO()
+        self.curl.setopt(pycurl.URL, task.at)
+        self.curl.setopt(pycurl.WRITEFUNCTION, self.body.write)
+        if referrer:
+            self.curl.setopt(pycurl.REFERER, referrer)
+        else:
+            self.curl.unsetopt(pycurl.REFERER)
+
+    def _open_socket(self, purpose: int, target: Any) -> Any:
+        """Open a socket for the very address that is about to be connected, or refuse it."""
+        family, kind, protocol, where = target
+        if not self._guard.allows(where[0]):
+            self.refused = where[0]
+            return pycurl.SOCKET_BAD
+        return socket.socket(family, kind, protocol)
+
+    def _header(self, line: bytes) -> int | None:
+        self.header_bytes += len(line)
+        if self.header_bytes > MAX_HEADERS:
+            return -1
+        if line.startswith(b"HTTP/"):
+            self.header_lines.clear()  # an answer after a 1xx
+        self.header_lines.append(line)
+        return None
+
+    def answer(self) -> Transfer:
+        assert self.task is not None
+        curl = self.curl
+        headers: dict[str, str] = {}
+        for line in self.header_lines[1:]:
+            name, _, value = line.partition(b":")
+            headers.setdefault(name.lower().decode("latin-1"), value.strip().decode("latin-1"))
+        return Transfer(
+            self.task,
+            curl.getinfo(pycurl.RESPONSE_CODE),
+            self.body.getvalue(),
+            headers,
+            curl.getinfo(pycurl.REDIRECT_URL) or "",
+            curl.getinfo(pycurl.STARTTRANSFER_TIME) - curl.getinfo(pycurl.PRETRANSFER_TIME),
+        )
+
+    def failure(self, code: int, message: str) -> Transfer:
+        assert self.task is not None
+        return Transfer(self.task, error=self._explain(code, message))
+
+    def _explain(self, code: int, message: str) -> FetchError:
+        assert self.task is not None
+        if self.refused and code == 7:
+            refused = PrivateAddress(host(self.task.at), self.refused)
+            return FetchError(Outcome.PRIVATE_ADDRESS, str(refused))
+        outcome = _CODES.get(code, Outcome.PROTOCOL)
+        if code == 28 and "too slow" in message:
+            outcome = Outcome.TOO_SLOW
+        if code in (55, 56) and self.body.tell():
+            outcome = Outcome.TRUNCATED
+        connected = bool(self.curl.getinfo(pycurl.CONNECT_TIME))
+        suspect = code == 6 or (
+            not connected and (code == 28 or (code == 7 and self.curl.getinfo(pycurl.OS_ERRNO) in _UNREACHABLE))
+        )
+        return FetchError(outcome, message, retriable=outcome in _RETRIABLE, suspect=suspect)
+
+
+class Engine:
+    """Runs up to `connections` transfers; `wake` may be called from any thread."""
+
+    def __init__(self, connections: int, spec: Spec, guard: Guard) -> None:
+        self._spec = spec
+        self._guard = guard
+        self._connections = connections
+        self._free: list[_Handle] = []
+        self._made = 0
+        self.running = 0
+        self._timer: float | None = None
+        self._epoll = select.epoll()
+        self._watched: set[int] = set()
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._epoll.register(self._wake_read, select.EPOLLIN)
+
+    @property
+    def free(self) -> int:
+        return self._connections - self.running
+
+    def start(self, task: Task, referrer: str) -> None:
+        """Begin the request of `task`."""
+        handle = self._free.pop() if self._free else _Handle(self._spec, self._guard)
+        handle.prepare(task, referrer)
+        self._multi.add_handle(handle.curl)
+        self.running += 1
+
+    def wait(self, timeout: float) -> list[Transfer]:
+        """Let transfers go on for up to `timeout` seconds, and return those that ended."""
+        limit = timeout if self._timer is None else min(timeout, self._timer)
+        events = self._epoll.poll(limit)
+        if not events and self._timer is not None and self._timer <= timeout:
+            self._timer = None
+            self._act(pycurl.SOCKET_TIMEOUT, 0)
+        for descriptor, event in events:
+            if descriptor == self._wake_read:
+                os.read(self._wake_read, 4096)
+            else:
+                readable = event & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR)
+                writable = event & (select.EPOLLOUT | select.EPOLLERR)
+                self._act(descriptor, (pycurl.CSELECT_IN if readable else 0) | (pycurl.CSELECT_OUT if writable else 0))
+        return self._collect()
+
+    def wake(self) -> None:
+        """Let `wait` return at once."""
+        try:
+            os.write(self._wake_write, b".")
+        except BlockingIOError:
+            return  # enough wakes are waiting
+
+    def close(self) -> None:
+        self._multi.close()
+        self._epoll.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _act(self, descriptor: int, action: int) -> None:
+        while self._multi.socket_action(descriptor, action)[0] == pycurl.E_CALL_MULTI_PERFORM:
+            pass
+
+    def _collect(self) -> list[Transfer]:
+        ended: list[Transfer] = []
+        while True:
+            left, succeeded, failed = self._multi.info_read()
+            for curl in succeeded:
+                ended.append(curl.handle.answer())
+                self._release(curl.handle)
+            for curl, code, message in failed:
+                ended.append(curl.handle.failure(code, message))
+                self._release(curl.handle)
+            if not left:
+                return ended
+
+    def _release(self, handle: _Handle) -> None:
+        self._multi.remove_handle(handle.curl)
+        self.running -= 1
+        handle.body = BytesIO()
+        self._free.append(handle)
+
+    def _on_timer(self, milliseconds: int) -> None:
+        self._timer = None if milliseconds < 0 else milliseconds / 1000
+
+    def _on_socket(self, what: int, descriptor: int, multi: object, data: object) -> None:
+        if what == pycurl.POLL_REMOVE:
+            if descriptor in self._watched:
+                self._watched.discard(descriptor)
+                try:
+                    self._epoll.unregister(descriptor)
+                except (FileNotFoundError, OSError):
+                    return  # libcurl closed it before it told us
+            return
+        events = (select.EPOLLIN if what & pycurl.POLL_IN else 0) | (select.EPOLLOUT if what & pycurl.POLL_OUT else 0)
+        if descriptor in self._watched:
+            self._epoll.modify(descriptor, events)
+        else:
+            self._watched.add(descriptor)
+            self._epoll.register(descriptor, events)
+
+
+def referrer_for(url: str, page: str) -> str:
+    """Return what a request for `url` says of the page that named it (`strict-origin-when-cross-origin`)."""
+    if not page or (page.startswith("https:") and url.startswith("http:")):
+        return ""
+    return page if address(page).origin == address(url).origin else address(page).origin + "/"

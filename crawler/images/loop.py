@@ -1,0 +1,311 @@
+"""The download worker's loop: take tasks, fetch, verify, store, settle; one thread, and a courier beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Protocol
+
+from crawler import answers
+from crawler.contracts import Broker
+from crawler.errors import BadImage, FetchError, NotAnImage, Unstorable
+from crawler.exchange import Agenda, Courier
+from crawler.guard import Guard
+from crawler.images.engine import Engine, Transfer, referrer_for
+from crawler.images.verify import Picture, verify
+from crawler.model import (
+    ImageDetail,
+    ImageResult,
+    Kind,
+    Move,
+    Outcome,
+    Settlement,
+    Spec,
+    State,
+    Task,
+    Verb,
+    decode,
+    pack,
+)
+from crawler.robots import Rules, product_token
+from crawler.urls import address, host
+
+log = logging.getLogger(__name__)
+
+#: Seconds between looks whether a full or read-only disk takes files again.
+PROBE_EVERY = 5.0
+#: Seconds that a stopping worker gives to what is under way.
+STOP_TIME = 25.0
+
+
+class ImageStore(Protocol):
+    """A Store that can also tell whether it takes files again after a StoreError."""
+
+    def put(self, name: str, body: bytes, done: Callable[[Exception | None], None]) -> None: ...
+
+    def probe(self) -> bool: ...
+
+
+class DownloadLoop:
+    """Works on one job until its run is finished, the broker stops, or `stop` is called."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        worker: str,
+        spec: Spec,
+        store: ImageStore,
+        name: Callable[[str, str, str], str],
+        *,
+        connections: int,
+        patience: float,
+    ) -> None:
+        self._spec = spec
+        self._store = store
+        self._name = name
+        self._connections = connections
+        self._engine = Engine(connections, spec, Guard(spec.allow_net))
+        self._agenda = Agenda(spec.lease)
+        self._courier = Courier(broker, worker, patience, self._engine.wake)
+        self._rules: dict[str, Rules] = {"": Rules("", "")}
+        self._agent = product_token(spec.user_agent)
+        self._ended: deque[Callable[[], None]] = deque()  # from other threads; run by the loop
+        self._resolver = ThreadPoolExecutor(2, "resolver")
+        self._storing = 0
+        self._closed_store_until = 0.0
+        self._stop_at = 0.0
+        self._spec_digest = ""
+
+    def stop(self) -> None:
+        """Return what is not under way, finish the rest."""
+        if not self._stop_at:
+            self._stop_at = time.monotonic()
+            self._engine.wake()
+
+    def run(self, alive: Callable[[], bool]) -> State | None:
+        """Work, and return how it ended: None when the spec changed and work begins anew.
+
+        `alive` is asked each turn and ends the loop at once by saying no.
+        """
+        self._courier.start()
+        try:
+            while alive():
+                ended = self._turn()
+                if ended:
+                    return ended[0]
+            return State.DRAINING
+        finally:
+            self._courier.stop()
+            self._resolver.shutdown(wait=False)
+            self._engine.close()
+
+    # One turn
+
+    def _turn(self) -> tuple[State | None] | None:
+        now = time.monotonic()
+        self._receive(now)
+        self._start(now)
+        if self._agenda.is_due(now):
+            self._courier.send(self._agenda.report(self._room(now), now))
+        for transfer in self._engine.wait(self._agenda.wakes_in(now, 0.05)):
+            self._take(transfer)
+        while self._ended:
+            self._ended.popleft()()
+        return self._is_over(now)
+
+    def _is_over(self, now: float) -> tuple[State | None] | None:
+        agenda = self._agenda
+        if agenda.all_told and not self._storing:
+            if self._stop_at:
+                return (State.DRAINING,)
+            if agenda.state is not State.OPEN:
+                return (agenda.state,)
+            if self._spec_digest and agenda.spec_digest != self._spec_digest:
+                return (None,)
+        if self._stop_at and now - self._stop_at > STOP_TIME:
+            return (State.DRAINING,)
+        return None
+
+    def _receive(self, now: float) -> None:
+        received = self._courier.received()
+        if received is None:
+            return
+        reply, texts = received
+        for digest, text in texts.items():
+            self._rules[digest] = Rules(text, self._agent)
+        if reply.notice and reply.notice != self._agenda.notice:
+            log.warning("%s", reply.notice)
+        self._agenda.absorb(reply, now)
+        self._spec_digest = self._spec_digest or reply.spec_digest
+        if self._stop_at or reply.state is not State.OPEN or reply.spec_digest != self._spec_digest:
+            self._agenda.return_ready()
+
+    def _room(self, now: float) -> dict[Kind, int]:
+        changed = self._spec_digest and self._agenda.spec_digest != self._spec_digest
+        if self._stop_at or changed or now < self._closed_store_until:
+            return {}
+        room = max(0, max(512, 8 * self._connections) - self._agenda.held)
+        return {Kind.IMAGE: room, Kind.ROBOTS: self._connections}
+
+    def _start(self, now: float) -> None:
+        if self._closed_store_until:
+            self._try_store(now)
+        if self._stop_at:
+            self._agenda.return_ready()
+            return
+        while self._engine.free and (task := self._agenda.next(now)) is not None:
+            self._begin(task, now)
+
+    def _begin(self, task: Task, now: float) -> None:
+        if task.kind is Kind.ROBOTS:
+            self._engine.start(task, "")
+            return
+        rules = self._rules[self._agenda.robots.get(address(task.at).origin, "")]
+        if rules.allows(task.at):
+            page = decode(task.detail, ImageDetail).referrer
+            self._engine.start(task, referrer_for(task.at, page))
+        else:
+            self._agenda.ended(task, now - 3600.0)  # no request was made, so none is to be waited for
+            self._give_up(task, FetchError(Outcome.ROBOTS_DENIED, "robots.txt forbids it"))
+
+    # What came of a request
+
+    def _take(self, transfer: Transfer) -> None:
+        now = time.monotonic()
+        task = transfer.task
+        self._agenda.ended(task, now, transfer.latency)
+        try:
+            self._accept(transfer)
+        except FetchError as error:
+            if error.outcome == Outcome.DNS:
+                self._resolver.submit(self._look_up, task, error)
+            else:
+                self._give_up(task, error)
+
+    def _accept(self, transfer: Transfer) -> None:
+        """Go on with an answer: redirect, robots, or the image itself; raises FetchError."""
+        task, status = transfer.task, transfer.status
+        if transfer.error is not None:
+            if not (task.kind is Kind.ROBOTS and transfer.error.outcome == Outcome.TOO_LARGE):
+                raise transfer.error
+            status, transfer.body = 200, transfer.body
+        retry = transfer.headers.get("retry-after", "")
+        if transfer.location and 300 <= status < 400:
+            self._redirect(task, transfer.location)
+        elif task.kind is Kind.ROBOTS:
+            self._agenda.settle(
+                answers.robots_read(task, status, transfer.body, self._spec.user_agent, retry, time.time())
+            )
+        elif status != 200:
+            raise answers.http_error(status, retry, time.time())
+        else:
+            self._keep(transfer)
+
+    def _redirect(self, task: Task, location: str) -> None:
+        redirect = answers.follow(task, location, self._spec.max_redirects)
+        if redirect.here:
+            self._agenda.again(_moved(task, redirect.move))
+        else:
+            self._agenda.settle(Settlement(number=task.number, verb=Verb.MOVED, move=redirect.move))
+
+    def _look_up(self, task: Task, error: FetchError) -> None:
+        """Tell a name that does not exist from a resolver that does not answer (in a thread: it waits)."""
+        try:
+            socket.getaddrinfo(host(task.at), None)
+        except socket.gaierror as failure:
+            error.suspect = failure.errno == socket.EAI_AGAIN
+            error.retriable = error.suspect
+        else:
+            error.suspect = False
+        self._ended.append(lambda: self._give_up(task, error))
+        self._engine.wake()
+
+    def _give_up(self, task: Task, error: FetchError) -> None:
+        """Settle a failure: retry it, or go on with the next candidate, or let it be final."""
+        if error.outcome in ("http_429", "http_503"):
+            self._agenda.pause(task, time.monotonic() + max(1.0, error.retry_after))
+        if task.kind is Kind.IMAGE and not error.retriable:
+            fallbacks = decode(task.detail, ImageDetail).fallbacks
+            if task.candidate < len(fallbacks):
+                move = Move(fallbacks[task.candidate], 0, task.candidate + 1)
+                self._agenda.settle(Settlement(number=task.number, verb=Verb.MOVED, move=move))
+                return
+        self._agenda.settle(answers.failed(task, error))
+
+    # The image
+
+    def _keep(self, transfer: Transfer) -> None:
+        picture = self._verified(transfer)
+        task, body = transfer.task, transfer.body
+        sha256 = hashlib.sha256(body).hexdigest()
+        name = self._name(task.url, sha256, picture.format)
+        result = ImageResult(
+            file=name, sha256=sha256, format=picture.format, width=picture.width, height=picture.height,
+            final_url=task.at, status=transfer.status, etag=transfer.headers.get("etag", ""),
+            last_modified=transfer.headers.get("last-modified", ""),
+        )  # fmt: skip
+        settlement = Settlement(
+            number=task.number, verb=Verb.DONE, outcome=Outcome.SUCCESS, size=len(body), result=pack(result)
+        )
+        self._storing += 1
+        self._store.put(name, body, partial(self._stored, task, settlement))
+
+    def _verified(self, transfer: Transfer) -> Picture:
+        spec = self._spec
+        try:
+            picture = verify(transfer.body)
+        except NotAnImage as error:
+            raise FetchError(Outcome.NOT_AN_IMAGE, str(error)) from error
+        except BadImage as error:
+            raise FetchError(Outcome.TRUNCATED, str(error)) from error
+        if spec.formats and picture.format not in spec.formats:
+            raise FetchError(Outcome.UNWANTED_FORMAT, f"it is {picture.format}")
+        too_small = (
+            (picture.width and picture.width < spec.min_width)
+            or (picture.height and picture.height < spec.min_height)
+            or len(transfer.body) < spec.min_bytes
+        )
+        if too_small:
+            size = f"{picture.width} x {picture.height} pixels, {len(transfer.body)} bytes"
+            raise FetchError(Outcome.TOO_SMALL, size)
+        return picture
+
+    def _stored(self, task: Task, settlement: Settlement, error: Exception | None) -> None:
+        """Take the store's word; it may come from one of its threads."""
+        self._ended.append(partial(self._settle_stored, task, settlement, error))
+        self._engine.wake()
+
+    def _settle_stored(self, task: Task, settlement: Settlement, error: Exception | None) -> None:
+        self._storing -= 1
+        if error is None:
+            self._agenda.settle(settlement)
+        elif isinstance(error, Unstorable):
+            self._give_up(task, FetchError(Outcome.UNSTORABLE, str(error)))
+        else:
+            self._agenda.settle(Settlement(number=task.number, verb=Verb.RETURNED))
+            self._close_store(error)
+
+    def _close_store(self, error: Exception) -> None:
+        if not self._closed_store_until:
+            log.error("%s; waiting until files can be written again", error)
+        self._closed_store_until = time.monotonic() + PROBE_EVERY
+        self._agenda.return_ready()
+
+    def _try_store(self, now: float) -> None:
+        if now < self._closed_store_until:
+            return
+        if self._store.probe():
+            log.warning("files can be written again; going on")
+            self._closed_store_until = 0.0
+        else:
+            self._closed_store_until = now + PROBE_EVERY
+
+
+def _moved(task: Task, move: Move) -> Task:
+    return Task(task.number, task.kind, task.url, move.at, task.detail, move.hops, move.candidate, task.attempts)
