@@ -20,7 +20,7 @@ def retriable(status: int) -> bool:
 
 
 def retry_after(value: str, now: float) -> float:
-    """Return the seconds that a Retry-After field asks for, given as seconds or as a date (RFC 9110, 10.2.3); else 0."""
+    """Return the seconds that a Retry-After field asks for, as seconds or as a date (RFC 9110, 10.2.3); else 0."""
     value = value.strip()
     if value.isascii() and value.isdecimal():
         return float(value[:9])

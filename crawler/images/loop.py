@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +16,6 @@ from typing import Protocol
 from crawler import answers
 from crawler.contracts import Broker
 from crawler.errors import BadImage, FetchError, NotAnImage, Unstorable
-from crawler.exchange import Agenda, Courier
 from crawler.guard import Guard
 from crawler.images.engine import Engine, Transfer, referrer_for
 from crawler.images.verify import Picture, verify
@@ -27,21 +27,18 @@ from crawler.model import (
     Outcome,
     Settlement,
     Spec,
-    State,
     Task,
     Verb,
     decode,
     pack,
 )
-from crawler.robots import Rules, product_token
-from crawler.urls import address, host
+from crawler.urls import host
+from crawler.work import WorkLoop
 
 log = logging.getLogger(__name__)
 
 #: Seconds between looks whether a full or read-only disk takes files again.
 PROBE_EVERY = 5.0
-#: Seconds that a stopping worker gives to what is under way.
-STOP_TIME = 25.0
 
 
 class ImageStore(Protocol):
@@ -52,8 +49,8 @@ class ImageStore(Protocol):
     def probe(self) -> bool: ...
 
 
-class DownloadLoop:
-    """Works on one job until its run is finished, the broker stops, or `stop` is called."""
+class DownloadLoop(WorkLoop):
+    """Fetches the images of one job."""
 
     def __init__(
         self,
@@ -66,89 +63,29 @@ class DownloadLoop:
         connections: int,
         patience: float,
     ) -> None:
-        self._spec = spec
+        self._engine = Engine(connections, spec, Guard(spec.allow_net))
+        super().__init__(broker, worker, spec, patience)
         self._store = store
         self._name = name
         self._connections = connections
-        self._engine = Engine(connections, spec, Guard(spec.allow_net))
-        self._agenda = Agenda(spec.lease)
-        self._courier = Courier(broker, worker, patience, self._engine.wake)
-        self._rules: dict[str, Rules] = {"": Rules("", "")}
-        self._agent = product_token(spec.user_agent)
         self._ended: deque[Callable[[], None]] = deque()  # from other threads; run by the loop
         self._resolver = ThreadPoolExecutor(2, "resolver")
+        self._thread = threading.get_ident()
         self._storing = 0
         self._closed_store_until = 0.0
-        self._stop_at = 0.0
-        self._spec_digest = ""
 
-    def stop(self) -> None:
-        """Return what is not under way, finish the rest."""
-        if not self._stop_at:
-            self._stop_at = time.monotonic()
-            self._engine.wake()
+    def _wake(self) -> None:
+        self._engine.wake()
 
-    def run(self, alive: Callable[[], bool]) -> State | None:
-        """Work, and return how it ended: None when the spec changed and work begins anew.
+    def _close(self) -> None:
+        self._resolver.shutdown(wait=False)
+        self._engine.close()
 
-        `alive` is asked each turn and ends the loop at once by saying no.
-        """
-        self._courier.start()
-        try:
-            while alive():
-                ended = self._turn()
-                if ended:
-                    return ended[0]
-            return State.DRAINING
-        finally:
-            self._courier.stop()
-            self._resolver.shutdown(wait=False)
-            self._engine.close()
-
-    # One turn
-
-    def _turn(self) -> tuple[State | None] | None:
-        now = time.monotonic()
-        self._receive(now)
-        self._start(now)
-        if self._agenda.is_due(now):
-            self._courier.send(self._agenda.report(self._room(now), now))
-        for transfer in self._engine.wait(self._agenda.wakes_in(now, 0.05)):
-            self._take(transfer)
-        while self._ended:
-            self._ended.popleft()()
-        return self._is_over(now)
-
-    def _is_over(self, now: float) -> tuple[State | None] | None:
-        agenda = self._agenda
-        if agenda.all_told and not self._storing:
-            if self._stop_at:
-                return (State.DRAINING,)
-            if agenda.state is not State.OPEN:
-                return (agenda.state,)
-            if self._spec_digest and agenda.spec_digest != self._spec_digest:
-                return (None,)
-        if self._stop_at and now - self._stop_at > STOP_TIME:
-            return (State.DRAINING,)
-        return None
-
-    def _receive(self, now: float) -> None:
-        received = self._courier.received()
-        if received is None:
-            return
-        reply, texts = received
-        for digest, text in texts.items():
-            self._rules[digest] = Rules(text, self._agent)
-        if reply.notice and reply.notice != self._agenda.notice:
-            log.warning("%s", reply.notice)
-        self._agenda.absorb(reply, now)
-        self._spec_digest = self._spec_digest or reply.spec_digest
-        if self._stop_at or reply.state is not State.OPEN or reply.spec_digest != self._spec_digest:
-            self._agenda.return_ready()
+    def _is_idle(self) -> bool:
+        return not self._storing
 
     def _room(self, now: float) -> dict[Kind, int]:
-        changed = self._spec_digest and self._agenda.spec_digest != self._spec_digest
-        if self._stop_at or changed or now < self._closed_store_until:
+        if now < self._closed_store_until:
             return {}
         room = max(0, max(512, 8 * self._connections) - self._agenda.held)
         return {Kind.IMAGE: room, Kind.ROBOTS: self._connections}
@@ -156,18 +93,20 @@ class DownloadLoop:
     def _start(self, now: float) -> None:
         if self._closed_store_until:
             self._try_store(now)
-        if self._stop_at:
-            self._agenda.return_ready()
-            return
         while self._engine.free and (task := self._agenda.next(now)) is not None:
             self._begin(task, now)
+
+    def _progress(self, now: float) -> None:
+        for transfer in self._engine.wait(self._agenda.wakes_in(now, 0.05)):
+            self._take(transfer)
+        while self._ended:
+            self._ended.popleft()()
 
     def _begin(self, task: Task, now: float) -> None:
         if task.kind is Kind.ROBOTS:
             self._engine.start(task, "")
             return
-        rules = self._rules[self._agenda.robots.get(address(task.at).origin, "")]
-        if rules.allows(task.at):
+        if self._allowed(task):
             page = decode(task.detail, ImageDetail).referrer
             self._engine.start(task, referrer_for(task.at, page))
         else:
@@ -194,14 +133,12 @@ class DownloadLoop:
         if transfer.error is not None:
             if not (task.kind is Kind.ROBOTS and transfer.error.outcome == Outcome.TOO_LARGE):
                 raise transfer.error
-            status, transfer.body = 200, transfer.body
+            status = 200  # RFC 9309, 2.5: what is beyond the limit is ignored
         retry = transfer.headers.get("retry-after", "")
         if transfer.location and 300 <= status < 400:
             self._redirect(task, transfer.location)
         elif task.kind is Kind.ROBOTS:
-            self._agenda.settle(
-                answers.robots_read(task, status, transfer.body, self._spec.user_agent, retry, time.time())
-            )
+            self._agenda.settle(answers.robots_read(task, status, transfer.body, self._agent, retry, time.time()))
         elif status != 200:
             raise answers.http_error(status, retry, time.time())
         else:
@@ -279,7 +216,8 @@ class DownloadLoop:
     def _stored(self, task: Task, settlement: Settlement, error: Exception | None) -> None:
         """Take the store's word; it may come from one of its threads."""
         self._ended.append(partial(self._settle_stored, task, settlement, error))
-        self._engine.wake()
+        if threading.get_ident() != self._thread:
+            self._engine.wake()
 
     def _settle_stored(self, task: Task, settlement: Settlement, error: Exception | None) -> None:
         self._storing -= 1

@@ -1,0 +1,94 @@
+"""Bytes to a tree, decoded by us as browsers do; given bytes, libxml2 stops where they contradict their charset."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Any, NamedTuple
+
+from bs4 import BeautifulSoup
+from bs4.dammit import EncodingDetector
+from lxml import etree
+
+# What browsers take these labels for (WHATWG Encoding Standard, 4.2).
+_LABELS = {
+    "iso-8859-1": "windows-1252",
+    "latin1": "windows-1252",
+    "latin-1": "windows-1252",
+    "ascii": "windows-1252",
+    "us-ascii": "windows-1252",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "sjis": "cp932",
+    "x-sjis": "cp932",
+    "euc-kr": "cp949",
+    "ks_c_5601-1987": "cp949",
+    "big5": "big5hkscs",
+    "iso-8859-9": "windows-1254",
+    "tis-620": "cp874",
+    "x-user-defined": "windows-1252",
+    "utf-16": "utf-8",
+    "utf-16le": "utf-8",
+    "utf-16be": "utf-8",
+}
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.I)
+
+
+class Document(NamedTuple):
+    """The root element of a page (None for an empty one), its encoding and where that was found."""
+
+    root: Any
+    encoding: str
+    found_in: str
+
+
+def _known(label: str | None) -> str | None:
+    if not label:
+        return None
+    label = _LABELS.get(label.strip().lower(), label.strip())
+    try:
+        return codecs.lookup(label).name
+    except (LookupError, ValueError):
+        return None
+
+
+def detect(body: bytes, content_type: str) -> tuple[str, str]:
+    """Return the encoding of a page and where it was found: BOM, header, meta, or the bytes themselves."""
+    for bom, name in _BOMS:
+        if body.startswith(bom):
+            return name, "bom"
+    header = _CHARSET.search(content_type)
+    if header and (label := _known(header[1])):
+        return label, "header"
+    if label := _known(
+        EncodingDetector.find_declared_encoding(body[:4096], is_html=True, search_entire_document=False)
+    ):
+        # A page that declares UTF-16 in bytes that can be read as ASCII is no UTF-16 (WHATWG HTML, 13.2.3.2).
+        return label, "meta"
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return "windows-1252", "bytes"
+    return "utf-8", "bytes"
+
+
+def parse(body: bytes, content_type: str = "") -> Document:
+    """Return the tree of a page; never raises, whatever the bytes."""
+    encoding, found_in = detect(body, content_type)
+    text = body.decode(encoding, "replace").lstrip("\ufeff").replace("\x00", "\ufffd")
+    return Document(_tree(text), encoding, found_in)
+
+
+def _tree(text: str) -> Any:
+    if not text.strip():
+        return None
+    data = text.encode("utf-8", "replace")
+    try:
+        root = etree.fromstring(data, etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_pis=True))
+    except (etree.ParserError, etree.XMLSyntaxError, ValueError):
+        root = None
+    if root is None:  # what defeats lxml
+        root = etree.fromstring(str(BeautifulSoup(text, "html.parser")).encode(), etree.HTMLParser(encoding="utf-8"))
+    return root

@@ -1,0 +1,189 @@
+"""The link collector's loop: take sources and pages, read them, settle them with all that they name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from crawler import answers
+from crawler.contracts import Broker
+from crawler.errors import FetchError
+from crawler.guard import Guard
+from crawler.model import (
+    Found,
+    ImageDetail,
+    Kind,
+    Outcome,
+    PageDetail,
+    PageResult,
+    Settlement,
+    SourceDetail,
+    Spec,
+    Task,
+    Verb,
+    decode,
+    pack,
+)
+from crawler.pages.extract import Links, links_of, parse
+from crawler.pages.scope import Scope
+from crawler.pages.session import Page, PageSession
+from crawler.robots import MAX_BYTES
+from crawler.work import WorkLoop
+
+#: Pages under way at a time in one process.
+THREADS = 16
+_HTML = ("text/html", "application/xhtml+xml", "text/plain", "application/xml", "text/xml", "")
+
+
+class Feeder(Protocol):
+    """Reads a stretch of a source: what it names, the new cursor (None at the end), and what was left out."""
+
+    def __call__(self, task: Task, detail: SourceDetail) -> tuple[list[Found], int | None, dict[str, int]]: ...
+
+
+class PageLoop(WorkLoop):
+    """Reads the sources and pages of one job."""
+
+    def __init__(self, broker: Broker, worker: str, spec: Spec, feed: Feeder, *, patience: float) -> None:
+        self._ended: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        super().__init__(broker, worker, spec, patience)
+        self._feed = feed
+        self._scope = Scope(spec.scope, spec.include, spec.exclude)
+        self._session = PageSession(Guard(spec.allow_net), spec.user_agent, spec.connect_timeout, THREADS)
+        self._pool = ThreadPoolExecutor(THREADS, "page")
+        self._running = 0
+        self._feeding = 0
+
+    def _wake(self) -> None:
+        self._ended.put(None)
+
+    def _close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _room(self, now: float) -> dict[Kind, int]:
+        pages = max(0, 4 * THREADS - self._agenda.held)
+        return {Kind.SOURCE: int(not self._feeding), Kind.PAGE: pages, Kind.ROBOTS: THREADS}
+
+    def _start(self, now: float) -> None:
+        while self._running < THREADS and (task := self._agenda.next(now)) is not None:
+            if task.kind is Kind.PAGE and not self._allowed(task):
+                self._agenda.ended(task, now - 3600.0)
+                self._agenda.settle(answers.failed(task, FetchError(Outcome.ROBOTS_DENIED, "robots.txt forbids it")))
+                continue
+            self._running += 1
+            self._feeding += task.kind is Kind.SOURCE
+            self._pool.submit(self._work, task)
+
+    def _progress(self, now: float) -> None:
+        timeout = self._agenda.wakes_in(now, 0.05)
+        try:
+            while True:
+                act = self._ended.get(timeout=timeout) if timeout > 0 else self._ended.get_nowait()
+                timeout = 0.0
+                if act is not None:
+                    act()
+        except Empty:
+            return
+
+    # In a thread of the pool
+
+    def _work(self, task: Task) -> None:
+        started = time.monotonic()
+        again: Task | None = None
+        try:
+            if task.kind is Kind.SOURCE:
+                settlement: Settlement | None = self._fed(task)
+            else:
+                settlement, again = self._read(task)
+        except FetchError as error:
+            settlement = answers.failed(task, error)
+        latency = 0.0 if task.kind is Kind.SOURCE else time.monotonic() - started
+        self._ended.put(lambda: self._settle(task, settlement, again, latency))
+
+    def _settle(self, task: Task, settlement: Settlement | None, again: Task | None, latency: float) -> None:
+        now = time.monotonic()
+        self._running -= 1
+        self._feeding -= task.kind is Kind.SOURCE
+        self._agenda.ended(task, now, latency)
+        if again is not None:
+            self._agenda.again(again)
+        elif settlement is not None:
+            if settlement.outcome in ("http_429", "http_503") and settlement.verb is Verb.RETRY:
+                self._agenda.pause(task, now + max(1.0, settlement.retry_after))
+            self._agenda.settle(settlement)
+
+    def _fed(self, task: Task) -> Settlement:
+        detail = decode(task.detail, SourceDetail)
+        found, cursor, left_out = self._feed(task, detail)
+        if cursor is None:
+            return Settlement(
+                number=task.number, verb=Verb.DONE, outcome=Outcome.SUCCESS, found=found, left_out=left_out
+            )
+        return Settlement(number=task.number, verb=Verb.RETURNED, cursor=cursor, found=found, left_out=left_out)
+
+    def _read(self, task: Task) -> tuple[Settlement | None, Task | None]:
+        robots = task.kind is Kind.ROBOTS
+        spec = self._spec
+        page = self._session.get(task.at, spec.page_deadline, MAX_BYTES if robots else spec.page_max_bytes, cut=robots)
+        retry = page.headers.get("retry-after", "")
+        if 300 <= page.status < 400 and page.headers.get("location"):
+            return self._redirected(task, page.headers["location"])
+        if robots:
+            return answers.robots_read(task, page.status, page.body, self._agent, retry, time.time()), None
+        if page.status != 200:
+            raise answers.http_error(page.status, retry, time.time())
+        return self._understood(task, page), None
+
+    def _redirected(self, task: Task, location: str) -> tuple[Settlement | None, Task | None]:
+        redirect = answers.follow(task, location, self._spec.max_redirects)
+        move = redirect.move
+        detail = None if task.kind is Kind.ROBOTS else decode(task.detail, PageDetail)
+        if detail is not None and detail.depth and self._scope.refuses(move.at, detail.scope_base):
+            raise FetchError(Outcome.OUT_OF_SCOPE, f"redirects to {move.at[:300]}")
+        if redirect.here:
+            moved = Task(task.number, task.kind, task.url, move.at, task.detail, move.hops, 0, task.attempts)
+            return (None, moved) if task.kind is Kind.ROBOTS or self._allowed(moved) else (_denied(moved), None)
+        return Settlement(number=task.number, verb=Verb.MOVED, move=move), None
+
+    def _understood(self, task: Task, page: Page) -> Settlement:
+        content_type = page.headers.get("content-type", "")
+        if content_type.partition(";")[0].strip().lower() not in _HTML:
+            raise FetchError(Outcome.NOT_HTML, f"it is {content_type[:80]}")
+        detail = decode(task.detail, PageDetail)
+        links = links_of(parse(page.body, content_type).root, task.at)
+        base = detail.scope_base or task.at
+        found, left_out = self._found(task, links, detail.depth, base)
+        result = PageResult(
+            final_url=task.at, status=page.status, images=len(links.images), links=len(links.pages),
+            etag=page.headers.get("etag", ""), last_modified=page.headers.get("last-modified", ""),
+        )  # fmt: skip
+        script_only = links.scripts and not links.images
+        return Settlement(
+            number=task.number, verb=Verb.DONE, outcome=Outcome.SCRIPT_ONLY if script_only else Outcome.SUCCESS,
+            size=len(page.body), result=pack(result), found=found, left_out=left_out,
+        )  # fmt: skip
+
+    def _found(self, task: Task, links: Links, depth: int, base: str) -> tuple[list[Found], dict[str, int]]:
+        found: list[Found] = []
+        left_out: dict[str, int] = {}
+        for image in links.images:
+            first, *fallbacks = image.candidates
+            detail = pack(ImageDetail(fallbacks=tuple(fallbacks), referrer=task.at))
+            found.append(Found(Kind.IMAGE, first, detail, image.words))
+        child = pack(PageDetail(depth=depth + 1, scope_base=base))
+        for url in links.pages:
+            reason = self._scope.refuses(url, base)
+            if not reason and self._spec.depth and depth >= self._spec.depth:
+                reason = "depth"
+            if reason:
+                left_out[reason] = left_out.get(reason, 0) + 1
+            else:
+                found.append(Found(Kind.PAGE, url, child))
+        return found, left_out
+
+
+def _denied(task: Task) -> Settlement:
+    return answers.failed(task, FetchError(Outcome.ROBOTS_DENIED, f"robots.txt forbids {task.at[:300]}"))

@@ -1,0 +1,55 @@
+"""Which pages belong to a site: measured from where its first page's redirects ended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from crawler.urls import host, without_www
+
+SCOPES = ("host", "domain", "prefix", "any")
+
+# Public suffixes of two labels under which people register names; the list that browsers use is far longer, and a
+# site under another such suffix is crawled with --scope host.
+_SECOND_LEVEL = frozenset({"ac", "co", "com", "edu", "gob", "gov", "go", "ne", "net", "or", "org"})
+
+
+def _domain(name: str) -> str:
+    """Return the registrable part of a host name, as far as its labels tell."""
+    labels = name.split(".")
+    if len(labels) <= 2 or labels[-1].isdecimal():
+        return name
+    short = len(labels[-1]) == 2 and labels[-2] in _SECOND_LEVEL
+    return ".".join(labels[-3:] if short else labels[-2:])
+
+
+def _folder(url: str) -> str:
+    path = urlsplit(url).path
+    return path[: path.rfind("/") + 1] or "/"
+
+
+class Scope:
+    """Decides whether a page is to be read; http and https, `www.` and without are alike."""
+
+    def __init__(self, kind: str, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
+        self._kind = kind
+        self._include = [re.compile(pattern) for pattern in include]
+        self._exclude = [re.compile(pattern) for pattern in exclude]
+
+    def refuses(self, url: str, base: str) -> str:
+        """Return why `url` is no page of the site at `base`: `scope`, `include`, `exclude`, or `""` when it is one."""
+        if not self._is_near(url, base):
+            return "scope"
+        if self._include and not any(pattern.search(url) for pattern in self._include):
+            return "include"
+        return "exclude" if any(pattern.search(url) for pattern in self._exclude) else ""
+
+    def _is_near(self, url: str, base: str) -> bool:
+        if self._kind == "any":
+            return True
+        ours, theirs = without_www(host(base)), without_www(host(url))
+        if self._kind == "domain":
+            return _domain(ours) == _domain(theirs)
+        same = ours == theirs and urlsplit(url).port == urlsplit(base).port
+        return same and (self._kind == "host" or urlsplit(url).path.startswith(_folder(base)))

@@ -1,0 +1,246 @@
+"""Pages over requests, with what it lacks: a deadline for the whole, a cap on bytes, a guard on addresses."""
+
+from __future__ import annotations
+
+import heapq
+import socket
+import threading
+import time
+from typing import Any, NamedTuple
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from crawler.errors import FetchError, PrivateAddress
+from crawler.guard import Guard
+from crawler.model import Outcome
+
+#: Seconds without a byte.
+READ_TIMEOUT = 20.0
+_PIECE = 64 * 1024
+_NETWORK_DOWN = frozenset({100, 101, 113, 99, 110})  # ENETDOWN, ENETUNREACH, EHOSTUNREACH, EADDRNOTAVAIL, ETIMEDOUT
+
+
+class Page(NamedTuple):
+    """An answer: its status, headers (lower-case names), and body as decoded from transfer and content codings."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class _Watchdog(threading.Thread):
+    """Shuts the sockets of requests down that are over their deadline, wherever they hang."""
+
+    def __init__(self) -> None:
+        super().__init__(name="watchdog", daemon=True)
+        self._changed = threading.Condition()
+        self._heap: list[tuple[float, int, _Deadline]] = []
+        self.start()
+
+    def watch(self, deadline: _Deadline) -> None:
+        with self._changed:
+            heapq.heappush(self._heap, (deadline.at, id(deadline), deadline))
+            self._changed.notify()
+
+    def run(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                while self._heap and (self._heap[0][0] <= now or self._heap[0][2].over):
+                    heapq.heappop(self._heap)[2].strike()
+                self._changed.wait(self._heap[0][0] - now if self._heap else None)
+
+
+class _Deadline:
+    """One request's deadline, and the socket that it uses now."""
+
+    def __init__(self, seconds: float) -> None:
+        self.at = time.monotonic() + seconds
+        self.over = False
+        self.struck = False
+        self.socket: Any = None
+
+    def strike(self) -> None:
+        if self.over:
+            return
+        self.struck = True
+        if self.socket is not None:
+            try:
+                self.socket.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return  # it is closed already
+
+
+_local = threading.local()
+
+
+def _guarded_connection(base: type[HTTPConnection], guard: Guard) -> type[HTTPConnection]:
+    class Guarded(base):  # type: ignore[misc, valid-type]
+        def _new_conn(self) -> socket.socket:
+            connection = _connect(self._dns_host, self.port, self.timeout, guard, self)
+            _attend(connection)
+            return connection
+
+        def request(self, *args: Any, **kwargs: Any) -> None:
+            _attend(self.sock)
+            super().request(*args, **kwargs)
+            _attend(self.sock)
+
+    return Guarded
+
+
+def _attend(sock: Any) -> None:
+    deadline = getattr(_local, "deadline", None)
+    if deadline is not None and sock is not None:
+        deadline.socket = sock
+        if deadline.struck:
+            raise TimeoutError("the deadline is over")
+
+
+def _connect(name: str, port: int, timeout: Any, guard: Guard, connection: Any) -> socket.socket:
+    """Connect to the first address of `name` that answers; each is checked when it is about to be connected."""
+    try:
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise urllib3.exceptions.NameResolutionError(name, connection, error) from error  # type: ignore[arg-type]
+    failure: OSError | None = None
+    for family, kind, protocol, _, where in found:
+        if not guard.allows(str(where[0])):
+            raise PrivateAddress(name, str(where[0]))
+        opened = socket.socket(family, kind, protocol)
+        try:
+            opened.settimeout(timeout if isinstance(timeout, (int, float)) else 5.0)
+            opened.connect(where)
+        except TimeoutError as error:
+            opened.close()
+            raise urllib3.exceptions.ConnectTimeoutError(connection, f"connecting to {name} timed out") from error
+        except OSError as error:
+            opened.close()
+            failure = error
+        else:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return opened
+    raise urllib3.exceptions.NewConnectionError(connection, f"{name}: {failure}") from failure
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, guard: Guard, connections: int) -> None:
+        self._guard = guard
+        super().__init__(pool_connections=64, pool_maxsize=connections, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": _pool(HTTPConnectionPool, _guarded_connection(HTTPConnection, self._guard)),
+            "https": _pool(HTTPSConnectionPool, _guarded_connection(HTTPSConnection, self._guard)),
+        }
+
+
+def _pool(base: type[HTTPConnectionPool], connection: type[HTTPConnection]) -> type[HTTPConnectionPool]:
+    return type(f"Guarded{base.__name__}", (base,), {"ConnectionCls": connection})
+
+
+class PageSession:
+    """Fetches pages from any thread; never follows redirects, never uses proxies of the environment."""
+
+    def __init__(self, guard: Guard, user_agent: str, connect_timeout: float, connections: int = 16) -> None:
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.headers.update(
+            {
+                "User-Agent": user_agent,
+                "Accept": "text/html,application/xhtml+xml,*/*;q=0.5",
+                "Accept-Encoding": "gzip, deflate",
+            }
+        )
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter(guard, connections))
+        self._connect_timeout = connect_timeout
+        self._watchdog = _Watchdog()
+
+    def get(self, url: str, seconds: float, max_bytes: int, *, cut: bool = False) -> Page:
+        """Return the answer of `url`, within `seconds` and `max_bytes` (longer ones are `cut`, or fail).
+
+        Raises FetchError.
+        """
+        deadline = _local.deadline = _Deadline(seconds)
+        self._watchdog.watch(deadline)
+        try:
+            with self._session.get(
+                url, stream=True, allow_redirects=False, timeout=(self._connect_timeout, READ_TIMEOUT)
+            ) as response:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                body = b"" if 300 <= response.status_code < 400 else _read(response, deadline, max_bytes, cut)
+                return Page(response.status_code, headers, body)
+        except FetchError:
+            raise
+        except (requests.RequestException, urllib3.exceptions.HTTPError, PrivateAddress, OSError, ValueError) as error:
+            raise explain(error, deadline.struck, seconds) from error
+        finally:
+            deadline.over = True
+            deadline.socket = None
+
+
+def _read(response: requests.Response, deadline: _Deadline, max_bytes: int, cut: bool) -> bytes:
+    body = bytearray()
+    while piece := response.raw.read1(_PIECE, decode_content=True):
+        body += piece
+        if deadline.struck:
+            raise TimeoutError("the deadline is over")
+        if len(body) > max_bytes:
+            if cut:
+                return bytes(body[:max_bytes])
+            raise FetchError(Outcome.TOO_LARGE, f"more than {max_bytes} bytes")
+    announced = response.headers.get("Content-Length", "")
+    if deadline.struck:
+        raise TimeoutError("the deadline is over")
+    if announced.isdecimal() and "Content-Encoding" not in response.headers and len(body) < int(announced):
+        raise FetchError(Outcome.TRUNCATED, f"{len(body)} of {announced} bytes", retriable=True)
+    return bytes(body)
+
+
+def explain(error: Exception, struck: bool, seconds: float) -> FetchError:
+    """Return what an error of requests, urllib3 or a socket means for a page."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and len(chain) < 10:
+        chain.append(link)
+        reason = getattr(link, "reason", None)
+        inner = link.args[0] if link.args and isinstance(link.args[0], BaseException) else None
+        link = reason if isinstance(reason, BaseException) else inner or link.__cause__ or link.__context__
+    for kind, outcome in _MEANINGS:
+        found = next((e for e in chain if isinstance(e, kind)), None)
+        if struck and outcome != Outcome.PRIVATE_ADDRESS:
+            return FetchError(Outcome.TIMEOUT, f"not whole after {seconds:g} s", retriable=True)
+        if found is not None:
+            passing = outcome in (Outcome.CONNECT, Outcome.TIMEOUT, Outcome.TRUNCATED)
+            number = next((e.errno for e in chain if isinstance(e, OSError) and isinstance(e.errno, int)), 0)
+            again = outcome == Outcome.DNS and number == socket.EAI_AGAIN
+            suspect = again or isinstance(found, requests.ConnectTimeout) or number in _NETWORK_DOWN
+            return FetchError(outcome, str(found)[:300], retriable=passing or again, suspect=suspect)
+    return FetchError(Outcome.PROTOCOL, str(error)[:300])
+
+
+_MEANINGS: tuple[tuple[type[BaseException], str], ...] = (
+    (PrivateAddress, Outcome.PRIVATE_ADDRESS),
+    (socket.gaierror, Outcome.DNS),
+    (urllib3.exceptions.NameResolutionError, Outcome.DNS),
+    (requests.exceptions.SSLError, Outcome.TLS),
+    (urllib3.exceptions.SSLError, Outcome.TLS),
+    (requests.exceptions.InvalidURL, Outcome.BAD_URL),
+    (requests.exceptions.MissingSchema, Outcome.BAD_URL),
+    (urllib3.exceptions.LocationParseError, Outcome.BAD_URL),
+    (requests.exceptions.Timeout, Outcome.TIMEOUT),
+    (urllib3.exceptions.TimeoutError, Outcome.TIMEOUT),
+    (TimeoutError, Outcome.TIMEOUT),
+    (urllib3.exceptions.IncompleteRead, Outcome.TRUNCATED),
+    (urllib3.exceptions.DecodeError, Outcome.PROTOCOL),
+    (requests.exceptions.ChunkedEncodingError, Outcome.TRUNCATED),
+    (urllib3.exceptions.ProtocolError, Outcome.CONNECT),
+    (requests.exceptions.ConnectionError, Outcome.CONNECT),
+    (OSError, Outcome.CONNECT),
+)

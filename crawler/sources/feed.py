@@ -1,0 +1,56 @@
+"""What feeds a job: a site gives its first page, a list its rows, stretch by stretch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from crawler.errors import CrawlerError, FetchError
+from crawler.model import Found, ImageDetail, Kind, Outcome, PageDetail, SourceDetail, Task, Words, pack
+from crawler.sources.lists import Row, read_list
+from crawler.urls import normalise
+
+#: Rows of a list between two positions that a restart goes on from.
+STRETCH = 2000
+
+
+class Feed:
+    """Reads sources; keeps the list open that it reads, so that the next stretch costs no new start."""
+
+    def __init__(self) -> None:
+        self._path = ""
+        self._at = 0
+        self._rows: Iterator[Row] = iter(())
+
+    def __call__(self, task: Task, detail: SourceDetail) -> tuple[list[Found], int | None, dict[str, int]]:
+        """Return what a source names from its cursor on, the new cursor (None: it has ended), and what is no URL.
+
+        Raises FetchError where a list cannot be read.
+        """
+        if detail.sort == "site":
+            return [Found(Kind.PAGE, task.url, pack(PageDetail()))], None, {}
+        try:
+            return self._stretch(detail)
+        except (OSError, CrawlerError, EOFError, ValueError) as error:
+            self._path = ""
+            raise FetchError(Outcome.UNREADABLE, f"{detail.path}: {error}") from error
+
+    def _stretch(self, detail: SourceDetail) -> tuple[list[Found], int | None, dict[str, int]]:
+        if (self._path, self._at) != (detail.path, detail.cursor):
+            rows = read_list(Path(detail.path), detail.url_column, detail.caption_column)
+            self._rows = islice(rows, detail.cursor, None)
+            self._path = detail.path
+        rows_now = list(islice(self._rows, STRETCH))
+        self._at = detail.cursor + len(rows_now)
+        found, bad = [], 0
+        nothing = pack(ImageDetail())
+        for row in rows_now:
+            url = normalise(row.url)
+            if url is None:
+                bad += 1
+            else:
+                words = Words(found_in="list", caption=row.caption, columns=row.columns)
+                found.append(Found(Kind.IMAGE, url, nothing, words))
+        ended = len(rows_now) < STRETCH
+        return found, None if ended else self._at, {"bad_url": bad} if bad else {}
