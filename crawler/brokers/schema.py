@@ -57,14 +57,20 @@ def file_system_of(path: Path, mounts: str) -> str:
     return kind
 
 
-def refuse_network_file_system(directory: Path) -> None:
-    """Raise StateError when `directory` lies on a network file system."""
+def is_on_network(directory: Path) -> str:
+    """Return the type of the network file system that holds `directory`, or `""`."""
     try:
         mounts = Path("/proc/mounts").read_text()
     except FileNotFoundError:
-        return
+        return ""
     kind = file_system_of(directory.resolve(), mounts)
-    if kind in _NETWORK_FILE_SYSTEMS:
+    return kind if kind in _NETWORK_FILE_SYSTEMS else ""
+
+
+def refuse_network_file_system(directory: Path) -> None:
+    """Raise StateError when `directory` lies on a network file system."""
+    kind = is_on_network(directory)
+    if kind:
         raise StateError(
             f"the state directory {directory} is on {kind}, a network file system, where the queue's locks are not "
             "safe; choose a local directory with --state DIR (images may stay on the network)"

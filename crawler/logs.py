@@ -1,0 +1,28 @@
+"""What the program logs: UTC, to stderr or to a file that logrotate may move away."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import time
+from pathlib import Path
+
+from crawler.errors import UsageError
+
+
+def set_up(log_file: Path | None, quiet: bool) -> None:
+    """Send the log of this process to stderr or `log_file`, from warnings on when `quiet`.
+
+    Raises UsageError where the file cannot be written.
+    """
+    try:
+        handler = logging.handlers.WatchedFileHandler(log_file) if log_file else logging.StreamHandler()
+    except OSError as error:
+        raise UsageError(f"the log file {log_file} cannot be written: {error.strerror}") from error
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    root = logging.getLogger("crawler")
+    root.handlers[:] = [handler]
+    root.propagate = False
+    root.setLevel(logging.ERROR if quiet else logging.INFO)

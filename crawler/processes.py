@@ -1,0 +1,167 @@
+"""What each process of this machine runs: where the rooms are put together."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from crawler import logs
+from crawler.brokers.client import ManagerBroker, ServerAddress
+from crawler.brokers.process import run_broker
+from crawler.brokers.schema import is_on_network
+from crawler.errors import BrokerUnreachable, CrawlerError
+from crawler.images.loop import DownloadLoop
+from crawler.model import Spec, State
+from crawler.pages.loop import PageLoop
+from crawler.sources.feed import Feed
+from crawler.stores.files import FileStore, check_mark, sweep, worker_name
+from crawler.stores.names import file_name
+from crawler.work import WorkLoop
+
+log = logging.getLogger(__name__)
+
+#: Seconds for which processes beside the broker wait for it to be started again.
+LOCAL_PATIENCE = 60.0
+
+
+class Link(NamedTuple):
+    """How a process reaches the broker, and how it logs."""
+
+    server: ServerAddress
+    key: bytes
+    encrypt: bool = True
+    log_file: Path | None = None
+    quiet: bool = False
+
+    def broker(self) -> ManagerBroker:
+        return ManagerBroker(self.server, self.key, encrypt=self.encrypt)
+
+
+class Place(NamedTuple):
+    """How a download worker stores and waits; times in seconds."""
+
+    connections: int
+    output: Path | None = None
+    keep_local: bool = False
+    forever: bool = False
+    wait: float = LOCAL_PATIENCE
+
+
+def parent_lives() -> bool:
+    parent = multiprocessing.parent_process()
+    return parent is None or parent.is_alive()
+
+
+class _Stopper:
+    """Hands SIGTERM to the loop that runs now; SIGINT is the door's."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self.loop: WorkLoop | None = None
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._on_term)
+
+    def _on_term(self, *_: object) -> None:
+        self.stopped = True
+        if self.loop is not None:
+            self.loop.stop()
+
+
+def broker_process(directory: Path, listen: ServerAddress | None, link: Link, ready: object) -> None:
+    logs.set_up(link.log_file, link.quiet)
+    run_broker(directory, listen, link.key, link.encrypt, ready)  # type: ignore[arg-type]
+
+
+def page_process(link: Link) -> None:
+    """Read pages until the run is over."""
+    _work(link, LOCAL_PATIENCE, forever=False, make=_page_loop)
+
+
+def download_process(link: Link, place: Place) -> None:
+    """Fetch images until the run is over, or for ever."""
+
+    def make(broker: ManagerBroker, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
+        root = job_directory(place.output, spec)
+        if not place.keep_local:
+            check_mark(root, spec.job_id)
+        sweep(root)
+        worker = worker_name()
+        store = FileStore(root, worker, slow=bool(is_on_network(root)))
+        loop = DownloadLoop(broker, worker, spec, store, file_name, connections=place.connections, patience=place.wait)
+        return loop, store.close
+
+    _work(link, place.wait, forever=place.forever, make=make)
+
+
+def job_directory(output: Path | None, spec: Spec) -> Path:
+    """Return the directory of a job's images: below `output` here, or where the collector has it."""
+    return (output.expanduser().absolute() if output else Path(spec.output)) / spec.job
+
+
+def _page_loop(broker: ManagerBroker, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
+    return PageLoop(broker, worker_name(), spec, Feed(), patience=LOCAL_PATIENCE), lambda: None
+
+
+Maker = Callable[[ManagerBroker, Spec], tuple[WorkLoop, Callable[[], None]]]
+
+
+def _work(link: Link, wait: float, *, forever: bool, make: Maker) -> None:
+    logs.set_up(link.log_file, link.quiet)
+    stopper = _Stopper()
+    try:
+        while not stopper.stopped and parent_lives():
+            broker = link.broker()
+            spec = wait_for_job(broker, wait, forever, lambda: not stopper.stopped and parent_lives())
+            if spec is None:
+                break
+            loop, close = make(broker, spec)
+            stopper.loop = loop
+            if stopper.stopped:
+                loop.stop()
+            try:
+                ended = loop.run(parent_lives)
+            finally:
+                stopper.loop = None
+                close()
+                broker.close()
+            if ended is State.FINISHED and not forever:
+                break
+    except CrawlerError as error:
+        log.error("%s", error)
+        sys.exit(error.exit_code)
+    if not parent_lives():
+        os._exit(1)  # threads may still wait for servers that nobody asks for any more
+
+
+def wait_for_job(broker: ManagerBroker, wait: float, forever: bool, go_on: Callable[[], bool]) -> Spec | None:
+    """Return the settings of the job that the broker has work for; None when told to stop or it is finished.
+
+    Raises BrokerUnreachable after `wait` seconds without a collector.
+    """
+    until = time.monotonic() + wait
+    said = False
+    while go_on():
+        try:
+            spec, counts = broker.spec(), broker.counts()
+        except BrokerUnreachable as error:
+            if time.monotonic() > until:
+                raise
+            if not said:
+                log.warning("%s; waiting for a collector", error)
+                said = True
+            time.sleep(0.5)
+            continue
+        if spec.job and counts.state is State.OPEN:
+            return spec
+        if counts.state is State.FINISHED and spec.job and not forever:
+            return None
+        until = max(until, time.monotonic() + wait)
+        time.sleep(0.2)
+    return None

@@ -1,0 +1,145 @@
+"""What a person sees: the bar, the lines, the summary."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from crawler.model import PAGES_READ, SUCCESSES, Counts, Outcome
+
+_PREFIXES = ("B", "kB", "MB", "GB", "TB")
+
+
+def shown(text: str) -> str:
+    """Return `text` safe for a terminal: control characters escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def size(number: float) -> str:
+    """Return bytes in the largest decimal unit that leaves a digit before the point."""
+    for prefix in _PREFIXES:
+        if number < 1000 or prefix == _PREFIXES[-1]:
+            return f"{number:.0f} {prefix}" if prefix == "B" else f"{number:.1f} {prefix}"
+        number /= 1000
+    return ""
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+class Bar:
+    """A progress bar on stderr while it is a terminal: images done of those found."""
+
+    def __init__(self, enabled: bool) -> None:
+        self._started = time.monotonic()
+        self._first = -1
+        self._bar = tqdm(
+            disable=not (enabled and sys.stderr.isatty()),
+            unit="image",
+            dynamic_ncols=True,
+            bar_format="{bar:16} {n_fmt}/{total_fmt} images{postfix}",
+            mininterval=0.2,
+        )
+
+    def update(self, counts: Counts) -> None:
+        done = sum(counts.images.values())
+        saved = sum(counts.images.get(name, 0) for name in SUCCESSES)
+        pages = sum(counts.pages.get(name, 0) for name in PAGES_READ)
+        if self._first < 0:
+            self._first = done
+        seconds = max(time.monotonic() - self._started, 0.1)
+        rate = (done - self._first) / seconds
+        left = f", {duration(counts.waiting_images / rate)} left" if rate and counts.waiting_images else ""
+        self._bar.total = done + counts.waiting_images
+        self._bar.n = done
+        self._bar.set_postfix_str(
+            f"{pages} pages read, {saved} saved, {done - saved} failed, {rate:.0f}/s, "
+            f"{size(counts.bytes / seconds)}/s{left}",
+            refresh=False,
+        )
+        self._bar.refresh()
+
+    def write(self, text: str, file: TextIO) -> None:
+        """Print a line without breaking the bar."""
+        if self._bar.disable:
+            print(text, file=file, flush=True)
+        else:
+            self._bar.write(text, file=file)
+
+    def close(self) -> None:
+        self._bar.leave = False
+        self._bar.close()
+
+
+def _listed(outcomes: dict[str, int]) -> str:
+    ordered = sorted(outcomes.items(), key=lambda item: (item[0] not in SUCCESSES, -item[1], item[0]))
+    return ", ".join(f"{number:,} {name}" for name, number in ordered) or "none"
+
+
+def attention(counts: Counts) -> list[str]:
+    """Return a line for each site that a person should look at."""
+    lines = []
+    for site in counts.sites:
+        total = sum(site.outcomes.values())
+        good = sum(site.outcomes.get(name, 0) for name in SUCCESSES)
+        if site.first_outcome and site.first_outcome not in PAGES_READ:
+            why = f": {site.first_message}" if site.first_message else ""
+            lines.append(f"{site.url}: its first page failed: {site.first_outcome}{why}")
+        elif total and not good:
+            lines.append(f"{site.url}: none of its {total:,} images could be saved: {_listed(site.outcomes)}")
+    return lines
+
+
+def why_none(counts: Counts) -> str:
+    """Return why a run found no image at all."""
+    pages = counts.pages
+    reasons = []
+    if pages.get(Outcome.SCRIPT_ONLY):
+        number = pages[Outcome.SCRIPT_ONLY]
+        subject = "1 page names no images but runs" if number == 1 else f"{number:,} pages name no images but run"
+        reasons.append(f"{subject} scripts; rendering is not supported yet")
+    if pages.get(Outcome.ROBOTS_DENIED):
+        reasons.append(f"robots.txt forbids {pages[Outcome.ROBOTS_DENIED]:,} pages")
+    if counts.left_out.get("scope"):
+        reasons.append(f"{counts.left_out['scope']:,} links lead out of the scope (--scope)")
+    failed = {name: n for name, n in pages.items() if name not in PAGES_READ and name != Outcome.ROBOTS_DENIED}
+    if failed:
+        reasons.append(f"pages failed: {_listed(failed)}")
+    if not reasons:
+        reasons.append(f"the {sum(pages.values()):,} pages that were read name none")
+    return "no image was found: " + "; ".join(reasons)
+
+
+def summary(job: str, counts: Counts, output: Path, ending: str, seconds: float) -> str:
+    """Return the run in a few lines: what needs a person first."""
+    pages = sum(counts.pages.get(name, 0) for name in PAGES_READ)
+    lines = [f"! {line}" for line in attention(counts)[:8]]
+    if counts.run and not counts.images and not counts.already_there:
+        lines.append(f"! {why_none(counts)}")
+    there = f", {counts.already_there:,} were there already" if counts.already_there else ""
+    lines += [
+        f"{job}: run {counts.run} {ending} in {duration(seconds)}",
+        f"  pages   {pages:,} read" + _rest({k: n for k, n in counts.pages.items() if k not in PAGES_READ}),
+        f"  images  {_listed(counts.images)}{there}; {size(counts.bytes)}",
+    ]
+    if counts.left_out:
+        lines.append(f"  left out  {_listed(counts.left_out)}")
+    if counts.waiting_images or counts.waiting_pages:
+        lines.append(
+            f"  waiting {counts.waiting_images:,} images, {counts.waiting_pages:,} pages; the same command goes on"
+        )
+    lines += [f"  files   {output}", f"  ledger  {output / 'metadata.jsonl'}, failures.jsonl"]
+    return "\n".join(shown(line) for line in lines)
+
+
+def _rest(outcomes: dict[str, int]) -> str:
+    return f", {_listed(outcomes)}" if outcomes else ""

@@ -1,0 +1,277 @@
+"""The settings of the doors: one frozen dataclass each; defaults < config file < environment < flags."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import cyclopts
+from cyclopts import App, Group, Parameter
+from cyclopts.config import Dict, Env
+
+from crawler import __version__
+from crawler.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ENVIRONMENT = "CRAWLER_"
+#: Variables that are no field: the key is a secret and never a flag.
+KEY_VARIABLE = "CRAWLER_KEY"
+_SHOW_ALL = "--help-all" in sys.argv
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+T = TypeVar("T")
+
+_JOB, _PAGES, _POLITENESS = (
+    Group.create_ordered("Job"),
+    Group.create_ordered("Pages"),
+    Group.create_ordered("Politeness"),
+)
+_IMAGES, _LIMITS = Group.create_ordered("Images"), Group.create_ordered("Limits of a run")
+_PROCESSES, _NETWORK, _OUT = (Group.create_ordered(name) for name in ("Processes", "Network", "Output"))
+
+
+def _flag(help: str, group: Group, *, common: bool = False, **more: Any) -> Parameter:
+    """Describe a flag; `common` ones are shown by `--help`, all by `--help-all`."""
+    return Parameter(help=help, group=group, show=common or _SHOW_ALL, negative=(), **more)
+
+
+def _scaled(units: dict[str, float], what: str) -> Callable[[Any, Sequence[Any]], float]:
+    def convert(_: Any, tokens: Sequence[Any]) -> float:
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", tokens[0].value)
+        if match is None or match[2].lower() not in units:
+            raise ValueError(
+                f"{tokens[0].value!r} is no {what}: write a number, with one of {', '.join(u for u in units if u)}"
+            )
+        return float(match[1]) * units[match[2].lower()]
+
+    return convert
+
+
+_seconds = _scaled({"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}, "time")
+_bytes = _scaled(
+    {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40}, "size"
+)
+
+
+def default_state() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "crawler"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every door knows."""
+
+    config: Annotated[Path | None, _flag("TOML file with any of these settings.", _OUT, common=True)] = None
+    state: Annotated[Path | None, _flag("Where jobs keep their state; a local disk.", _JOB)] = None
+    log_file: Annotated[Path | None, _flag("Log to this file instead of stderr.", _OUT)] = None
+    quiet: Annotated[bool, _flag("Print errors and the summary only.", _OUT, common=True)] = False
+
+    @property
+    def state_directory(self) -> Path:
+        return (self.state or default_state()).expanduser().absolute()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Working(Common):
+    """What doors with download workers know."""
+
+    connections: Annotated[int, _flag("Downloads at a time in one process.", _PROCESSES)] = 64
+    key_file: Annotated[Path | None, _flag("The shared secret of collector and workers.", _NETWORK, common=True)] = None
+    unencrypted: Annotated[bool, _flag("No TLS between machines: who listens sees and forges all.", _NETWORK)] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Working):
+    """What a job is made of."""
+
+    sites_file: Annotated[Path | None, _flag("File with one site a line.", _JOB)] = None
+    urls: Annotated[str, _flag("List of image URLs: txt, csv, tsv, jsonl, parquet, .gz; or -", _JOB, common=True)] = ""
+    url_column: Annotated[str, _flag("The list's column of URLs.", _JOB)] = ""
+    caption_column: Annotated[str, _flag("The list's column of captions.", _JOB)] = ""
+    job: Annotated[str, _flag("Name of the job; by default from site or list.", _JOB, common=True)] = ""
+    output: Annotated[Path, _flag("Where images and ledger go, in a folder per job.", _JOB, common=True)] = Path(
+        "downloads"
+    )
+    export: Annotated[bool, _flag("Only write the ledger's files, as things stand.", _OUT)] = False
+
+    scope: Annotated[
+        Literal["host", "domain", "prefix", "any"], _flag("Which pages belong to a site.", _PAGES, common=True)
+    ] = "host"
+    depth: Annotated[int, _flag("Links from the first page at most; 0: no limit.", _PAGES, common=True)] = 0
+    max_pages: Annotated[int, _flag("Pages of a run at most; 0: no limit.", _PAGES, common=True)] = 0
+    include: Annotated[tuple[str, ...], _flag("Read only pages whose URL matches this regex.", _PAGES)] = ()
+    exclude: Annotated[tuple[str, ...], _flag("Never read pages whose URL matches this regex.", _PAGES)] = ()
+    page_deadline: Annotated[float, _flag("Time for a page in all.", _PAGES, converter=_seconds)] = 60.0
+    max_page_bytes: Annotated[float, _flag("Largest page.", _PAGES, converter=_bytes)] = 20 * 2**20
+
+    requests_per_host: Annotated[int, _flag("Requests at a time per host.", _POLITENESS, common=True)] = 8
+    delay: Annotated[
+        float,
+        _flag("Pause between requests to a host, then one at a time.", _POLITENESS, common=True, converter=_seconds),
+    ] = 0.0
+    ignore_robots: Annotated[bool, _flag("Do not ask robots.txt; only for sites that are yours.", _POLITENESS)] = False
+    contact: Annotated[str, _flag("Your URL or e-mail, told to sites in the User-Agent.", _POLITENESS, common=True)] = (
+        ""
+    )
+    user_agent: Annotated[str, _flag("The whole User-Agent.", _POLITENESS)] = ""
+    allow_net: Annotated[
+        tuple[str, ...], _flag("Open a private network (CIDR) to requests.", _POLITENESS, common=True)
+    ] = ()
+    queue_limit: Annotated[int, _flag("Waiting images of a source at which it pauses.", _POLITENESS)] = 100_000
+
+    connect_timeout: Annotated[float, _flag("Time to connect.", _IMAGES, converter=_seconds)] = 5.0
+    timeout: Annotated[float, _flag("Time for an image in all.", _IMAGES, converter=_seconds)] = 60.0
+    max_image_bytes: Annotated[float, _flag("Largest image.", _IMAGES, converter=_bytes)] = 50 * 2**20
+    max_redirects: Annotated[int, _flag("Redirects followed.", _IMAGES)] = 5
+    formats: Annotated[tuple[str, ...], _flag("Keep only these formats (jpeg, png, webp …).", _IMAGES)] = ()
+    min_width: Annotated[int, _flag("Leave out images that are narrower (pixels).", _IMAGES)] = 0
+    min_height: Annotated[int, _flag("Leave out images that are lower (pixels).", _IMAGES)] = 0
+    min_bytes: Annotated[float, _flag("Leave out images with fewer bytes.", _IMAGES, converter=_bytes)] = 0
+
+    max_time: Annotated[float, _flag("Stop after this time (30m, 4h).", _LIMITS, common=True, converter=_seconds)] = 0.0
+    max_images: Annotated[int, _flag("Stop after this many images.", _LIMITS)] = 0
+    max_bytes: Annotated[float, _flag("Stop after this much (10G).", _LIMITS, converter=_bytes)] = 0.0
+    min_free: Annotated[float, _flag("Stop when the output disk has less free.", _LIMITS, converter=_bytes)] = 0.0
+    fail_above: Annotated[float, _flag("Exit with 1 when more than this percentage failed.", _LIMITS)] = 20.0
+
+    page_processes: Annotated[int, _flag("Processes that read pages.", _PROCESSES)] = 1
+    lease: Annotated[
+        float, _flag("Silence after which a worker's tasks go to others.", _PROCESSES, converter=_seconds)
+    ] = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrawlSettings(Job):
+    """`python -m crawler`."""
+
+    sites: Annotated[
+        tuple[str, ...], Parameter(name="SITE", help="Sites, such as example.com.", group=_JOB, negative=())
+    ] = ()
+    processes: Annotated[int, _flag("Download processes; by default one per core.", _PROCESSES, common=True)] = _CORES
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectSettings(Job):
+    """`python -m crawler.collect`."""
+
+    site: Annotated[tuple[str, ...], _flag("A site's first page; may be repeated.", _JOB, common=True)] = ()
+    listen: Annotated[str, _flag("HOST:PORT for workers.", _NETWORK, common=True)] = "127.0.0.1:8001"
+    advertise: Annotated[str, _flag("The address by which workers reach this machine.", _NETWORK)] = ""
+    processes: Annotated[int, _flag("Download processes here, beside the workers.", _PROCESSES, common=True)] = 0
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return self.site
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadSettings(Working):
+    """`python -m crawler.download`."""
+
+    server: Annotated[str, _flag("The collector: HOST or HOST:PORT.", _NETWORK, common=True)]
+    output: Annotated[
+        Path | None, _flag("Where the shared directory is here, if elsewhere than there.", _JOB, common=True)
+    ] = None
+    keep_local: Annotated[
+        bool, _flag("Keep images here, where the collector does not see them.", _JOB, common=True)
+    ] = False
+    processes: Annotated[int, _flag("Download processes; by default one per core.", _PROCESSES, common=True)] = _CORES
+    forever: Annotated[bool, _flag("Wait for the next job after each.", _PROCESSES, common=True)] = False
+    wait: Annotated[
+        float | None,
+        _flag(
+            "Time to wait for a collector: 60 s, for ever with --forever.", _NETWORK, common=True, converter=_seconds
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusSettings(Common):
+    """`python -m crawler.status`."""
+
+    job: Annotated[str, Parameter(name="JOB", help="Show this job's hosts and errors.", group=_JOB)] = ""
+
+
+_DOORS: tuple[type[Common], ...] = (CrawlSettings, CollectSettings, DownloadSettings, StatusSettings)
+
+
+def parse(kind: type[T], door: str, about: str, arguments: Sequence[str]) -> T | None:
+    """Return the settings of a door, or None when it only showed its help or version.
+
+    Raises UsageError that names the key, where it stands and what is allowed.
+    """
+    made: list[T] = []
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    app = App(
+        name=door,
+        help=about,
+        version=f"crawler {__version__}",
+        help_flags=["--help", "-h", "--help-all"],
+        help_format="plaintext",
+        config=[Env(ENVIRONMENT, command=False, show=False), *_config_file(arguments, known)],
+        help_epilogue=None
+        if _SHOW_ALL
+        else "All settings: --help-all. Each is also a variable (CRAWLER_DEPTH=2) and a key of --config.",
+        result_action="return_value",
+    )
+    _check_environment()
+
+    def remember(settings: Any = None) -> None:
+        made.append(kind() if settings is None else settings)
+
+    remember.__annotations__["settings"] = Annotated[kind, Parameter(name="*")]
+    app.default(remember)
+    try:
+        app(list(arguments), exit_on_error=False, print_error=False)
+    except cyclopts.CycloptsError as error:
+        raise UsageError(f"{str(error).strip()}\nRun '{door} --help' for what is allowed.") from error
+    return made[0] if made else None
+
+
+def _config_file(arguments: Sequence[str], known: set[str]) -> list[Dict]:
+    path = _config_path(arguments)
+    if path is None:
+        return []
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"the configuration {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"the configuration {path} is no TOML: {error}") from error
+    allowed = _all_keys() - {"config"}
+    values = {key.replace("-", "_"): value for key, value in content.items()}
+    for key in values:
+        if key not in allowed:
+            raise UsageError(f"{path}: unknown key {key!r}; allowed are {', '.join(sorted(allowed))}")
+    return [Dict({key.replace("_", "-"): v for key, v in values.items() if key in known}, source=str(path))]
+
+
+def _config_path(arguments: Sequence[str]) -> Path | None:
+    for at, argument in enumerate(arguments):
+        if argument == "--config" and at + 1 < len(arguments):
+            return Path(arguments[at + 1])
+        if argument.startswith("--config="):
+            return Path(argument.partition("=")[2])
+    variable = os.environ.get(ENVIRONMENT + "CONFIG")
+    return Path(variable) if variable else None
+
+
+def _all_keys() -> set[str]:
+    return {field.name for door in _DOORS for field in fields(door)}
+
+
+def _check_environment() -> None:
+    allowed = {ENVIRONMENT + key.upper() for key in _all_keys()} | {KEY_VARIABLE}
+    for name in os.environ:
+        if name.startswith(ENVIRONMENT) and name not in allowed:
+            raise UsageError(f"unknown variable {name}; allowed are {', '.join(sorted(allowed))}")

@@ -1,0 +1,97 @@
+"""The processes of this machine: start, watch, start again, stop."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from crawler.errors import CrawlerError
+
+log = logging.getLogger(__name__)
+
+#: Deaths of one process within WINDOW seconds that are too many.
+MOST_DEATHS = 20
+WINDOW = 60.0
+
+
+@dataclass(slots=True)
+class Child:
+    """One process that ought to run, and how it fared."""
+
+    name: str
+    target: Callable[..., None]
+    arguments: tuple[Any, ...]
+    process: BaseProcess | None = None
+    done: bool = False
+    exit_code: int = 0
+    deaths: list[float] = field(default_factory=list)
+
+
+class Supervisor:
+    """Starts children by `spawn`; one that dies is started again, one that exits with 0 or 2 is not."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self.children: list[Child] = []
+        self._stopping = False
+
+    def start(self, name: str, target: Callable[..., None], *arguments: Any) -> Child:
+        child = Child(name, target, arguments)
+        self.children.append(child)
+        self._spawn(child)
+        return child
+
+    def watch(self) -> None:
+        """Start again what died.
+
+        Raises CrawlerError where one dies again and again.
+        """
+        for child in self.children:
+            process = child.process
+            if child.done or process is None or process.is_alive():
+                continue
+            process.join()
+            code = process.exitcode or 0
+            if code in (0, 2) or self._stopping:
+                child.done, child.exit_code = True, max(code, 0)
+                continue
+            self._note_death(child, code)
+            self._spawn(child)
+
+    def stop(self, seconds: float, *, only: str = "") -> None:
+        """Ask children to end by SIGTERM, and kill what still runs after `seconds`."""
+        self._stopping = not only
+        chosen = [child for child in self.children if child.process is not None and child.name.startswith(only)]
+        for child in chosen:
+            if child.process is not None and child.process.is_alive():
+                child.process.terminate()
+        until = time.monotonic() + seconds
+        for child in chosen:
+            assert child.process is not None
+            child.process.join(max(0.0, until - time.monotonic()))
+            if child.process.is_alive():
+                child.process.kill()
+                child.process.join()
+            child.done = True
+
+    def _spawn(self, child: Child) -> None:
+        process: SpawnProcess = self._context.Process(
+            target=child.target, args=child.arguments, name=child.name, daemon=True
+        )
+        process.start()
+        child.process = process
+
+    def _note_death(self, child: Child, code: int) -> None:
+        now = time.monotonic()
+        child.deaths = [when for when in child.deaths if now - when < WINDOW] + [now]
+        how = signal.Signals(-code).name if code < 0 else f"exit {code}"
+        log.warning("the %s process ended by %s; starting it again", child.name, how)
+        if len(child.deaths) > MOST_DEATHS:
+            raise CrawlerError(f"the {child.name} process died {MOST_DEATHS} times within a minute, the last by {how}")
