@@ -539,3 +539,27 @@ class SqliteBroker:
         if run in (None, self._run):
             self._totals[kind, outcome] = self._totals.get((kind, outcome), 0) + number
             self._bytes += size if kind is Kind.IMAGE else 0
+
+
+def read_counts(path: Path) -> Counts:
+    """Return the numbers of a job that nobody runs, without changing its state."""
+    db = open_database(path)
+    try:
+        records = Records(db)
+        row = db.execute("SELECT run, began, ended, already_there FROM runs ORDER BY run DESC LIMIT 1").fetchone()
+        run, began, ended, already_there = row or (0, 0.0, 0.0, 0)
+        totals = records.totals(run)
+        waiting = {Kind.PAGE: 0, Kind.IMAGE: 0}
+        for _, kind, _, number in records.waiting_counts():
+            if kind in waiting:
+                waiting[Kind(kind)] += number
+        return Counts(
+            run=run, state=State.FINISHED if ended else State.DRAINING, began=began, ended=ended,
+            images={outcome: n for kind, outcome, n, _ in totals if kind == Kind.IMAGE and n},
+            pages={outcome: n for kind, outcome, n, _ in totals if kind == Kind.PAGE and ":" not in outcome},
+            bytes=sum(size for kind, _, _, size in totals if kind == Kind.IMAGE), already_there=already_there,
+            waiting_images=waiting[Kind.IMAGE], waiting_pages=waiting[Kind.PAGE],
+            sites=records.sites(run), hosts=records.hosts(run),
+        )  # fmt: skip
+    finally:
+        db.close()

@@ -1,0 +1,178 @@
+"""From a door's settings to what its rooms take."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from crawler import __version__
+from crawler.brokers.client import ServerAddress
+from crawler.brokers.wire import check_key, key_file, read_key
+from crawler.errors import UsageError
+from crawler.guard import parse_networks
+from crawler.images.verify import FORMATS
+from crawler.model import SourceDetail, Spec
+from crawler.pages.scope import Scope
+from crawler.settings import KEY_VARIABLE, CollectSettings, CrawlSettings, Job
+from crawler.sources.lists import list_format
+from crawler.urls import from_command_line
+
+KEY_NAME = "key"
+
+
+def user_agent(contact: str, given: str) -> str:
+    return given or f"crawler/{__version__} (image crawler{'; +' + contact if contact else ''})"
+
+
+def sites_of(settings: CrawlSettings | CollectSettings) -> list[str]:
+    """Return the first pages of all sites.
+
+    Raises UsageError where one is no URL or the file cannot be read.
+    """
+    texts = list(settings.sites)
+    if settings.sites_file is not None:
+        try:
+            lines = settings.sites_file.read_text().splitlines()
+        except OSError as error:
+            raise UsageError(f"the sites file {settings.sites_file} cannot be read: {error.strerror}") from error
+        texts += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    urls = []
+    for text in texts:
+        url = from_command_line(text)
+        if url is None:
+            raise UsageError(f"{text!r} is no site; write example.com or https://example.com/start/")
+        urls.append(url)
+    return list(dict.fromkeys(urls))
+
+
+def job_name(settings: Job, sites: list[str]) -> str:
+    if settings.job:
+        name = settings.job
+    elif settings.urls:
+        name = "list" if settings.urls == "-" else Path(settings.urls).name.partition(".")[0] or "list"
+    else:
+        name = urlsplit(sites[0]).netloc.replace(":", "_")
+        name += f"-and-{len(sites) - 1}-more" if len(sites) > 1 else ""
+    if not name or name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
+        raise UsageError(f"{name!r} cannot be the name of a job: it is a folder's name; give another with --job")
+    return name
+
+
+def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
+    """Return the job that the settings describe.
+
+    Raises UsageError that names what is wrong and what is allowed.
+    """
+    sites = sites_of(settings)
+    if not sites and not settings.urls:
+        raise UsageError("nothing to crawl: name a site, such as example.com, or a list with --urls FILE")
+    job = job_name(settings, sites)
+    sources = [(url, SourceDetail()) for url in sites]
+    if settings.urls:
+        sources.append(_list_source(settings, job))
+    _check(settings)
+    return Spec(
+        job=job,
+        sources=tuple(sources),
+        output=str(settings.output.expanduser().absolute()),
+        scope=settings.scope,
+        depth=settings.depth,
+        max_pages=settings.max_pages,
+        include=settings.include,
+        exclude=settings.exclude,
+        page_deadline=settings.page_deadline,
+        page_max_bytes=int(settings.max_page_bytes),
+        requests_per_host=settings.requests_per_host,
+        delay=settings.delay,
+        obey_robots=not settings.ignore_robots,
+        user_agent=user_agent(settings.contact, settings.user_agent),
+        allow_net=settings.allow_net,
+        queue_limit=settings.queue_limit,
+        lease=settings.lease,
+        connect_timeout=settings.connect_timeout,
+        timeout=settings.timeout,
+        max_image_bytes=int(settings.max_image_bytes),
+        max_redirects=settings.max_redirects,
+        formats=settings.formats,
+        min_width=settings.min_width,
+        min_height=settings.min_height,
+        min_bytes=int(settings.min_bytes),
+        max_images=settings.max_images,
+    )
+
+
+def _check(settings: Job) -> None:
+    try:
+        parse_networks(settings.allow_net)
+    except ValueError as error:
+        raise UsageError(f"--allow-net: {error}; write a network such as 192.168.1.0/24") from error
+    for name in settings.formats:
+        if name not in FORMATS:
+            raise UsageError(f"--formats: {name!r} is no format; known are {', '.join(FORMATS)}")
+    try:
+        Scope(settings.scope, settings.include, settings.exclude)
+    except ValueError as error:
+        raise UsageError(f"--include and --exclude take regular expressions: {error}") from error
+    least = {"requests_per_host": 1, "connections": 1, "page_processes": 1, "depth": 0, "max_pages": 0, "max_images": 0}
+    for key, value in least.items():
+        if getattr(settings, key) < value:
+            raise UsageError(f"--{key.replace('_', '-')} must be at least {value}")
+
+
+def _list_source(settings: Job, job: str) -> tuple[str, SourceDetail]:
+    path = Path(settings.urls).expanduser().absolute()
+    if settings.urls == "-":
+        path = settings.state_directory / job / "stdin.txt"
+        _spool(path)
+    elif not path.is_file():
+        raise UsageError(f"the list {settings.urls} is not there")
+    list_format(path)
+    detail = SourceDetail(
+        sort="list", path=str(path), url_column=settings.url_column, caption_column=settings.caption_column
+    )
+    return path.as_uri(), detail
+
+
+def _spool(path: Path) -> None:
+    """Keep what comes on standard input on disk, so that it can be gone on with after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(".stdin.txt")
+    with draft.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    if draft.stat().st_size or not path.exists():
+        draft.replace(path)
+    else:
+        draft.unlink()  # an empty input resumes the list of before
+
+
+def collector_key(settings: Job) -> bytes:
+    """Return the job's secret, from the environment or the key file, which is made when there is none."""
+    text = os.environ.get(KEY_VARIABLE)
+    if text and settings.key_file is None:
+        return check_key(text.strip(), KEY_VARIABLE)
+    return key_file(settings.key_file or settings.state_directory / KEY_NAME)
+
+
+def worker_key(key: Path | None, state: Path, server: ServerAddress) -> bytes:
+    """Return the secret of the collector at `server`: from flag, environment, this machine's file, or the person.
+
+    Raises UsageError where it is nowhere.
+    """
+    if key is not None:
+        return read_key(key)
+    text = os.environ.get(KEY_VARIABLE)
+    if text:
+        return check_key(text.strip(), KEY_VARIABLE)
+    default = state / KEY_NAME
+    if default.exists():
+        return read_key(default)
+    if sys.stdin.isatty():
+        import getpass
+
+        return check_key(getpass.getpass(f"Key of the collector at {server}: ").strip(), "the answer")
+    raise UsageError(
+        f"no key for {server}: copy the collector's key file here and name it with --key-file, or set {KEY_VARIABLE}"
+    )
