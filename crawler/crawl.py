@@ -20,7 +20,7 @@ from crawler.brokers.stock import line_of
 from crawler.errors import BrokerUnreachable, CrawlerError, StateError, StoreError
 from crawler.model import PAGES_READ, SUCCESSES, Begun, Counts, ImageResult, Outcome, Spec, State, decode
 from crawler.processes import Link, Place, broker_process, download_process, page_process
-from crawler.stores.files import mark, sweep
+from crawler.stores.files import MARK, mark, sweep
 from crawler.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -155,6 +155,12 @@ class Crawl:
     def _begin(self) -> Begun:
         assert self._broker is not None
         begun = self._broker.begin(self._spec)
+        counts = self._broker.counts()
+        if (begun.run > 1 or counts.images.get(Outcome.SUCCESS)) and not (self._root / MARK).exists():
+            raise StateError(
+                f"job {self._spec.job} has images, but {self._root} is gone: mount it or name its place with --output, "
+                f"or remove {self._directory} to fetch everything anew"
+            )
         mark(self._root, begun.job_id)
         if begun.rebooted_since:
             self._check_files(begun.rebooted_since - REBOOT_WINDOW)
@@ -369,8 +375,9 @@ def local_link(directory: Path, link: Link) -> Link:
 
 def exit_code(counts: Counts, fail_above: float) -> int:
     """Return 1 where a person should look at a finished run, else 0."""
-    good = sum(counts.images.get(name, 0) for name in SUCCESSES)
-    bad = sum(counts.images.values()) - good
+    saved = sum(counts.images.get(name, 0) for name in SUCCESSES)
+    bad = sum(counts.images.values()) - saved
+    good = saved + counts.already_there
     first_failed = any(site.first_outcome and site.first_outcome not in PAGES_READ for site in counts.sites)
     too_many = bad > 0 and (not good or 100.0 * bad / (good + bad) > fail_above)
     return EXIT_TROUBLE if first_failed or too_many else 0

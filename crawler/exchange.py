@@ -135,9 +135,9 @@ class Agenda:
         for host in self._hosts.values():
             for task in host.ready:
                 self.settle(Settlement(number=task.number, verb=Verb.RETURNED))
+                self._urgent = True
             host.ready.clear()
         self._ready = 0
-        self._urgent = True
 
     def _enrol(self, host: Host) -> None:
         if not host.queued and host.ready and host.busy < host.grant.count:

@@ -94,7 +94,7 @@ def attention(counts: Counts) -> list[str]:
         if site.first_outcome and site.first_outcome not in PAGES_READ:
             why = f": {site.first_message}" if site.first_message else ""
             lines.append(f"{site.url}: its first page failed: {site.first_outcome}{why}")
-        elif total and not good:
+        elif total and not good and not counts.already_there:
             lines.append(f"{site.url}: none of its {total:,} images could be saved: {_listed(site.outcomes)}")
     return lines
 

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -154,9 +154,7 @@ class Job(Working):
 class CrawlSettings(Job):
     """`python -m crawler`."""
 
-    sites: Annotated[
-        tuple[str, ...], Parameter(name="SITE", help="Sites, such as example.com.", group=_JOB, negative=())
-    ] = ()
+    sites: Annotated[tuple[str, ...], _flag("The same as SITES, for configuration.", _JOB)] = ()
     processes: Annotated[int, _flag("Download processes; by default one per core.", _PROCESSES, common=True)] = _CORES
 
 
@@ -199,7 +197,7 @@ class DownloadSettings(Working):
 class StatusSettings(Common):
     """`python -m crawler.status`."""
 
-    job: Annotated[str, Parameter(name="JOB", help="Show this job's hosts and errors.", group=_JOB)] = ""
+    job: Annotated[str, _flag("The same as JOB, for configuration.", _JOB)] = ""
 
 
 _DOORS: tuple[type[Common], ...] = (CrawlSettings, CollectSettings, DownloadSettings, StatusSettings)
@@ -211,7 +209,7 @@ def parse(kind: type[T], door: str, about: str, arguments: Sequence[str]) -> T |
     Raises UsageError that names the key, where it stands and what is allowed.
     """
     made: list[T] = []
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    known = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
     app = App(
         name=door,
         help=about,
@@ -226,9 +224,10 @@ def parse(kind: type[T], door: str, about: str, arguments: Sequence[str]) -> T |
     )
     _check_environment()
 
-    def remember(settings: Any = None) -> None:
-        made.append(kind() if settings is None else settings)
+    def remember(*words: str, settings: Any = None) -> None:
+        made.append(_with_words(kind() if settings is None else settings, words))
 
+    remember.__annotations__["words"] = Annotated[str, _words_of(kind)]
     remember.__annotations__["settings"] = Annotated[kind, Parameter(name="*")]
     app.default(remember)
     try:
@@ -236,6 +235,25 @@ def parse(kind: type[T], door: str, about: str, arguments: Sequence[str]) -> T |
     except cyclopts.CycloptsError as error:
         raise UsageError(f"{str(error).strip()}\nRun '{door} --help' for what is allowed.") from error
     return made[0] if made else None
+
+
+def _words_of(kind: type[Any]) -> Parameter:
+    """Return how the words beside the flags are shown in the help."""
+    if kind is CrawlSettings:
+        return Parameter(name="SITES", help="Sites, such as example.com.", group=_JOB)
+    if kind is StatusSettings:
+        return Parameter(name="JOB", help="Show this job's hosts and errors.", group=_JOB)
+    return Parameter(show=False)
+
+
+def _with_words(settings: T, words: tuple[str, ...]) -> T:
+    if isinstance(settings, CrawlSettings):
+        return replace(settings, sites=words + settings.sites)
+    if isinstance(settings, StatusSettings) and len(words) <= 1:
+        return replace(settings, job="".join(words) or settings.job)
+    if words:
+        raise UsageError(f"{words[-1]!r} is not understood; settings are given with flags")
+    return settings
 
 
 def _config_file(arguments: Sequence[str], known: set[str]) -> list[Dict]:
@@ -267,7 +285,7 @@ def _config_path(arguments: Sequence[str]) -> Path | None:
 
 
 def _all_keys() -> set[str]:
-    return {field.name for door in _DOORS for field in fields(door)}
+    return {entry.name for door in _DOORS for entry in fields(door)}
 
 
 def _check_environment() -> None:

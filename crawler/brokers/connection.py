@@ -51,6 +51,7 @@ class Connection:
         self.outgoing = bytearray()
         self.parked: tuple[tuple[str, str], float] | None = None
         self.stock: StockClient | None = None
+        self.worker = ""  #: the name under which it exchanges
         self.wants_to_write = False
         self._key = key
         self._frames = wire.Frames()

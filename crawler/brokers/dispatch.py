@@ -158,7 +158,14 @@ class Dispatch:
 
     def _pending_of(self, row: TaskRow, lane: Lane) -> Pending:
         task = Task(
-            row.number, row.kind, row.url, row.at or row.url, Raw(row.detail), row.hops, row.candidate, row.attempts
+            row.number,
+            Kind(row.kind),
+            row.url,
+            row.at or row.url,
+            Raw(row.detail),
+            row.hops,
+            row.candidate,
+            row.attempts,
         )
         pending = self._resident[row.number] = Pending(task, row.source, lane, row.lost)
         return pending
@@ -243,6 +250,12 @@ class Dispatch:
             if authority in self._paces:
                 self._paces[authority].answered(latency)
 
+    def forget(self, worker: Worker) -> None:
+        for authority in worker.granted:
+            if authority in self._paces:
+                self._paces[authority].forget(worker.name)
+        del self.workers[worker.name]
+
     def expire(self, now: float) -> list[Pending]:
         """Let go of what is not named any more; return what its last worker lost."""
         lease = self._spec.lease
@@ -259,9 +272,7 @@ class Dispatch:
                     lost.append(pending)
                     self.put_back(pending, pending.task, last=True)
             if silent:
-                for pace in self._paces.values():
-                    pace.forget(worker.name)
-                del self.workers[worker.name]
+                self.forget(worker)
         self._records.lose((pending.lost, pending.task.number) for pending in lost)
         return lost
 

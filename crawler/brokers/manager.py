@@ -153,6 +153,8 @@ class Manager:
         connection.close()
         if connection.stock is not None:
             connection.stock.close()
+        if connection.worker:
+            self._broker.left(connection.worker)
 
     def _tick(self, now: float) -> None:
         self._broker.tick()
@@ -219,6 +221,7 @@ class Manager:
         body = [arg if isinstance(arg, (bytes, str, int)) else None for arg in args]
         match method, body:
             case "exchange", [str(worker), bytes(report)]:
+                connection.worker = worker
                 return encode(broker.exchange(worker, decode(report, Report)))
             case "spec", []:
                 return encode(broker.spec())

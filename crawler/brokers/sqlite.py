@@ -226,6 +226,12 @@ class SqliteBroker:
         with self.group():
             self._every_second(self._clock())
 
+    def left(self, name: str) -> None:
+        """Forget a worker whose connection ended, unless it holds tasks: then it has its lease to come back."""
+        worker = self._lanes.workers.get(name)
+        if worker is not None and not worker.held:
+            self._lanes.forget(worker)
+
     def deserted(self) -> bool:
         """Tell whether every worker has heard that it is over, and holds nothing."""
         return all(worker.told and not worker.held for worker in self._lanes.workers.values())

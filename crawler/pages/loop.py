@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,8 @@ from crawler.pages.scope import Scope
 from crawler.pages.session import Page, PageSession
 from crawler.robots import MAX_BYTES
 from crawler.work import WorkLoop
+
+log = logging.getLogger(__name__)
 
 #: Pages under way at a time in one process.
 THREADS = 16
@@ -100,6 +103,9 @@ class PageLoop(WorkLoop):
                 settlement, again = self._read(task)
         except FetchError as error:
             settlement = answers.failed(task, error)
+        except Exception as error:
+            log.exception("%s cannot be worked on", task.at)
+            settlement = answers.failed(task, FetchError(Outcome.INTERNAL_ERROR, repr(error)[:300]))
         latency = 0.0 if task.kind is Kind.SOURCE else time.monotonic() - started
         self._ended.put(lambda: self._settle(task, settlement, again, latency))
 
@@ -127,7 +133,13 @@ class PageLoop(WorkLoop):
     def _read(self, task: Task) -> tuple[Settlement | None, Task | None]:
         robots = task.kind is Kind.ROBOTS
         spec = self._spec
-        page = self._session.get(task.at, spec.page_deadline, MAX_BYTES if robots else spec.page_max_bytes, cut=robots)
+        page = self._session.get(
+            task.at,
+            spec.page_deadline,
+            MAX_BYTES if robots else spec.page_max_bytes,
+            (lambda _: True) if robots else _is_html,
+            cut=robots,
+        )
         retry = page.headers.get("retry-after", "")
         if 300 <= page.status < 400 and page.headers.get("location"):
             return self._redirected(task, page.headers["location"])
@@ -150,7 +162,7 @@ class PageLoop(WorkLoop):
 
     def _understood(self, task: Task, page: Page) -> Settlement:
         content_type = page.headers.get("content-type", "")
-        if content_type.partition(";")[0].strip().lower() not in _HTML:
+        if not _is_html(content_type):
             raise FetchError(Outcome.NOT_HTML, f"it is {content_type[:80]}")
         detail = decode(task.detail, PageDetail)
         links = links_of(parse(page.body, content_type).root, task.at)
@@ -183,6 +195,10 @@ class PageLoop(WorkLoop):
             else:
                 found.append(Found(Kind.PAGE, url, child))
         return found, left_out
+
+
+def _is_html(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() in _HTML
 
 
 def _denied(task: Task) -> Settlement:

@@ -6,6 +6,7 @@ import heapq
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import requests
@@ -162,8 +163,12 @@ class PageSession:
         self._connect_timeout = connect_timeout
         self._watchdog = _Watchdog()
 
-    def get(self, url: str, seconds: float, max_bytes: int, *, cut: bool = False) -> Page:
+    def get(
+        self, url: str, seconds: float, max_bytes: int, accepts: Callable[[str], bool], *, cut: bool = False
+    ) -> Page:
         """Return the answer of `url`, within `seconds` and `max_bytes` (longer ones are `cut`, or fail).
+
+        The body is read where its status is no redirect and `accepts` says yes to its Content-Type.
 
         Raises FetchError.
         """
@@ -174,7 +179,8 @@ class PageSession:
                 url, stream=True, allow_redirects=False, timeout=(self._connect_timeout, READ_TIMEOUT)
             ) as response:
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                body = b"" if 300 <= response.status_code < 400 else _read(response, deadline, max_bytes, cut)
+                wanted = not 300 <= response.status_code < 400 and accepts(headers.get("content-type", ""))
+                body = _read(response, deadline, max_bytes, cut) if wanted else b""
                 return Page(response.status_code, headers, body)
         except FetchError:
             raise

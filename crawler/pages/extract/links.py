@@ -120,11 +120,17 @@ def _caption(element: Any) -> str:
     return ""
 
 
-def _in_picture(element: Any) -> list[str]:
+def _picture_of(element: Any) -> Any:
+    """Return the `picture` around `element`; libxml2 nests what follows a `source` inside it."""
     parent = element.getparent()
-    if parent is None or parent.tag != "picture":
-        return []
-    return [url for source in parent.iterchildren("source") for url in _sets(source)]
+    while parent is not None and parent.tag == "source":
+        parent = parent.getparent()
+    return parent if parent is not None and parent.tag == "picture" else None
+
+
+def _in_picture(element: Any) -> list[str]:
+    picture = _picture_of(element)
+    return [] if picture is None else [url for source in picture.iter("source") for url in _sets(source)]
 
 
 def _sets(element: Any) -> list[str]:
@@ -142,8 +148,8 @@ def _img(walk: _Walk, element: Any) -> None:
 
 
 def _source(walk: _Walk, element: Any) -> None:
-    parent = element.getparent()
-    if parent is None or parent.tag != "picture" or parent.find("img") is None:
+    picture = _picture_of(element)
+    if picture is None or picture.find(".//img") is None:
         walk.image(_sets(element), "source@srcset")
 
 
