@@ -21,6 +21,7 @@ from crawler.sources.lists import list_format
 from crawler.urls import from_command_line
 
 KEY_NAME = "key"
+_HERE = ("127.0.0.1", "localhost", "::1")
 
 
 def user_agent(contact: str, given: str) -> str:
@@ -167,8 +168,8 @@ def worker_key(key: Path | None, state: Path, server: ServerAddress) -> bytes:
     if text:
         return check_key(text.strip(), KEY_VARIABLE)
     default = state / KEY_NAME
-    if default.exists():
-        return read_key(default)
+    if default.exists() or server.path or server.host in _HERE:
+        return key_file(default)  # on one machine whoever comes first makes it
     if sys.stdin.isatty():
         import getpass
 

@@ -85,8 +85,8 @@ SUCCESSES: Final = frozenset({Outcome.SUCCESS, Outcome.REPORTED})
 PAGES_READ: Final = frozenset({Outcome.SUCCESS, Outcome.SCRIPT_ONLY})
 
 
-class Message(msgspec.Struct, array_like=True):
-    """The base of all that is sent or stored in encoded form."""
+class Message(msgspec.Struct, array_like=True, gc=False):
+    """The base of all that is sent or stored in encoded form; messages never form cycles."""
 
 
 class Words(Message, kw_only=True, omit_defaults=True):

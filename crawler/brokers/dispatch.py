@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from crawler.brokers.lanes import STRETCH, Lane, Pending, Worker
 from crawler.brokers.outage import PROBE_EVERY
 from crawler.brokers.pace import TURN, Pace
-from crawler.brokers.records import Records, TaskRow
+from crawler.brokers.records import Records
 from crawler.model import Grant, Kind, Report, RobotsFile, Spec, Task
 from crawler.robots import MAX_AGE, digest
 from crawler.urls import address
@@ -35,7 +35,7 @@ class Dispatch:
         self._lanes: dict[str, Lane] = {}
         self._numbered: dict[int, Lane] = {}
         self._paces: dict[str, Pace] = {}
-        self._resident: dict[int, Pending] = {}
+        self.resident: dict[int, Pending] = {}
         self._rotation: dict[Kind, deque[Lane]] = {kind: deque() for kind in Kind}
         self._robots_wanted: deque[Pending] = deque()
         self._sleeping: list[tuple[float, int, Lane, Kind]] = []
@@ -54,7 +54,7 @@ class Dispatch:
 
     def new_run(self, run: int) -> None:
         """Forget what the last run taught of hosts, and take up what came in since."""
-        for kept in (self._lanes, self._numbered, self._paces, self._resident, self._closed, self._robots_wanted):
+        for kept in (self._lanes, self._numbered, self._paces, self.resident, self._closed, self._robots_wanted):
             kept.clear()
         for rotation in self._rotation.values():
             rotation.clear()
@@ -137,7 +137,7 @@ class Dispatch:
         while self._sleeping and self._sleeping[0][0] <= now:
             _, _, lane, kind = heapq.heappop(self._sleeping)
             if kind is Kind.ROBOTS:
-                self._robots_wanted.append(self._resident[-lane.number])
+                self._robots_wanted.append(self.resident[-lane.number])
             else:
                 self._enrol(lane, kind)
 
@@ -147,40 +147,32 @@ class Dispatch:
             rows = self._records.waiting(lane.number, kind, queue.cursor, STRETCH)
             if not rows:
                 return
-            queue.cursor = rows[-1].number
+            queue.cursor = rows[-1][0]
+            resident = self.resident
             for row in rows:
-                if row.number not in self._resident:
-                    pending = self._pending_of(row, lane)
-                    if row.due > now:
-                        heapq.heappush(queue.delayed, (row.due, row.number, pending))
-                    else:
-                        queue.loaded.append(pending)
-
-    def _pending_of(self, row: TaskRow, lane: Lane) -> Pending:
-        task = Task(
-            row.number,
-            Kind(row.kind),
-            row.url,
-            row.at or row.url,
-            Raw(row.detail),
-            row.hops,
-            row.candidate,
-            row.attempts,
-        )
-        pending = self._resident[row.number] = Pending(task, row.source, lane, row.lost)
-        return pending
+                number, _, url, at, detail, hops, candidate, attempts, source, lost, due, _ = row
+                if number in resident:
+                    continue
+                task = Task(number, kind, url, at or url, Raw(detail), hops, candidate, attempts)
+                pending = resident[number] = Pending(task, source, lane, lost)
+                if due > now:
+                    heapq.heappush(queue.delayed, (due, number, pending))
+                else:
+                    queue.loaded.append(pending)
 
     # Tasks by number
 
     def pending(self, number: int) -> Pending | None:
         """Return a task that is not done, from memory or from the state."""
-        pending = self._resident.get(number)
+        pending = self.resident.get(number)
         if pending is None and number > 0:
             row = self._records.waiting_task(number)
             if row is not None:
-                lane = self.by_number(row.origin)
-                pending = self._pending_of(row, lane)
-                lane.queue(row.kind).loaded.append(pending)
+                _, kind, url, at, detail, hops, candidate, attempts, source, lost, _, origin = row
+                lane = self.by_number(origin)
+                task = Task(number, Kind(kind), url, at or url, Raw(detail), hops, candidate, attempts)
+                pending = self.resident[number] = Pending(task, source, lane, lost)
+                lane.queue(task.kind).loaded.append(pending)
         return pending
 
     def release(self, pending: Pending) -> None:
@@ -201,7 +193,7 @@ class Dispatch:
             self.release(pending)
         else:
             pending.lane.queue(kind).remove(pending)
-        del self._resident[pending.task.number]
+        del self.resident[pending.task.number]
         self.open[kind] -= 1
         if kind is Kind.IMAGE:
             self._images_of[pending.source] -= 1
@@ -382,7 +374,7 @@ class Dispatch:
         lane.robots_asked = True
         url = lane.origin + "/robots.txt"
         pending = Pending(Task(-lane.number, Kind.ROBOTS, url, url, Raw(b"\xc0")), 0, lane)
-        self._resident[-lane.number] = pending
+        self.resident[-lane.number] = pending
         self._robots_wanted.append(pending)
 
     def _robots_for(self, worker: Worker, room: int, now: float) -> list[Task]:
@@ -418,7 +410,7 @@ class Dispatch:
         lane = self.by_number(-pending.task.number)
         if pending.holder:
             self.release(pending)
-        del self._resident[pending.task.number]
+        del self.resident[pending.task.number]
         lane.robots_asked = False
         return lane
 
@@ -448,7 +440,7 @@ class Dispatch:
             "UPDATE origins SET closed = ?, closed_why = ?, closed_run = ? WHERE origin = ?",
             (outcome, why, self._run, lane.number),
         )
-        pending = self._resident.get(-lane.number)
+        pending = self.resident.get(-lane.number)
         if pending is not None and pending.holder:
             self._forget_robots(pending)
         self._closed.add(lane)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import hashlib
 import json
 import logging
@@ -80,6 +81,8 @@ def run_broker(directory: Path, listen: ServerAddress | None, key: bytes, encryp
     Sends None, or the CrawlerError that prevents it, through `ready`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)  # tasks are many and form no cycles
     try:
         refuse_network_file_system(directory)
         with job_lock(directory):

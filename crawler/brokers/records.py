@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from crawler.model import Kind, LedgerPage, LedgerRow, Message, SiteCounts, Words, decode
+from crawler.model import Kind, LedgerPage, LedgerRow, SiteCounts, Words, decode
 
 _LOAD = """SELECT number, kind, url, at, detail, hops, candidate, attempts, source, lost, due, origin FROM tasks"""
 _RESULTS = """
@@ -25,21 +25,8 @@ SELECT DISTINCT p.url, m.words FROM mentions m JOIN tasks p ON p.number = m.page
 MENTIONS_SHOWN = 20
 
 
-class TaskRow(Message):
-    """A task as it lies in the state."""
-
-    number: int
-    kind: Kind
-    url: str
-    at: str | None
-    detail: bytes
-    hops: int
-    candidate: int
-    attempts: int
-    source: int
-    lost: int
-    due: float
-    origin: int
+#: A task as it lies in the state, in the order of _LOAD.
+TaskRow = tuple[int, int, str, str | None, bytes, int, int, int, int, int, float, int]
 
 
 class Records:
@@ -132,7 +119,7 @@ class Records:
         seq = self._next_seq
         self._next_seq += 1
         self._done.append((outcome, seq, number))
-        self._results.append((seq, run, number, int(kind), outcome, message, size, now, worker, body))
+        self._results.append((seq, run, number, kind, outcome, message, size, now, worker, body))
 
     def count(self, run: int, kind: Kind, source: int, origin: int, outcome: str, number: int, size: int) -> None:
         entry = self._tally.setdefault((run, int(kind), source, origin, outcome), [0, 0])
@@ -161,13 +148,14 @@ class Records:
             f"{_LOAD} WHERE origin = ? AND kind = ? AND outcome IS NULL AND number > ? ORDER BY number LIMIT ?",
             (origin, int(kind), after, limit),
         )
-        return [TaskRow(*row) for row in rows]
+        return rows.fetchall()
 
     def waiting_task(self, number: int) -> TaskRow | None:
         """Return task `number` if it is not done."""
         self.flush()
-        row = self.db.execute(f"{_LOAD} WHERE number = ? AND outcome IS NULL", (number,)).fetchone()
-        return row and TaskRow(*row)
+        return self.db.execute(  # type: ignore[no-any-return]
+            f"{_LOAD} WHERE number = ? AND outcome IS NULL", (number,)
+        ).fetchone()
 
     def waiting_counts(self) -> list[tuple[int, int, int, int]]:
         """Return (origin, kind, source, number) of all that is not done."""

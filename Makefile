@@ -1,0 +1,38 @@
+# Two commands do all the set-up: `make crawl` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: crawl test check clean
+
+# Crawl SITE=https://example.com; without it, the sample site that is shipped here, served on loopback.
+crawl: $(VENV)/installed
+ifdef SITE
+	$(BIN)/python -m crawler $(SITE)
+else
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/sample.sh
+endif
+
+test: $(VENV)/tested
+	$(BIN)/python -m pytest
+
+# What else CI asks: style and types.
+check: $(VENV)/tested
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/tested: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@sh tests/debian-packages.sh
+	touch $@
+
+clean:
+	rm -rf $(VENV) .sample

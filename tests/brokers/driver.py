@@ -1,0 +1,214 @@
+"""What the tests of brokers share: a clock that they turn, workers that they move by hand, a manager in a thread."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from crawler.brokers.manager import Manager
+from crawler.brokers.sqlite import SqliteBroker
+from crawler.contracts import Broker
+from crawler.model import (
+    Begun,
+    Found,
+    Grant,
+    ImageDetail,
+    ImageResult,
+    Kind,
+    LedgerRow,
+    Message,
+    Move,
+    PageDetail,
+    PageResult,
+    Reply,
+    Report,
+    RobotsFile,
+    Settlement,
+    SourceDetail,
+    Spec,
+    State,
+    Task,
+    Verb,
+    Words,
+    pack,
+)
+
+KEY = b"0123456789abcdef" * 4
+SITE = "http://site.test/"
+ALL_ROOM = {Kind.SOURCE: 1, Kind.PAGE: 64, Kind.ROBOTS: 64, Kind.IMAGE: 1000}
+DOWNLOADS = {Kind.ROBOTS: 64, Kind.IMAGE: 1000}
+
+
+class Clock:
+    """The time as the tests set it."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def spec(**settings: object) -> Spec:
+    """Return a job of one site; without robots.txt unless it is asked for."""
+    given = {"job": "job", "sources": ((SITE, SourceDetail()),), "obey_robots": False} | settings
+    return Spec(**given)  # type: ignore[arg-type]
+
+
+def image(url: str, words: Words | None = None) -> Found:
+    return Found(Kind.IMAGE, url, pack(ImageDetail()), words)
+
+
+def images(number: int, host: str = "a.test") -> list[Found]:
+    return [image(f"http://{host}/{i}.png") for i in range(number)]
+
+
+def page(url: str, depth: int = 1) -> Found:
+    return Found(Kind.PAGE, url, pack(PageDetail(depth=depth, scope_base=SITE)))
+
+
+def done(
+    task: Task, outcome: str = "success", size: int = 0, result: Message | None = None, **more: object
+) -> Settlement:
+    if result is None:
+        result = PageResult() if task.kind is Kind.PAGE else ImageResult()
+    return Settlement(number=task.number, verb=Verb.DONE, outcome=outcome, size=size, result=pack(result), **more)  # type: ignore[arg-type]
+
+
+def retry(task: Task, outcome: str = "http_500", **more: object) -> Settlement:
+    return Settlement(number=task.number, verb=Verb.RETRY, outcome=outcome, **more)  # type: ignore[arg-type]
+
+
+def returned(task: Task, cursor: int | None = None) -> Settlement:
+    return Settlement(number=task.number, verb=Verb.RETURNED, cursor=cursor)
+
+
+def moved(task: Task, at: str, hops: int = 1, candidate: int = 0) -> Settlement:
+    return Settlement(number=task.number, verb=Verb.MOVED, move=Move(at, hops, candidate))
+
+
+def robots_of(task: Task, file: RobotsFile, outcome: str = "success") -> Settlement:
+    return done(task, outcome, result=file)
+
+
+class Hand:
+    """A worker that does what the test says, and remembers what it was told."""
+
+    def __init__(self, broker: Broker, name: str, room: dict[Kind, int] | None = None) -> None:
+        self.broker = broker
+        self.name = name
+        self.room = DOWNLOADS if room is None else room
+        self.held: dict[int, Task] = {}
+        self.grants: dict[str, Grant] = {}
+        self.heard = 0
+        self.reply = Reply(serial=0, state=State.OPEN)
+
+    def exchange(
+        self, *settlements: Settlement, room: dict[Kind, int] | None = None, busy: dict[str, int] | None = None
+    ) -> list[Task]:
+        for said in settlements:
+            self.held.pop(said.number, None)
+        report = Report(
+            settlements=list(settlements),
+            held=list(self.held),
+            busy=busy or {},
+            room=self.room if room is None else room,
+            heard=self.heard,
+        )
+        self.hear(self.broker.exchange(self.name, report))
+        return self.reply.tasks
+
+    def hear(self, reply: Reply) -> None:
+        self.reply = reply
+        self.heard = reply.serial
+        self.grants.update(reply.grants)
+        self.held.update({task.number: task for task in reply.tasks})
+
+    def one(self, *settlements: Settlement) -> Task:
+        (task,) = self.exchange(*settlements)
+        return task
+
+
+class Job:
+    """A broker with a run under way whose source the hand `collector` holds, so that the run does not end early."""
+
+    def __init__(self, broker: Broker, clock: Clock) -> None:
+        self.broker = broker
+        self.clock = clock
+        self.collector = Hand(broker, "collector", {Kind.SOURCE: 1})
+
+    def begin(self, found: list[Found] | None = None, **settings: object) -> Begun:
+        """Begin a run, and put what its source names."""
+        begun = self.broker.begin(spec(**settings))
+        self.source = self.collector.one()
+        self.broker.put(found or [], self.source.number)
+        return begun
+
+    def end_source(self) -> None:
+        self.collector.exchange(done(self.source), room={})
+
+    def worker(self, name: str = "w", room: dict[Kind, int] | None = None) -> Hand:
+        return Hand(self.broker, name, room)
+
+    def drain(self, settle: Callable[[Task], Settlement] = done, name: str = "drain", rounds: int = 300) -> list[Task]:
+        """Take and settle all there is, as one worker; return what it was given."""
+        worker = self.worker(name, ALL_ROOM)
+        given: list[Task] = []
+        for _ in range(rounds):
+            tasks = worker.exchange(*(settle(task) for task in worker.held.values()))
+            given += tasks
+            if worker.reply.state is State.FINISHED:
+                return given
+            self.clock.advance(0.0 if tasks else 1.0)
+        raise AssertionError(f"not finished after {rounds} exchanges: {self.broker.counts()}")
+
+    def finish(self, settle: Callable[[Task], Settlement] = done) -> list[Task]:
+        self.end_source()
+        return self.drain(settle)
+
+    def rows(self) -> list[LedgerRow]:
+        return self.broker.results("", 100_000).rows
+
+    def outcomes(self) -> dict[str, str]:
+        """Return the current outcome of every image by URL."""
+        return {row.url: row.outcome for row in self.rows() if row.current}
+
+
+@contextlib.contextmanager
+def served(broker: SqliteBroker, *listeners: socket.socket, key: bytes = KEY) -> Iterator[Manager]:
+    """Serve `broker` from a thread, until the block ends."""
+    manager = Manager(broker, key)
+    for listener in listeners:
+        manager.listen(listener)
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def serve() -> None:
+        try:
+            while not stop.is_set():
+                manager.turn()
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+        finally:
+            manager.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield manager
+    finally:
+        stop.set()
+        thread.join(10)
+        broker.close()
+    assert not failures, f"the manager's loop ended: {failures[0]!r}"
+
+
+def raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.msgpack.encode(value))

@@ -1,0 +1,876 @@
+"""One contract, three brokers: in memory, on a file, and behind the manager."""
+
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from brokers.driver import (
+    ALL_ROOM,
+    DOWNLOADS,
+    KEY,
+    SITE,
+    Clock,
+    Hand,
+    Job,
+    done,
+    image,
+    images,
+    moved,
+    page,
+    retry,
+    returned,
+    robots_of,
+    served,
+    spec,
+)
+from crawler.brokers.client import ManagerBroker, ServerAddress
+from crawler.brokers.manager import listen_unix
+from crawler.brokers.sqlite import SqliteBroker
+from crawler.errors import UsageError
+from crawler.model import (
+    ImageResult,
+    Kind,
+    Move,
+    RobotsFile,
+    Settlement,
+    SourceDetail,
+    State,
+    Task,
+    Verb,
+    Words,
+    decode,
+)
+
+LEASE = spec().lease
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["memory", "file", "manager"])
+def job(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Iterator[Job]:
+    if request.param == "manager":
+        short = Path(tempfile.mkdtemp(prefix="crawler-"))  # a socket's path may have 107 bytes
+        broker = SqliteBroker(None, clock=clock, chance=lambda: 0.5)
+        client = ManagerBroker(ServerAddress(path=str(short / "s")), KEY)
+        with served(broker, listen_unix(short / "s")):
+            yield Job(client, clock)
+            client.close()
+        shutil.rmtree(short)
+        return
+    broker = SqliteBroker(None if request.param == "memory" else tmp_path / "q", clock=clock, chance=lambda: 0.5)
+    yield Job(broker, clock)
+    broker.close()
+
+
+def failed(task: Task) -> Settlement:
+    return done(task, "http_404")
+
+
+# Runs
+
+
+def test_the_first_run_is_opened(job: Job) -> None:
+    begun = job.broker.begin(spec(timeout=7.0))
+    assert (begun.run, begun.resumed, begun.rebooted_since) == (1, False, 0.0)
+    assert begun.job_id
+    assert job.broker.spec().timeout == 7.0
+    assert job.broker.spec().job_id == begun.job_id
+
+
+def test_an_unfinished_run_is_resumed_with_the_new_settings(job: Job) -> None:
+    first = job.begin(images(2))
+    again = job.broker.begin(spec(timeout=9.0))
+    assert (again.run, again.resumed, again.job_id) == (1, True, first.job_id)
+    assert job.broker.spec().timeout == 9.0
+    assert job.broker.counts().waiting_images == 2
+
+
+def test_after_its_end_the_next_run_is_opened(job: Job) -> None:
+    first = job.begin(images(2))
+    job.finish()
+    begun = job.begin()
+    assert (begun.run, begun.resumed, begun.job_id) == (2, False, first.job_id)
+
+
+def test_other_sources_are_refused_and_change_nothing(job: Job) -> None:
+    job.begin(images(1))
+    with pytest.raises(UsageError, match="--job"):
+        job.broker.begin(spec(sources=(("http://other.test/", SourceDetail()),)))
+    assert [url for url, _ in job.broker.spec().sources] == [SITE]
+    assert job.broker.counts().waiting_images == 1
+    job.finish()
+
+
+def test_workers_hear_when_the_settings_change(job: Job) -> None:
+    job.begin()
+    worker = job.worker()
+    worker.exchange()
+    before = worker.reply.spec_digest
+    worker.exchange()
+    assert worker.reply.spec_digest == before
+    job.broker.begin(spec(timeout=9.0))
+    worker.exchange()
+    assert worker.reply.spec_digest != before
+
+
+# Putting
+
+
+def test_put_counts_new_tasks_once(job: Job) -> None:
+    job.begin()
+    assert job.broker.put([*images(3), *images(3)], job.source.number) == 3
+    assert job.broker.put(images(4), job.source.number) == 1
+    assert job.broker.counts().waiting_images == 4
+    assert len(job.finish()) == 4
+
+
+def test_one_url_may_be_a_page_and_an_image(job: Job) -> None:
+    job.begin()
+    assert job.broker.put([image("http://a.test/x"), page("http://a.test/x")], job.source.number) == 2
+
+
+def test_a_done_image_is_not_new_in_the_same_run(job: Job) -> None:
+    job.begin(images(1))
+    worker = job.worker()
+    worker.exchange(failed(worker.one()))
+    assert job.broker.put(images(1), job.source.number) == 0
+    assert worker.exchange() == []
+
+
+def test_what_a_settlement_found_is_put(job: Job) -> None:
+    job.begin([page("http://a.test/")])
+    worker = job.worker(room=ALL_ROOM)
+    (task,) = worker.exchange()
+    found = [image("http://b.test/1.png", Words(found_in="img")), page("http://a.test/2")]
+    kinds = {t.kind for t in worker.exchange(done(task, found=found, left_out={"other_host": 3}))}
+    assert kinds == {Kind.IMAGE, Kind.PAGE}
+    assert job.broker.counts().left_out == {"other_host": 3}
+
+
+def test_workers_cannot_make_sources(job: Job) -> None:
+    job.begin()
+    source = image("/etc/passwd")
+    source.kind = Kind.SOURCE
+    assert job.broker.put([source], job.source.number) == 0
+
+
+# Settling
+
+
+def test_done_is_one_result(job: Job, clock: Clock) -> None:
+    job.begin(images(1))
+    worker = job.worker("w-1")
+    task = worker.one()
+    assert (task.kind, task.url, task.at) == (Kind.IMAGE, "http://a.test/0.png", "http://a.test/0.png")
+    assert worker.reply.grants["a.test"].count == 8
+    clock.advance(1)
+    body = ImageResult(file="a.test/0.png", width=3)
+    worker.exchange(done(task, size=70, result=body))
+    worker.exchange(done(task, size=70, result=body))
+    (row,) = job.rows()
+    assert (row.run, row.url, row.outcome, row.size, row.worker) == (1, task.url, "success", 70, "w-1")
+    assert row.time == clock.now
+    assert row.current
+    assert decode(row.result, ImageResult) == body
+    assert job.broker.counts().images == {"success": 1}
+    assert job.broker.counts().bytes == 70
+
+
+def test_done_twice_in_one_report_is_one_result(job: Job) -> None:
+    job.begin(images(1))
+    worker = job.worker()
+    task = worker.one()
+    worker.exchange(done(task), done(task), failed(task))
+    assert [row.outcome for row in job.rows()] == ["success"]
+
+
+def test_failure_is_a_result(job: Job) -> None:
+    job.begin(images(1))
+    worker = job.worker()
+    worker.exchange(done(worker.one(), "too_large", message="60 MB"))
+    assert [(row.outcome, row.message) for row in job.rows()] == [("too_large", "60 MB")]
+
+
+def test_only_the_holder_may_say_that_it_failed(job: Job) -> None:
+    job.begin(images(1))
+    holder, other = job.worker("holder"), job.worker("other")
+    task = holder.one()
+    other.exchange(failed(task), room={})
+    assert job.rows() == []
+    other.exchange(retry(task), room={})
+    other.exchange(returned(task), room={})
+    other.exchange(moved(task, "http://b.test/"), room={})
+    assert other.exchange() == []
+    assert job.broker.counts().held == 2
+    holder.exchange(done(task))
+    assert job.outcomes() == {task.url: "success"}
+
+
+def test_success_is_accepted_from_anyone(job: Job) -> None:
+    job.begin(images(1))
+    holder, other = job.worker("holder"), job.worker("other")
+    task = holder.one()
+    other.exchange(done(task))
+    holder.exchange(failed(task))
+    assert [(row.outcome, row.worker) for row in job.rows()] == [("success", "other")]
+    assert job.broker.counts().held == 1
+
+
+def test_unknown_numbers_are_ignored(job: Job) -> None:
+    job.begin(images(1))
+    worker = job.worker()
+    task = worker.one()
+    for verb in Verb:
+        for number in (10**6, -(10**6), 0):
+            worker.exchange(Settlement(number=number, verb=verb, outcome="success", move=Move("http://b.test/", 1)))
+    worker.exchange(done(task))
+    assert job.broker.counts().images == {"success": 1}
+
+
+def test_retries_burn_three_attempts(job: Job, clock: Clock) -> None:
+    job.begin(images(1))
+    worker = job.worker()
+    for attempt in range(3):
+        task = worker.one()
+        assert task.attempts == attempt
+        assert worker.exchange(retry(task, message=f"try {attempt}")) == []
+        clock.advance(10)
+    assert worker.exchange() == []
+    assert [(row.outcome, row.message) for row in job.rows()] == [("http_500", "try 2")]
+
+
+def test_a_retry_waits(job: Job, clock: Clock) -> None:
+    job.begin(images(1))
+    worker = job.worker()
+    assert worker.exchange(retry(worker.one())) == []
+    clock.advance(0.7)
+    assert worker.exchange() == []
+    clock.advance(0.1)
+    assert len(worker.exchange()) == 1
+
+
+def test_retry_after_is_kept(job: Job, clock: Clock) -> None:
+    job.begin(images(1))
+    worker = job.worker()
+    worker.exchange(retry(worker.one(), "http_429", retry_after=60.0))
+    clock.advance(10)
+    assert worker.exchange() == []
+    clock.advance(10)
+    worker.exchange()
+    clock.advance(10)
+    worker.exchange()
+    clock.advance(29.9)
+    assert worker.exchange() == []
+    clock.advance(0.2)
+    assert len(worker.exchange()) == 1
+
+
+def test_returned_burns_none(job: Job) -> None:
+    job.begin(images(1))
+    worker = job.worker()
+    task = worker.one()
+    for _ in range(10):
+        (task,) = worker.exchange(returned(task))
+        assert task.attempts == 0
+    assert job.rows() == []
+
+
+def test_a_source_goes_on_at_its_cursor(job: Job) -> None:
+    job.begin()
+    (task,) = job.collector.exchange(returned(job.source, cursor=500))
+    assert decode(task.detail, SourceDetail).cursor == 500
+
+
+def test_moved_goes_to_the_other_host(job: Job) -> None:
+    job.begin(images(1))
+    worker = job.worker()
+    task = worker.one()
+    again = worker.one(moved(task, "http://b.test/real.png", hops=2, candidate=1))
+    assert (again.number, again.url, again.at) == (task.number, task.url, "http://b.test/real.png")
+    assert (again.hops, again.candidate, again.attempts) == (2, 1, 0)
+    assert worker.reply.grants["b.test"].count == 8
+    worker.exchange(done(again))
+    assert job.outcomes() == {task.url: "success"}
+
+
+def test_a_move_hears_the_other_hosts_robots_first(job: Job) -> None:
+    job.begin(images(1), obey_robots=True)
+    worker = job.worker()
+    task = worker.one(robots_of(worker.one(), RobotsFile()))
+    robots = worker.one(moved(task, "http://b.test/real.png"))
+    assert (robots.kind, robots.at) == (Kind.ROBOTS, "http://b.test/robots.txt")
+    assert worker.one(robots_of(robots, RobotsFile())).at == "http://b.test/real.png"
+
+
+# Leases
+
+
+def silence(job: Job, worker: Hand) -> list[Task]:
+    """Let whoever holds something be silent for too long, and have `worker` ask."""
+    job.clock.advance(LEASE + 1.5)
+    return worker.exchange()
+
+
+def test_what_is_named_is_kept(job: Job, clock: Clock) -> None:
+    job.begin(images(3))
+    worker, other = job.worker("w"), job.worker("other")
+    worker.exchange()
+    for _ in range(5):
+        clock.advance(LEASE * 0.9)
+        worker.exchange()
+        assert other.exchange() == []
+
+
+def test_what_is_not_named_goes_back(job: Job, clock: Clock) -> None:
+    job.begin(images(3))
+    worker = job.worker("w")
+    tasks = worker.exchange()
+    del worker.held[tasks[0].number]
+    for _ in range(3):
+        clock.advance(LEASE * 0.6)
+        worker.exchange(room={})
+    assert {task.number for task in worker.exchange()} == {tasks[0].number}
+
+
+def test_after_the_lease_tasks_go_to_another_worker(job: Job) -> None:
+    job.begin(images(3))
+    lost = job.worker("lost").exchange()
+    other = job.worker("other")
+    assert other.exchange() == []
+    assert {t.number for t in silence(job, other)} == {t.number for t in lost}
+    assert job.broker.workers() == ["other"]
+    other.exchange(*map(done, lost))
+    assert job.broker.counts().images == {"success": 3}
+
+
+def test_a_late_success_still_counts_once(job: Job) -> None:
+    job.begin(images(1))
+    slow, other = job.worker("slow"), job.worker("other")
+    task = slow.one()
+    assert len(silence(job, other)) == 1
+    slow.exchange(done(task))
+    other.exchange(done(task))
+    assert [row.worker for row in job.rows()] == ["slow"]
+
+
+def test_lost_twice_is_given_out_alone(job: Job) -> None:
+    job.begin([*images(3), *images(3, "b.test")])
+    assert len(job.worker("one").exchange()) == 6
+    assert len(silence(job, job.worker("two"))) == 6
+    third = job.worker("three")
+    (alone,) = silence(job, third)
+    assert third.exchange() == []
+    (next_one,) = third.exchange(done(alone))
+    assert next_one.number != alone.number
+    fourth = job.worker("four")
+    assert len(fourth.exchange()) == 1
+
+
+def test_lost_thrice_is_worker_died(job: Job) -> None:
+    job.begin(images(2))
+    job.worker("one").exchange()
+    silence(job, job.worker("two"))
+    (alone,) = silence(job, job.worker("three"))
+    (other,) = silence(job, job.worker("four"))
+    assert other.number != alone.number
+    assert job.outcomes() == {alone.url: "worker_died"}
+
+
+# robots.txt
+
+
+def test_robots_is_the_first_request_of_a_host(job: Job) -> None:
+    job.begin(images(5), obey_robots=True)
+    worker = job.worker()
+    robots = worker.one()
+    assert (robots.kind, robots.at) == (Kind.ROBOTS, "http://a.test/robots.txt")
+    assert worker.reply.grants["a.test"].count >= 1
+    other = job.worker("other")
+    assert other.exchange() == []
+    text = "User-agent: *\nDisallow: /private\n"
+    tasks = worker.exchange(robots_of(robots, RobotsFile(text=text, crawl_delay=0.0)))
+    assert [task.kind for task in tasks] == [Kind.IMAGE] * 5
+    assert job.broker.robots(worker.reply.robots["http://a.test"]) == text
+
+
+def test_no_robots_is_the_empty_digest(job: Job) -> None:
+    job.begin(images(1), obey_robots=True)
+    worker = job.worker()
+    worker.one(robots_of(worker.one(), RobotsFile()))
+    assert worker.reply.robots == {"http://a.test": ""}
+    assert job.broker.robots("") == ""
+
+
+def test_crawl_delay_becomes_the_grants_delay(job: Job, clock: Clock) -> None:
+    job.begin(images(5), obey_robots=True)
+    worker = job.worker()
+    assert worker.exchange(robots_of(worker.one(), RobotsFile(crawl_delay=3.0))) == []
+    clock.advance(3.1)  # the request for robots.txt counts
+    assert len(worker.exchange()) == 1
+    assert (worker.grants["a.test"].count, worker.grants["a.test"].delay) == (1, 3.0)
+
+
+def test_http_and_https_have_their_own_robots(job: Job) -> None:
+    job.begin([image("http://a.test/1.png"), image("https://a.test/1.png")], obey_robots=True)
+    ats = {task.at for task in job.worker().exchange()}
+    assert ats == {"http://a.test/robots.txt", "https://a.test/robots.txt"}
+
+
+def test_unreachable_robots_end_the_hosts_tasks_after_three_attempts(job: Job, clock: Clock) -> None:
+    job.begin([*images(4), page("http://a.test/p"), image("http://b.test/1.png")], obey_robots=True)
+    worker = job.worker()
+    answer = RobotsFile(reachable=False, message="robots.txt answered 500")
+    asked = 0
+    for _ in range(12):
+        tasks = worker.exchange(
+            *(
+                robots_of(t, answer, "http_500")
+                if "a.test" in t.at
+                else robots_of(t, RobotsFile())
+                if t.kind is Kind.ROBOTS
+                else done(t)
+                for t in worker.held.values()
+            )
+        )
+        asked += sum(task.at == "http://a.test/robots.txt" for task in tasks)
+        clock.advance(5)
+    assert asked == 3
+    counts = job.broker.counts()
+    assert counts.images == {"robots_unreachable": 4, "success": 1}
+    assert counts.pages == {"robots_unreachable": 1}
+    assert {row.message for row in job.rows() if "a.test" in row.url} == {"robots.txt answered 500"}
+    job.broker.put(images(6), job.source.number)  # two more
+    clock.advance(2)
+    worker.exchange()
+    assert job.broker.counts().images["robots_unreachable"] == 6
+
+
+def test_robots_that_moved_are_asked_there(job: Job) -> None:
+    job.begin(images(1), obey_robots=True)
+    worker = job.worker()
+    robots = worker.one(moved(worker.one(), "http://b.test/robots.txt"))
+    assert (robots.kind, robots.at, robots.hops) == (Kind.ROBOTS, "http://b.test/robots.txt", 1)
+    task = worker.one(robots_of(robots, RobotsFile(text="User-agent: *\nDisallow: /x\n")))
+    assert task.at == "http://a.test/0.png"
+    assert job.broker.robots(worker.reply.robots["http://a.test"]).startswith("User-agent")
+
+
+def test_a_silent_workers_robots_are_asked_by_another(job: Job) -> None:
+    job.begin(images(1), obey_robots=True)
+    job.worker("lost").one()
+    (robots,) = silence(job, job.worker("other"))
+    assert robots.kind is Kind.ROBOTS
+
+
+# Politeness
+
+
+class Busy(Hand):
+    """A worker that keeps to its grants: `busy` are its requests under way."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self.under_way: dict[int, Task] = {}
+        self.ended: list[Settlement] = []
+
+    def start(self) -> None:
+        for task in self.held.values():
+            if task.number in self.under_way:
+                continue
+            if len(self.under_way) < self.grants["a.test"].count:
+                self.under_way[task.number] = task
+
+    def end(self, number: int) -> None:
+        for task in list(self.under_way.values())[:number]:
+            del self.under_way[task.number]
+            self.ended.append(done(task))
+
+    def report(self) -> None:
+        said, self.ended = self.ended, []
+        self.exchange(*said, busy={"a.test": len(self.under_way)})
+        self.start()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("delay", [0.0, 1.0])
+def test_all_workers_together_keep_to_the_hosts_limit(job: Job, clock: Clock, seed: int, delay: float) -> None:
+    most, chance = 5, random.Random(seed)
+    found = [*images(60), *(page(f"http://a.test/p{i}") for i in range(20))]
+    job.begin(found, requests_per_host=most, delay=delay)
+    readers = [Busy(job.broker, f"pages-{i}", {Kind.PAGE: 10}) for i in range(3)]
+    workers = [*readers, *(Busy(job.broker, f"images-{i}", DOWNLOADS) for i in range(3))]
+    worked = set()
+    for _ in range(5000):
+        worker = chance.choice(workers)
+        worker.end(chance.randrange(4))
+        if worker.ended or not worker.under_way or chance.random() < 0.5:
+            worker.report()
+        clock.advance(chance.random() * 0.5)
+        busy = {w.name: len(w.under_way) for w in workers}
+        assert sum(busy.values()) <= (1 if delay else most)
+        assert sum(len(w.under_way) for w in readers) <= 2
+        worked |= {name for name, number in busy.items() if number}
+        counts = job.broker.counts()
+        if not counts.waiting_images and not counts.waiting_pages:
+            break
+    else:
+        raise AssertionError(f"not done: {counts}")
+    assert len(worked) >= 4  # nobody keeps the host to itself
+    assert (counts.images, counts.pages) == ({"success": 60}, {"success": 20})
+
+
+def test_pages_have_at_most_two_requests(job: Job) -> None:
+    job.begin([page(f"http://a.test/p{i}") for i in range(50)])
+    readers = [job.worker(f"r{i}", {Kind.PAGE: 10}) for i in range(4)]
+    for _ in range(5):
+        for reader in readers:
+            reader.exchange(busy={"a.test": min(len(reader.held), 1)})
+        assert 1 <= sum(r.grants["a.test"].count for r in readers if r.held) <= 2
+
+
+def test_with_a_delay_one_worker_asks_one_at_a_time(job: Job) -> None:
+    job.begin(images(50), delay=2.0)
+    workers = [job.worker(f"w{i}") for i in range(4)]
+    for worker in workers:
+        worker.exchange()
+    (holder,) = (worker for worker in workers if worker.held)
+    assert (holder.grants["a.test"].count, holder.grants["a.test"].delay) == (1, 2.0)
+    assert len(holder.held) <= 3  # a turn of five seconds
+
+
+def test_a_complaint_blocks_the_host_for_all(job: Job, clock: Clock) -> None:
+    job.begin(images(100))
+    one, two = job.worker("one"), job.worker("two")
+    one.exchange()
+    task = next(iter(one.held.values()))
+    one.exchange(retry(task, "http_503", retry_after=30.0), room={})
+    assert one.grants["a.test"].wait == pytest.approx(30.0)
+    assert two.exchange() == []
+    clock.advance(10)
+    one.exchange()
+    assert one.grants["a.test"].wait == pytest.approx(20.0)
+
+
+def test_a_slow_host_stops_nobody_else(job: Job) -> None:
+    job.begin([*images(300, "slow.test"), *images(5, "b.test")])
+    worker = job.worker()
+    hosts = Counter(task.at.split("/")[2] for task in worker.exchange())
+    assert hosts["b.test"] == 5
+    assert 0 < hosts["slow.test"] < 300
+
+
+def test_room_is_kept(job: Job) -> None:
+    job.begin([*images(10), *images(10, "b.test")])
+    assert len(job.worker().exchange(room={Kind.IMAGE: 7})) == 7
+
+
+def test_pages_wait_while_too_many_images_do(job: Job) -> None:
+    job.begin([*images(20), page("http://a.test/p")], queue_limit=10)
+    reader, worker = job.worker("r", {Kind.PAGE: 1}), job.worker("w")
+    assert reader.exchange() == []
+    tasks = worker.exchange(room={Kind.IMAGE: 20})
+    assert len(tasks) == 20
+    worker.exchange(*map(done, tasks[:15]), room={})
+    assert len(reader.exchange()) == 1
+
+
+# Dead hosts
+
+
+def test_a_host_is_down_after_twenty_failed_connections(job: Job) -> None:
+    job.begin([*images(60), *images(3, "b.test")])
+    worker = job.worker(room={Kind.IMAGE: 1000})
+    tasks = [task for task in worker.exchange() if "a.test" in task.at]
+    assert len(tasks) == 32
+    worker.exchange(*(done(task, "connect") for task in tasks[:19]), room={})
+    assert "host_down" not in job.broker.counts().images
+    worker.exchange(done(tasks[19], "connect"), room={})
+    assert job.broker.counts().images == {"connect": 20, "host_down": 28}
+    worker.exchange(*map(returned, tasks[20:]))
+    assert job.broker.counts().images == {"connect": 20, "host_down": 40}
+    assert len(worker.held) == 3
+
+
+def test_the_next_run_tries_a_dead_host_again(job: Job) -> None:
+    job.begin(images(60))
+    job.finish(lambda task: done(task, "connect"))
+    assert job.broker.counts().images["host_down"] > 0
+    job.begin(images(60))
+    assert len(job.worker().exchange()) > 0
+
+
+def test_our_own_networks_failure_burns_no_attempts(job: Job, clock: Clock) -> None:
+    job.begin([image(f"http://h{i}.test/1.png") for i in range(12)])
+    worker = job.worker()
+    tasks = worker.exchange()
+    worker.exchange(*(retry(task, "dns", suspect=True) for task in tasks), room={})
+    assert worker.reply.notice
+    for _ in range(5):
+        clock.advance(10)
+        probe = worker.exchange()
+        assert len(probe) <= 1
+        worker.exchange(*(retry(task, "dns", suspect=True) for task in probe), room={})
+    assert job.rows() == []
+    clock.advance(10)
+    worker.exchange(*map(done, worker.exchange()), room={})
+    assert not worker.reply.notice
+    clock.advance(10)
+    assert len(worker.exchange()) == 11
+
+
+# The end
+
+
+def test_finished_exactly_when_nothing_waits_or_is_held(job: Job, clock: Clock) -> None:
+    job.begin(images(2))
+    worker = job.worker()
+
+    def state() -> State:
+        clock.advance(1.1)
+        worker.exchange(room={})
+        assert worker.reply.state is job.broker.counts().state
+        return worker.reply.state
+
+    first, second = worker.exchange()
+    assert state() is State.OPEN
+    job.end_source()
+    worker.exchange(done(first), room={})
+    assert state() is State.OPEN
+    worker.exchange(retry(second), room={})
+    assert state() is State.OPEN  # it waits for its second attempt
+    clock.advance(10)
+    (second,) = worker.exchange()
+    assert state() is State.OPEN
+    worker.exchange(done(second))
+    assert worker.reply.state is State.FINISHED
+    assert state() is State.FINISHED
+    assert job.broker.counts().ended > 0
+
+
+def test_a_source_that_waits_keeps_the_run_open(job: Job) -> None:
+    job.broker.begin(spec())
+    worker = job.worker()
+    worker.exchange()
+    assert worker.reply.state is State.OPEN
+
+
+def test_children_of_the_last_task_keep_the_run_open(job: Job) -> None:
+    job.begin()
+    job.collector.exchange(done(job.source, found=images(1)), room={})
+    assert job.collector.reply.state is State.OPEN
+    assert len(job.drain()) == 1
+
+
+def test_max_images_gives_out_no_more(job: Job) -> None:
+    job.begin(images(20), max_images=5)
+    one, two = job.worker("one"), job.worker("two")
+    job.collector.exchange(returned(job.source), room={})
+    assert len(one.exchange()) == 5
+    assert two.exchange() == []
+    one.exchange(*map(failed, list(one.held.values())[:2]), room={})  # failures do not count
+    assert len(one.exchange()) == 2
+    one.exchange(*map(done, list(one.held.values())))
+    assert one.exchange() == two.exchange() == []
+    assert job.broker.counts().images == {"success": 5, "http_404": 2}
+
+
+def test_max_images_counts_images_only(job: Job) -> None:
+    """A collector at work on sources and pages takes nothing from what may be fetched."""
+    job.begin([*images(5), page("http://b.test/p1"), page("http://b.test/p2")], max_images=1)
+    reader = job.worker("reader", {Kind.PAGE: 2})
+    assert len(reader.exchange()) > 0
+    assert len(job.worker("w").exchange()) == 1
+
+
+def test_max_images_counts_what_stock_clients_fetched(job: Job) -> None:
+    job.begin(images(5), max_images=2)
+    job.collector.exchange(returned(job.source), room={})
+    worker = job.worker()
+    tasks = worker.exchange()
+    assert worker.exchange(*(done(task, "reported") for task in tasks)) == []
+
+
+def test_max_pages_leaves_the_rest_out(job: Job) -> None:
+    job.begin(max_pages=2)
+    assert job.broker.put([page(f"http://a.test/{i}") for i in range(5)], job.source.number) == 2
+    assert job.broker.put(images(3), job.source.number) == 3
+    counts = job.broker.counts()
+    assert (counts.waiting_pages, counts.left_out) == (2, {"max_pages": 3})
+    job.finish()
+    assert job.broker.counts().pages == {"success": 2}
+
+
+# The next run
+
+
+def test_successes_are_not_fetched_again(job: Job) -> None:
+    job.begin(images(3))
+    job.finish()
+    job.begin()
+    assert job.broker.put(images(4), job.source.number) == 1
+    assert job.broker.counts().already_there == 3
+    assert [task.url for task in job.finish()] == ["http://a.test/3.png"]
+    counts = job.broker.counts()
+    assert (counts.run, counts.images, counts.already_there) == (2, {"success": 1}, 3)
+
+
+def test_already_there_is_counted_once_an_image(job: Job) -> None:
+    job.begin(images(2))
+    job.finish()
+    job.begin(images(2))
+    job.broker.put(images(2), job.source.number)
+    assert job.broker.counts().already_there == 2
+
+
+def test_failures_are_tried_again(job: Job) -> None:
+    job.begin(images(2))
+    job.finish(failed)
+    job.begin()
+    job.broker.put(images(1), job.source.number)
+    assert [(task.url, task.attempts) for task in job.finish()] == [("http://a.test/0.png", 0)]
+    rows = [(row.run, row.url[-5:], row.outcome, row.current) for row in job.rows()]
+    assert sorted(rows) == [
+        (1, "0.png", "http_404", False),
+        (1, "1.png", "http_404", True),
+        (2, "0.png", "success", True),
+    ]
+
+
+def test_pages_and_sources_are_read_again(job: Job) -> None:
+    job.begin([page("http://a.test/")])
+    first = job.source
+    job.finish()
+    job.begin([page("http://a.test/")])
+    assert job.source.url == first.url
+    assert [task.url for task in job.finish()] == ["http://a.test/"]
+    assert job.broker.counts().pages == {"success": 1}
+
+
+def test_a_list_is_read_from_its_beginning_again(job: Job) -> None:
+    job.begin()
+    (job.source,) = job.collector.exchange(returned(job.source, cursor=500))
+    job.finish()
+    job.begin()
+    assert decode(job.source.detail, SourceDetail).cursor == 0
+
+
+# Reopening
+
+
+def test_reopened_images_are_tasks_again(job: Job) -> None:
+    job.begin(images(3))
+    job.finish(lambda task: failed(task) if task.url.endswith("1.png") else done(task, size=10))
+    (seq,) = (row.seq for row in job.rows() if row.outcome == "http_404")
+    assert job.broker.reopen([seq]) == 1
+    counts = job.broker.counts()
+    assert (counts.state, counts.images, counts.waiting_images) == (State.OPEN, {"success": 2}, 1)
+    assert [task.url for task in job.drain()] == ["http://a.test/1.png"]
+    assert job.broker.counts().images == {"success": 3}
+    assert [row.current for row in job.rows() if row.url.endswith("1.png")] == [False, True]
+
+
+def test_reopening_takes_the_bytes_back(job: Job) -> None:
+    job.begin(images(2))
+    job.finish(lambda task: done(task, size=10))
+    job.broker.reopen([row.seq for row in job.rows()][:1])
+    assert job.broker.counts().bytes == 10
+
+
+def test_only_current_results_reopen(job: Job) -> None:
+    job.begin(images(1))
+    job.finish(failed)
+    (old,) = (row.seq for row in job.rows())
+    assert job.broker.reopen([old]) == 1
+    assert job.broker.reopen([old]) == 0
+    job.drain()
+    assert job.broker.reopen([old, 10**6]) == 0
+    assert job.broker.reopen([]) == 0
+
+
+def test_reopened_from_an_earlier_run(job: Job) -> None:
+    job.begin(images(2))
+    job.finish()
+    job.begin(images(2))
+    (seq, _) = (row.seq for row in job.rows())
+    assert job.broker.reopen([seq]) == 1
+    job.finish()
+    assert job.broker.counts().images == {"success": 1}
+    assert len(job.rows()) == 3
+
+
+# Results
+
+
+def test_results_go_on_at_the_cursor(job: Job) -> None:
+    job.begin([*images(7), page("http://a.test/p")])
+    worker = job.worker(room=ALL_ROOM)
+    worker.exchange(*map(done, worker.exchange()))
+    seen: list[str] = []
+    cursor, sizes = "", []
+    while (part := job.broker.results(cursor, 3)).rows:
+        cursor = part.cursor
+        sizes.append(len(part.rows))
+        seen += [row.url for row in part.rows]
+    assert sizes == [3, 3, 1]
+    assert sorted(seen) == sorted(found.url for found in images(7))
+    assert job.broker.results(cursor, 3).cursor == cursor
+    job.broker.put(images(8), job.source.number)
+    worker.exchange(*map(done, worker.exchange()))
+    assert [row.url for row in job.broker.results(cursor, 3).rows] == ["http://a.test/7.png"]
+
+
+def mentions_of(job: Job) -> tuple[list[tuple[str, Words]], int]:
+    (row,) = job.broker.results("", 10, mentions=True).rows  # type: ignore[call-arg]
+    return row.mentions, row.mentions_total
+
+
+def test_mentions_name_their_pages(job: Job) -> None:
+    job.begin([page("http://a.test/1"), page("http://a.test/2")])
+    worker = job.worker(room=ALL_ROOM)
+    words = {"http://a.test/1": Words(found_in="img", alt="one"), "http://a.test/2": Words(title="two")}
+    pages = worker.exchange()
+    while len(pages) < 2:
+        pages += worker.exchange()
+    for task in pages:
+        said = image("http://a.test/0.png", words[task.url])
+        job.broker.put([said, said], task.number)
+        job.broker.put([said], task.number)
+    worker.exchange(*map(done, worker.held.values()))
+    worker.exchange(*map(done, worker.held.values()))
+    shown, total = mentions_of(job)
+    assert sorted(shown, key=lambda mention: mention[0]) == sorted(words.items())
+    assert total == 2
+
+
+def test_twenty_mentions_are_shown_and_all_are_counted(job: Job) -> None:
+    job.begin([image("http://a.test/0.png", Words(alt=f"words {i}")) for i in range(33)])
+    worker = job.worker()
+    worker.exchange(done(worker.one()))
+    shown, total = mentions_of(job)
+    assert (len(shown), total) == (20, 33)
+
+
+def test_a_known_image_gains_mentions_after_its_end(job: Job) -> None:
+    job.begin([image("http://a.test/0.png", Words(alt="first"))])
+    worker = job.worker()
+    worker.exchange(done(worker.one()))
+    job.broker.put([image("http://a.test/0.png", Words(alt="second"))], job.source.number)
+    shown, _ = mentions_of(job)
+    assert {words.alt for _, words in shown} == {"first", "second"}
+
+
+def test_counts_by_site_and_host(job: Job) -> None:
+    job.begin([*images(2), *images(1, "b.test"), page(SITE, depth=0)])
+    job.finish(lambda task: failed(task) if "b.test" in task.url else done(task))
+    counts = job.broker.counts()
+    (site,) = counts.sites
+    assert (site.url, site.outcomes, site.first_outcome) == (SITE, {"success": 2, "http_404": 1}, "success")
+    assert sorted(map(tuple, counts.hosts)) == [("http://a.test", "success", 2), ("http://b.test", "http_404", 1)]

@@ -1,0 +1,393 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from crawler import exchange
+from crawler.errors import BrokerUnreachable, CrawlerError, WireError
+from crawler.exchange import BATCH, EVERY, Agenda, Courier
+from crawler.model import Grant, ImageDetail, Kind, Reply, Report, Settlement, State, Task, Verb, pack
+
+LEASE = 15.0
+HOST = "a.example"
+
+
+def task(number: int, host: str = HOST, kind: Kind = Kind.IMAGE) -> Task:
+    url = f"https://{host}/{number}.jpg" if kind is not Kind.SOURCE else "list:urls.txt"
+    return Task(number, kind, url, url, pack(ImageDetail()))
+
+
+def reply(*tasks: Task, serial: int = 1, retry_in: float = 0.5, state: State = State.OPEN, **more: Any) -> Reply:
+    return Reply(serial=serial, state=state, tasks=list(tasks), retry_in=retry_in, **more)
+
+
+def agenda_with(*tasks: Task, now: float = 0.0, **grants: Grant) -> Agenda:
+    agenda = Agenda(LEASE)
+    agenda.report({}, now)
+    agenda.absorb(reply(*tasks, grants={name.replace("_", "."): grant for name, grant in grants.items()}), now)
+    return agenda
+
+
+def numbers(agenda: Agenda, now: float) -> list[int]:
+    found = []
+    while (task := agenda.next(now)) is not None:
+        found.append(task.number)
+    return found
+
+
+def done(number: int) -> Settlement:
+    return Settlement(number=number, verb=Verb.DONE, outcome="success")
+
+
+class TestGrants:
+    def test_nothing_starts_without_one(self) -> None:
+        agenda = agenda_with(task(1))
+        assert agenda.next(0) is None
+        assert (agenda.held, agenda.under_way) == (1, 0)
+
+    def test_as_many_as_granted_are_under_way(self) -> None:
+        agenda = agenda_with(*map(task, range(5)), a_example=Grant(2))
+        assert numbers(agenda, 0) == [0, 1]
+        assert agenda.under_way == 2
+        agenda.ended(task(0), 1)
+        agenda.settle(done(0))
+        assert numbers(agenda, 1) == [2]
+
+    def test_hosts_take_turns(self) -> None:
+        tasks = [task(1), task(2), task(3, "b.example"), task(4, "b.example")]
+        agenda = agenda_with(*tasks, a_example=Grant(2), b_example=Grant(2))
+        assert numbers(agenda, 0) == [1, 3, 2, 4]
+
+    def test_a_smaller_grant_ends_nothing_but_starts_nothing(self) -> None:
+        agenda = agenda_with(*map(task, range(4)), a_example=Grant(2))
+        assert numbers(agenda, 0) == [0, 1]
+        agenda.report({}, 0)
+        agenda.absorb(reply(grants={HOST: Grant(1)}, serial=2), 0)
+        agenda.ended(task(0), 1)
+        assert numbers(agenda, 1) == []
+        agenda.ended(task(1), 1)
+        assert numbers(agenda, 1) == [2]
+
+    def test_a_larger_grant_starts_more(self) -> None:
+        agenda = agenda_with(*map(task, range(4)), a_example=Grant(1))
+        assert numbers(agenda, 0) == [0]
+        agenda.report({}, 0)
+        agenda.absorb(reply(grants={HOST: Grant(3)}, serial=2), 0)
+        assert numbers(agenda, 0) == [1, 2]
+
+    def test_a_grant_that_is_not_repeated_stays(self) -> None:
+        agenda = agenda_with(task(1), a_example=Grant(1))
+        assert numbers(agenda, 0) == [1]
+        agenda.report({}, 0)
+        agenda.absorb(reply(task(2), serial=2), 0)
+        agenda.ended(task(1), 0)
+        assert numbers(agenda, 0) == [2]
+
+    def test_sources_need_no_grant_and_are_read_one_at_a_time(self) -> None:
+        agenda = agenda_with(task(1, kind=Kind.SOURCE), task(2, kind=Kind.SOURCE))
+        assert numbers(agenda, 0) == [1]
+        agenda.ended(task(1, kind=Kind.SOURCE), 0)
+        assert numbers(agenda, 0) == [2]
+
+
+class TestDelays:
+    def test_the_delay_counts_from_the_end_of_the_last(self) -> None:
+        agenda = agenda_with(task(1), task(2), a_example=Grant(1, delay=2.0))
+        assert numbers(agenda, 0) == [1]
+        agenda.ended(task(1), 5.0)
+        assert numbers(agenda, 5.0) == [] == numbers(agenda, 6.9)
+        assert agenda.wakes_in(6.0, 10) == pytest.approx(1.0)
+        assert agenda.wakes_in(6.0, 0.25) == 0.25
+        assert agenda.wakes_in(9.0, 10) == 0.0
+        assert numbers(agenda, 7.0) == [2]
+        assert agenda.wakes_in(7.0, 10) == 10
+
+    def test_a_wait_is_before_the_first(self) -> None:
+        agenda = agenda_with(task(1), a_example=Grant(1, wait=3.0))
+        assert numbers(agenda, 2.9) == []
+        assert numbers(agenda, 3.0) == [1]
+
+    def test_a_host_that_waits_stops_no_other(self) -> None:
+        agenda = agenda_with(task(1), task(2, "b.example"), a_example=Grant(1, wait=9.0), b_example=Grant(1))
+        assert numbers(agenda, 0) == [2]
+
+    def test_a_pause_holds_and_is_told_at_once(self) -> None:
+        agenda = agenda_with(*map(task, range(4)), a_example=Grant(2))
+        assert agenda.next(0) is not None
+        assert not agenda.is_due(0.1)
+        agenda.pause(task(0), 4.0)
+        assert agenda.is_due(0.1)
+        assert numbers(agenda, 3.0) == []
+        assert numbers(agenda, 4.0) == [1]
+
+    def test_a_pause_is_never_shortened(self) -> None:
+        agenda = agenda_with(task(1), a_example=Grant(1))
+        agenda.pause(task(1), 8.0)
+        agenda.pause(task(1), 2.0)
+        assert numbers(agenda, 7.0) == []
+        assert numbers(agenda, 8.0) == [1]
+
+
+class TestLease:
+    def test_after_it_nothing_is_started_until_a_reply(self) -> None:
+        agenda = agenda_with(task(1), task(2), a_example=Grant(1))
+        assert agenda.next(LEASE) is not None
+        agenda.ended(task(1), LEASE)
+        assert agenda.next(LEASE + 0.1) is None
+        agenda.report({}, LEASE + 0.2)
+        agenda.absorb(reply(serial=2), LEASE + 0.3)
+        assert numbers(agenda, LEASE + 0.3) == [2]
+
+    def test_before_the_first_reply_nothing_is_started(self) -> None:
+        assert Agenda(LEASE).next(1.0) is None
+
+
+class TestUrgency:
+    def test_the_first_exchange_is_due_at_once_and_not_twice(self) -> None:
+        agenda = Agenda(LEASE)
+        assert agenda.is_due(100.0)
+        agenda.report({}, 100.0)
+        assert not agenda.is_due(100.0) and not agenda.is_due(1000.0)
+
+    def test_an_idle_worker_asks_when_told_to(self) -> None:
+        agenda = Agenda(LEASE)
+        agenda.report({}, 0)
+        agenda.absorb(reply(retry_in=2.0), 0)
+        assert not agenda.is_due(1.9)
+        assert agenda.is_due(2.0)
+
+    def test_half_of_the_tasks_used(self) -> None:
+        agenda = agenda_with(*map(task, range(4)), a_example=Grant(4))
+        assert agenda.next(0) is not None
+        assert not agenda.is_due(0.1)
+        assert agenda.next(0) is not None
+        assert agenda.is_due(0.1)
+
+    def test_a_batch_of_results(self) -> None:
+        agenda = agenda_with(*map(task, range(3 * BATCH)), a_example=Grant(BATCH))
+        for number in numbers(agenda, 0)[:-1]:
+            agenda.settle(done(number))
+        assert not agenda.is_due(0.1)
+        agenda.settle(done(BATCH - 1))
+        assert agenda.is_due(0.1)
+
+    def test_every_few_seconds(self) -> None:
+        agenda = agenda_with(*map(task, range(9)), a_example=Grant(1))
+        assert agenda.next(0) is not None
+        assert not agenda.is_due(EVERY - 0.1)
+        assert agenda.is_due(EVERY)
+
+    def test_the_last_result_is_told_at_once(self) -> None:
+        agenda = agenda_with(task(1), a_example=Grant(1), now=0)
+        assert agenda.next(0) is not None
+        agenda.ended(task(1), 0.1)
+        agenda.settle(done(1))
+        assert agenda.is_due(0.1)
+
+
+class TestReport:
+    def test_it_tells_what_there_is_to_tell(self) -> None:
+        agenda = agenda_with(task(1), task(2), task(3, "b.example"), a_example=Grant(2), b_example=Grant(1))
+        assert len(numbers(agenda, 0)) == 3
+        agenda.ended(task(1), 1, latency=0.2)
+        agenda.settle(done(1))
+        agenda.ended(task(2), 1, latency=0.4)
+        report = agenda.report({Kind.IMAGE: 5}, 1)
+        assert report.settlements == [done(1)]
+        assert sorted(report.held) == [2, 3]
+        assert report.busy == {"b.example": 1}
+        assert report.latency == {HOST: pytest.approx(0.3)}
+        assert report.room == {Kind.IMAGE: 5}
+        assert report.heard == 1
+        agenda.absorb(reply(serial=2), 1)
+        again = agenda.report({}, 2)
+        assert (again.settlements, again.latency, again.heard) == ([], {}, 2)
+
+    def test_all_told_is_after_the_reply(self) -> None:
+        agenda = agenda_with(task(1), a_example=Grant(1))
+        assert numbers(agenda, 0) == [1]
+        agenda.ended(task(1), 0)
+        assert not agenda.all_told
+        agenda.settle(done(1))
+        assert not agenda.all_told
+        agenda.report({}, 0)
+        assert not agenda.all_told
+        agenda.absorb(reply(serial=2), 0)
+        assert agenda.all_told
+
+    def test_a_task_is_settled_once(self) -> None:
+        agenda = agenda_with(task(1), a_example=Grant(1))
+        agenda.settle(done(1))
+        agenda.settle(done(1))
+        agenda.settle(done(99))
+        assert agenda.report({}, 0).settlements == [done(1)]
+
+    def test_hosts_without_tasks_and_grant_are_forgotten(self) -> None:
+        agenda = agenda_with(task(1), a_example=Grant(1))
+        assert numbers(agenda, 0) == [1]
+        agenda.ended(task(1), 0)
+        agenda.settle(done(1))
+        agenda.report({}, 0)
+        agenda.absorb(reply(serial=2, grants={HOST: Grant(0)}), 0)
+        agenda.report({}, 1)
+        assert not agenda._hosts
+        agenda.absorb(reply(task(2), serial=3, grants={HOST: Grant(1)}), 1)
+        assert numbers(agenda, 1) == [2]
+
+
+class TestAbsorb:
+    def test_a_task_that_is_held_already_is_not_taken_twice(self) -> None:
+        agenda = agenda_with(task(1), a_example=Grant(3))
+        assert numbers(agenda, 0) == [1]
+        agenda.report({}, 0)
+        agenda.absorb(reply(task(1), task(2), serial=2), 0)
+        assert numbers(agenda, 0) == [2]
+        assert agenda.held == 2
+
+    def test_it_takes_what_the_broker_says(self) -> None:
+        agenda = Agenda(LEASE)
+        agenda.absorb(
+            reply(state=State.DRAINING, robots={"https://a.example": "d1"}, spec_digest="s", notice="the network"), 0
+        )
+        assert (agenda.state, agenda.spec_digest, agenda.notice) == (State.DRAINING, "s", "the network")
+        assert agenda.robots == {"https://a.example": "d1"}
+
+
+class TestReturning:
+    def test_all_that_is_not_under_way_goes_back(self) -> None:
+        agenda = agenda_with(*map(task, range(4)), a_example=Grant(1))
+        assert numbers(agenda, 0) == [0]
+        agenda.return_ready()
+        assert (agenda.held, agenda.under_way) == (1, 1)
+        assert agenda.is_due(0.01)
+        assert {(s.number, s.verb) for s in agenda.report({}, 0).settlements} == {(n, Verb.RETURNED) for n in (1, 2, 3)}
+        agenda.ended(task(0), 1)
+        assert agenda.next(1) is None
+
+    def test_with_nothing_to_return_nothing_is_urgent(self) -> None:
+        agenda = agenda_with(task(1), a_example=Grant(1))
+        assert numbers(agenda, 0) == [1]
+        agenda.report({}, 0)
+        agenda.absorb(reply(serial=2), 0)
+        agenda.return_ready()
+        assert not agenda.is_due(0.1)
+
+    def test_again_puts_a_task_in_front(self) -> None:
+        agenda = agenda_with(*map(task, range(3)), a_example=Grant(1))
+        first = agenda.next(0)
+        assert first is not None
+        agenda.ended(first, 0)
+        first.at = f"https://{HOST}/elsewhere.jpg"
+        agenda.again(first)
+        assert (agenda.held, agenda.under_way) == (3, 0)
+        following = agenda.next(0)
+        assert following is not None and following.at == first.at
+
+
+class Scripted:
+    """A broker that does what it is told to, one exchange after another."""
+
+    def __init__(self, *script: Reply | Exception) -> None:
+        self.script = list(script)
+        self.reports: list[tuple[str, Report]] = []
+        self.asked: list[str] = []
+
+    def exchange(self, worker: str, report: Report) -> Reply:
+        self.reports.append((worker, report))
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    def robots(self, digest: str) -> str:
+        self.asked.append(digest)
+        return f"text of {digest}"
+
+
+@pytest.fixture
+def courier(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Start couriers that do not sleep between attempts, and end them."""
+    started: list[Courier] = []
+    woken = threading.Semaphore(0)
+    monkeypatch.setattr(exchange, "time", _Time())
+
+    def start(broker: Any, patience: float = 60.0) -> tuple[Courier, Callable[[], bool]]:
+        courier = Courier(broker, "w1", patience, woken.release)
+        started.append(courier)
+        courier.start()
+        return courier, lambda: woken.acquire(timeout=5)
+
+    yield start
+    for each in started:
+        each.stop()
+        each.join(5)
+        assert not each.is_alive()
+
+
+class _Time:
+    """A clock that sleeping alone moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class TestCourier:
+    def test_a_report_out_a_reply_in(self, courier: Any) -> None:
+        broker = Scripted(reply(task(1)))
+        one, woken = courier(broker)
+        assert one.received() is None
+        one.send(Report(held=[4]))
+        assert woken()
+        received = one.received()
+        assert received is not None and received[0].tasks == [task(1)] and received[1] == {}
+        assert broker.reports == [("w1", Report(held=[4]))]
+        assert one.received() is None
+
+    def test_while_the_broker_is_away_the_same_report_is_tried(self, courier: Any) -> None:
+        broker = Scripted(BrokerUnreachable("away"), BrokerUnreachable("away"), reply(serial=9))
+        one, woken = courier(broker)
+        one.send(Report(settlements=[done(1)]))
+        assert woken()
+        received = one.received()
+        assert received is not None and received[0].serial == 9
+        assert [report for _, report in broker.reports] == [Report(settlements=[done(1)])] * 3
+
+    def test_patience_ends(self, courier: Any) -> None:
+        broker = Scripted(BrokerUnreachable("away"))
+        one, woken = courier(broker, patience=3.0)
+        one.send(Report())
+        assert woken()
+        with pytest.raises(BrokerUnreachable, match="away"):
+            one.received()
+        assert 5 <= len(broker.reports) <= 9
+
+    def test_another_error_comes_out_at_once(self, courier: Any) -> None:
+        broker = Scripted(WireError("nonsense"), reply())
+        one, woken = courier(broker)
+        one.send(Report())
+        assert woken()
+        with pytest.raises(CrawlerError, match="nonsense"):
+            one.received()
+        one.send(Report())
+        assert woken() and one.received() is not None
+
+    def test_a_robots_text_is_asked_for_once(self, courier: Any) -> None:
+        robots = {"https://a.example": "d1", "https://b.example": "d1", "https://c.example": ""}
+        broker = Scripted(reply(robots=robots), reply(robots={**robots, "https://d.example": "d2"}))
+        one, woken = courier(broker)
+        one.send(Report())
+        assert woken()
+        assert one.received()[1] == {"d1": "text of d1"}
+        one.send(Report())
+        assert woken()
+        assert one.received()[1] == {"d2": "text of d2"}
+        assert broker.asked == ["d1", "d2"]

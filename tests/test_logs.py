@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import calendar
+import logging
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crawler import logs
+from crawler.errors import UsageError
+
+log = logging.getLogger("crawler.test")
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    root = logging.getLogger("crawler")
+    before = root.handlers[:], root.propagate, root.level
+    yield
+    for handler in set(root.handlers) - set(before[0]):
+        handler.close()
+    root.handlers[:], root.propagate = before[:2]
+    root.setLevel(before[2])
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Pacific/Kiritimati")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_the_time_is_utc_wherever_we_are(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    logs.set_up(file, quiet=False)
+    log.info("a %s", "message")
+    match = re.fullmatch(r"(\S+) INFO a message\n", file.read_text())
+    assert match
+    said = calendar.timegm(time.strptime(match[1], "%Y-%m-%dT%H:%M:%SZ"))
+    assert abs(said - time.time()) < 10
+
+
+def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    logs.set_up(file, quiet=False)
+    log.info("before")
+    file.rename(tmp_path / "log.1")
+    log.info("after")
+    assert (tmp_path / "log.1").read_text().endswith("before\n")
+    assert file.read_text().endswith("after\n") and "before" not in file.read_text()
+
+
+def test_a_file_is_added_to(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_text("earlier\n")
+    logs.set_up(file, quiet=False)
+    log.info("later")
+    first, second = file.read_text().splitlines()
+    assert first == "earlier" and second.endswith("later")
+
+
+def test_quiet_is_errors_alone(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    logs.set_up(file, quiet=True)
+    log.info("info")
+    log.warning("warning")
+    log.error("error")
+    assert "info" not in file.read_text() and "error" in file.read_text()
+
+
+def test_by_default_it_is_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up(None, quiet=False)
+    log.warning("there")
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.endswith("WARNING there\n")
+
+
+def test_setting_up_twice_says_things_once(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up(None, quiet=False)
+    logs.set_up(None, quiet=False)
+    log.warning("once")
+    assert capsys.readouterr().err.count("once") == 1
+
+
+def test_other_libraries_stay_silent(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    logs.set_up(file, quiet=False)
+    logging.getLogger("urllib3").warning("noise")
+    assert file.read_text() == ""
+
+
+def test_a_file_that_cannot_be_written_is_a_wrong_setting(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written: No such file"):
+        logs.set_up(tmp_path / "missing" / "log", quiet=False)

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crawler.model import Counts, SiteCounts, State
+from crawler.progress import Bar, attention, duration, shown, size, summary, why_none
+
+OUTPUT = Path("/data/downloads/example.com")
+
+
+def counts(**more: Any) -> Counts:
+    values: dict[str, Any] = {"run": 3, "state": State.FINISHED, "began": 0.0, "ended": 1.0, **more}
+    return Counts(**values)
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (1536, "1.5 kB"),
+        (2_000_000, "2.0 MB"),
+        (3.25e9, "3.2 GB"),
+        (5e15, "5000.0 TB"),
+    ],
+)
+def test_size(number: float, expected: str) -> None:
+    assert size(number) == expected
+
+
+@pytest.mark.parametrize("number", [999.6, 999_999, 999_999_999])
+def test_size_does_not_round_up_to_a_thousand(number: float) -> None:
+    assert not size(number).startswith("1000")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "0.0 s"),
+        (0.26, "0.3 s"),
+        (59.4, "59.4 s"),
+        (60, "1 min 0 s"),
+        (61.4, "1 min 1 s"),
+        (3599.6, "1 h 0 min"),
+        (3 * 3600 + 25 * 60, "3 h 25 min"),
+        (100 * 3600, "100 h 0 min"),
+    ],
+)
+def test_duration(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain ä 漢", "plain ä 漢"),
+        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
+        ("a\nb\rc\td", "a\\nb\\rc\\td"),
+        ("\x00\x07\x7f\x9b", "\\x00\\x07\\x7f\\x9b"),
+        ("\u202eevil", "\\u202eevil"),
+        ("\ud800", "\\ud800"),
+    ],
+)
+def test_what_the_web_sends_cannot_steer_a_terminal(text: str, expected: str) -> None:
+    assert shown(text) == expected
+
+
+class TestAttention:
+    def test_a_site_whose_first_page_failed(self) -> None:
+        site = SiteCounts(url="https://a.example/", first_outcome="dns", first_message="no such host")
+        assert attention(counts(sites=[site])) == ["https://a.example/: its first page failed: dns: no such host"]
+
+    def test_a_site_of_which_nothing_could_be_saved(self) -> None:
+        site = SiteCounts(url="https://a.example/", first_outcome="success", outcomes={"http_403": 1200, "timeout": 3})
+        assert attention(counts(sites=[site])) == [
+            "https://a.example/: none of its 1,203 images could be saved: 1,200 http_403, 3 timeout"
+        ]
+
+    @pytest.mark.parametrize(
+        "site",
+        [
+            SiteCounts(url="u", first_outcome="success", outcomes={"success": 1, "http_404": 9}),
+            SiteCounts(url="u", first_outcome="script_only"),
+            SiteCounts(url="u", outcomes={"reported": 1}),
+            SiteCounts(url="u"),
+        ],
+    )
+    def test_others_need_none(self, site: SiteCounts) -> None:
+        assert attention(counts(sites=[site])) == []
+
+
+class TestWhyNone:
+    def test_pages_without_images(self) -> None:
+        assert why_none(counts(pages={"success": 12})).startswith("no image was found: ")
+        assert "the 12 pages that were read name none" in why_none(counts(pages={"success": 12}))
+
+    def test_scripts(self) -> None:
+        assert "1 page names no images but runs scripts" in why_none(counts(pages={"script_only": 1}))
+        assert "2 pages name no images but run scripts" in why_none(counts(pages={"script_only": 2}))
+
+    def test_robots(self) -> None:
+        assert "robots.txt forbids 7 pages" in why_none(counts(pages={"robots_denied": 7}))
+
+    def test_scope_and_failures(self) -> None:
+        text = why_none(counts(pages={"http_500": 2, "dns": 1}, left_out={"scope": 1500}))
+        assert "1,500 links lead out of the scope" in text
+        assert "pages failed: 2 http_500, 1 dns" in text
+
+
+class TestSummary:
+    def test_a_good_run(self) -> None:
+        text = summary(
+            "example.com",
+            counts(pages={"success": 1200, "http_404": 2}, images={"http_404": 3, "success": 15000}, bytes=2_500_000),
+            OUTPUT,
+            "finished",
+            125,
+        )
+        assert text.splitlines() == [
+            "example.com: run 3 finished in 2 min 5 s",
+            "  pages   1,200 read, 2 http_404",
+            "  images  15,000 success, 3 http_404; 2.5 MB",
+            "  files   /data/downloads/example.com",
+            "  ledger  /data/downloads/example.com/metadata.jsonl, failures.jsonl",
+        ]
+
+    def test_what_needs_a_person_comes_first(self) -> None:
+        sites = [SiteCounts(url=f"https://{n}.example/", first_outcome="dns") for n in range(20)]
+        lines = summary("j", counts(sites=sites, images={"success": 1}), OUTPUT, "finished", 1).splitlines()
+        assert lines[0] == "! https://0.example/: its first page failed: dns"
+        assert len([line for line in lines if line.startswith("! ")]) == 8
+
+    def test_no_image_says_why(self) -> None:
+        lines = summary("j", counts(pages={"success": 1}), OUTPUT, "finished", 1).splitlines()
+        assert lines[0].startswith("! no image was found: ")
+        assert "  images  none; 0 B" in lines
+
+    def test_a_night_without_news_is_no_trouble(self) -> None:
+        text = summary("j", counts(pages={"success": 1}, already_there=4000), OUTPUT, "finished", 1)
+        assert "!" not in text
+        assert "images  none, 4,000 were there already" in text
+
+    def test_what_waits_and_what_was_left_out(self) -> None:
+        text = summary(
+            "j",
+            counts(images={"success": 1}, waiting_images=1200, waiting_pages=3, left_out={"scope": 5}),
+            OUTPUT,
+            "stopped",
+            1,
+        )
+        assert "  waiting 1,200 images, 3 pages; the same command goes on" in text
+        assert "  left out  5 scope" in text
+
+    def test_control_characters_are_escaped_but_lines_are_lines(self) -> None:
+        site = SiteCounts(url="https://a.example/", first_outcome="dns", first_message="\x1b[2J\n! fake")
+        lines = summary("j", counts(sites=[site], images={"success": 1}), OUTPUT, "finished", 1).splitlines()
+        assert lines[0].endswith("dns: \\x1b[2J\\n! fake")
+        assert lines[1].startswith("j: run 3")
+
+
+def test_without_a_terminal_the_bar_is_silent_and_lines_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    bar = Bar(True)
+    bar.update(counts(images={"success": 4}, waiting_images=3))
+    out = io.StringIO()
+    bar.write("https://a.example/1.jpg--->success", out)
+    bar.close()
+    assert out.getvalue() == "https://a.example/1.jpg--->success\n"
+    assert capsys.readouterr().err == ""
+
+
+def test_on_a_terminal_the_bar_tells_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = Bar(True)
+    bar.update(counts(images={"success": 4, "dns": 1}, pages={"success": 2, "http_404": 1}, waiting_images=15))
+    bar.close()
+    assert "5/20 images" in terminal.getvalue()
+    assert "2 pages read, 4 saved, 1 failed" in terminal.getvalue()

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import pytest
+
+from crawler.robots import MAX_BYTES, MAX_CRAWL_DELAY, Rules, digest, product_token, read
+
+SITE = "https://example.com"
+#: RFC 9309, 5.1.
+SIMPLE = """\
+User-Agent: *
+Disallow: *.gif$
+Disallow: /example/
+Allow: /publications/
+
+User-Agent: foobot
+Disallow:/
+Allow:/example/page.html
+Allow:/example/allowed.gif
+
+User-Agent: barbot
+User-Agent: bazbot
+Disallow: /example/page.html
+
+User-Agent: quxbot
+"""
+#: RFC 9309, 5.2.
+LONGEST = """\
+User-Agent: foobot
+Allow: /example/page/
+Disallow: /example/page/disallowed.gif
+"""
+
+
+def allows(text: str, path: str, agent: str = "crawler") -> bool:
+    return Rules(text, agent).allows(SITE + path)
+
+
+@pytest.mark.parametrize(
+    ("agent", "path", "expected"),
+    [
+        ("crawler", "/a.gif", False),
+        ("crawler", "/a.gif?x", True),
+        ("crawler", "/example/", False),
+        ("crawler", "/example", True),
+        ("crawler", "/publications/", True),
+        ("crawler", "/", True),
+        ("foobot", "/", False),
+        ("foobot", "/publications/", False),
+        ("foobot", "/example/page.html", True),
+        ("foobot", "/example/allowed.gif", True),
+        ("FooBot", "/other", False),
+        ("barbot", "/example/page.html", False),
+        ("bazbot", "/example/page.html", False),
+        ("bazbot", "/example/other.gif", True),
+        ("quxbot", "/example/", True),
+    ],
+)
+def test_the_simple_example(agent: str, path: str, expected: bool) -> None:
+    assert allows(SIMPLE, path, agent) is expected
+
+
+def test_the_longest_match_wins() -> None:
+    assert allows(LONGEST, "/example/page/other.gif", "foobot")
+    assert not allows(LONGEST, "/example/page/disallowed.gif", "foobot")
+
+
+def test_allow_wins_where_both_match_equally() -> None:
+    assert allows("User-agent: *\nDisallow: /a\nAllow: /a\n", "/a")
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "expected"),
+    [
+        ("/*.php$", "/x/a.php", False),
+        ("/*.php$", "/x/a.php5", True),
+        ("/a*b", "/axxb", False),
+        ("/a*b", "/axx", True),
+        ("/foo/bar/%62%61%7A", "/foo/bar/baz", False),
+        ("/foo/bar/ツ", "/foo/bar/%E3%83%84", False),
+        ("/foo/bar/%E3%83%84", "/foo/bar/%E3%83%84", False),
+        ("/?q=", "/?q=1", False),
+        ("/a # comment", "/a", False),
+        ("", "/a", True),
+        ("/A", "/a", True),
+    ],
+)
+def test_paths(rule: str, path: str, expected: bool) -> None:
+    assert allows(f"user-agent: *\ndisallow: {rule}\n", path) is expected
+
+
+class TestGroups:
+    def test_rules_of_the_same_agent_in_two_groups_are_one_group(self) -> None:
+        text = "User-agent: crawler\nDisallow: /a\n\nUser-agent: x\nDisallow: /\n\nUser-agent: crawler\nDisallow: /b\n"
+        assert not allows(text, "/a") and not allows(text, "/b") and allows(text, "/c")
+
+    def test_an_own_group_replaces_the_one_for_all(self) -> None:
+        text = "User-agent: *\nDisallow: /\n\nUser-agent: Crawler\nDisallow: /private\n"
+        assert allows(text, "/") and not allows(text, "/private")
+
+    def test_rules_before_any_group_and_unknown_lines_are_nothing(self) -> None:
+        text = "Disallow: /a\nNoindex: /a\nSitemap: https://example.com/map.xml\nUser-agent: *\nDisallow: /b\n"
+        assert allows(text, "/a") and not allows(text, "/b")
+
+    @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+    def test_line_ends(self, ends: str) -> None:
+        assert not allows(ends.join(["User-agent: *", "Disallow: /a", ""]), "/a")
+
+    @pytest.mark.parametrize("text", ["", "  \n", "<html><body>Not found</body></html>", "\x00\xff", "User-agent"])
+    def test_what_is_no_robots_txt_allows_everything(self, text: str) -> None:
+        assert allows(text, "/a")
+
+
+class TestCrawlDelay:
+    @pytest.mark.parametrize(
+        ("value", "expected"),
+        [("2", 2.0), ("0.5", 0.5), ("0", 0.0), ("60", 60.0), ("86400", MAX_CRAWL_DELAY), ("-5", 0.0), ("soon", 0.0)],
+    )
+    def test_is_read_and_capped(self, value: str, expected: float) -> None:
+        assert Rules(f"User-agent: *\nCrawl-delay: {value}\n", "crawler").crawl_delay == expected
+
+    @pytest.mark.parametrize("value", ["nan", "inf", "1e400"])
+    def test_what_is_no_finite_number_is_within_the_cap(self, value: str) -> None:
+        assert 0.0 <= Rules(f"User-agent: *\nCrawl-delay: {value}\n", "crawler").crawl_delay <= MAX_CRAWL_DELAY
+
+    def test_is_that_of_our_group(self) -> None:
+        text = "User-agent: *\nCrawl-delay: 9\n\nUser-agent: crawler\nDisallow: /a\nCrawl-delay: 3\n"
+        assert Rules(text, "crawler").crawl_delay == 3
+        assert Rules(text, "other").crawl_delay == 9
+        assert Rules("", "crawler").crawl_delay == 0
+
+
+class TestRead:
+    @pytest.mark.parametrize("status", [200, 201, 206])
+    def test_success_is_its_text(self, status: int) -> None:
+        robots = read(status, b"User-agent: *\nCrawl-delay: 90\nDisallow: /\n", "crawler")
+        assert robots.reachable and "Disallow" in robots.text
+        assert robots.crawl_delay == MAX_CRAWL_DELAY
+
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451])
+    def test_unavailable_allows_everything(self, status: int) -> None:
+        robots = read(status, b"User-agent: *\nDisallow: /\n", "crawler")
+        assert robots.reachable and not robots.text
+
+    @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 599])
+    def test_unreachable_allows_nothing(self, status: int) -> None:
+        robots = read(status, b"", "crawler")
+        assert not robots.reachable
+        assert str(status) in robots.message
+
+    def test_a_bom_is_no_part_of_the_first_line(self) -> None:
+        robots = read(200, b"\xef\xbb\xbfUser-agent: *\nDisallow: /a\n", "crawler")
+        assert not allows(robots.text, "/a")
+
+    def test_bytes_that_are_no_utf8_spoil_only_their_line(self) -> None:
+        robots = read(200, b"User-agent: *\nDisallow: /\xff\xfe\nDisallow: /b\n", "crawler")
+        assert not allows(robots.text, "/b") and allows(robots.text, "/c")
+
+    def test_what_is_beyond_the_limit_is_ignored(self) -> None:
+        filler = b"# " + b"x" * MAX_BYTES + b"\n"
+        robots = read(200, b"User-agent: *\nDisallow: /a\n" + filler + b"Disallow: /b\n", "crawler")
+        assert len(robots.text) <= MAX_BYTES
+        assert not allows(robots.text, "/a") and allows(robots.text, "/b")
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "token"),
+    [
+        ("crawler/1.0 (+https://example.com)", "crawler"),
+        ("crawler", "crawler"),
+        ("My Bot/2", "My Bot"),
+        ("/1.0", "*"),
+        ("", "*"),
+    ],
+)
+def test_product_token(user_agent: str, token: str) -> None:
+    assert product_token(user_agent) == token
+
+
+def test_a_digest_tells_texts_apart_and_none_is_none() -> None:
+    assert digest("") == ""
+    assert digest("a") != digest("b") and len(digest("a")) == 32
