@@ -51,7 +51,7 @@ class Limits:
         """Return which limit is reached, or `""`."""
         if time.monotonic() > self._until:
             return "--max-time"
-        if self._max_images and counts.images.get(Outcome.SUCCESS, 0) >= self._max_images:
+        if self._max_images and _saved(counts) >= self._max_images:
             return "--max-images"
         if self._max_bytes and counts.bytes >= self._max_bytes:
             return "--max-bytes"
@@ -361,6 +361,10 @@ class _Once:
         return (_Once, (None if closed else self._pipe,))
 
 
+def _saved(counts: Counts) -> int:
+    return sum(counts.images.get(name, 0) for name in SUCCESSES)
+
+
 def local_link(directory: Path, link: Link) -> Link:
     """Return how processes of this machine reach the broker of the job in `directory`.
 
@@ -375,7 +379,7 @@ def local_link(directory: Path, link: Link) -> Link:
 
 def exit_code(counts: Counts, fail_above: float) -> int:
     """Return 1 where a person should look at a finished run, else 0."""
-    saved = sum(counts.images.get(name, 0) for name in SUCCESSES)
+    saved = _saved(counts)
     bad = sum(counts.images.values()) - saved
     good = saved + counts.already_there
     first_failed = any(site.first_outcome and site.first_outcome not in PAGES_READ for site in counts.sites)

@@ -49,7 +49,10 @@ def write_ledger(broker: Results, root: Path) -> tuple[int, int]:
     """
     drafts = {name: root / f".{name}.{os.getpid()}" for name in (METADATA, FAILURES)}
     try:
-        with drafts[METADATA].open("w") as there, drafts[FAILURES].open("w") as rest:
+        with (
+            drafts[METADATA].open("w", encoding="utf-8") as there,
+            drafts[FAILURES].open("w", encoding="utf-8") as rest,
+        ):
             counts = _write_rows(broker, there, rest)
         for name, draft in drafts.items():
             draft.replace(root / name)

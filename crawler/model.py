@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import Enum, IntEnum
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
@@ -15,6 +15,9 @@ import msgspec
 WIRE_VERSION: Final = 1
 
 T = TypeVar("T")
+
+#: What SQLite, JSON and floats can all hold; checked when a message is read.
+Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 
 
 class Kind(IntEnum):
@@ -149,8 +152,8 @@ class Move(Message):
     """Where a task goes on."""
 
     at: str
-    hops: int
-    candidate: int = 0
+    hops: Whole
+    candidate: Whole = 0
 
 
 class ImageResult(Message, kw_only=True):
@@ -191,29 +194,29 @@ class RobotsFile(Message, kw_only=True):
 class Settlement(Message, kw_only=True, omit_defaults=True):
     """What a worker says of one task, with all that it found on the way."""
 
-    number: int
+    number: Whole
     verb: Verb
     outcome: str = ""
     message: str = ""
-    size: int = 0  #: bytes stored
+    size: Whole = 0  #: bytes stored
     result: msgspec.Raw = msgspec.Raw(b"\xc0")  #: encoded ImageResult, PageResult or RobotsFile; opaque to the broker
     retry_after: float = 0.0
     suspect: bool = False  #: the failure may be our own network's
     move: Move | None = None
-    cursor: int | None = None
+    cursor: Whole | None = None
     found: list[Found] = []
-    left_out: dict[str, int] = {}  #: links not followed, by reason
+    left_out: dict[str, Whole] = {}  #: links not followed, by reason
 
 
 class Report(Message, kw_only=True):
     """What a worker tells at each exchange."""
 
     settlements: list[Settlement] = []
-    held: list[int] = []
-    busy: dict[str, int] = {}  #: requests under way, by authority
+    held: list[Whole] = []
+    busy: dict[str, Whole] = {}  #: requests under way, by authority
     latency: dict[str, float] = {}  #: mean seconds to the answer since the last report, by authority
-    room: dict[Kind, int] = {}
-    heard: int = 0  #: serial of the last reply that arrived
+    room: dict[Kind, Whole] = {}
+    heard: Whole = 0  #: serial of the last reply that arrived
 
 
 class Grant(Message):

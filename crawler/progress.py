@@ -22,8 +22,9 @@ def shown(text: str) -> str:
 def size(number: float) -> str:
     """Return bytes in the largest decimal unit that leaves a digit before the point."""
     for prefix in _PREFIXES:
-        if number < 1000 or prefix == _PREFIXES[-1]:
-            return f"{number:.0f} {prefix}" if prefix == "B" else f"{number:.1f} {prefix}"
+        text = f"{number:.0f}" if prefix == "B" else f"{number:.1f}"
+        if float(text) < 1000 or prefix == _PREFIXES[-1]:
+            return f"{text} {prefix}"
         number /= 1000
     return ""
 

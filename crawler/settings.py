@@ -176,7 +176,7 @@ class CollectSettings(Job):
 class DownloadSettings(Working):
     """`python -m crawler.download`."""
 
-    server: Annotated[str, _flag("The collector: HOST or HOST:PORT.", _NETWORK, common=True)]
+    server: Annotated[str, _flag("The collector: HOST or HOST:PORT.", _NETWORK, common=True)] = ""
     output: Annotated[
         Path | None, _flag("Where the shared directory is here, if elsewhere than there.", _JOB, common=True)
     ] = None
@@ -247,6 +247,8 @@ def _words_of(kind: type[Any]) -> Parameter:
 
 
 def _with_words(settings: T, words: tuple[str, ...]) -> T:
+    if isinstance(settings, DownloadSettings) and not settings.server:
+        raise UsageError("the collector is missing: name it with --server HOST or HOST:PORT")
     if isinstance(settings, CrawlSettings):
         return replace(settings, sites=words + settings.sites)
     if isinstance(settings, StatusSettings) and len(words) <= 1:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crawler.brokers.stock import StockClient
 
 _READ = 256 * 1024
+_READ_GREETING = 1024
 #: Bytes of answers that a peer may leave unread.
 MAX_UNREAD = 256 * 2**20
 
@@ -72,16 +73,17 @@ class Connection:
             return
         while True:
             try:
-                data = self.socket.recv(_READ)
+                size = _READ if self.proved else _READ_GREETING
+                data = self.socket.recv(size)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 break
             if not data:
                 raise EOFError
             self._frames.feed(data)
-            if len(data) < _READ and not isinstance(self.socket, ssl.SSLSocket):
+            while not self.proved and (message := self._frames.next()) is not None:
+                self._greet(message)
+            if len(data) < size and not isinstance(self.socket, ssl.SSLSocket):
                 break
-        while not self.proved and (message := self._frames.next()) is not None:
-            self._greet(message)
 
     def _handshake(self) -> bool:
         assert isinstance(self.socket, ssl.SSLSocket)

@@ -207,8 +207,12 @@ class Dispatch:
         worker.reported = now
         return worker
 
-    def held(self) -> int:
-        return sum(len(worker.held) for worker in self.workers.values())
+    def held(self, kind: Kind | None = None) -> int:
+        """Return how many tasks are held, of one kind or of all."""
+        if kind is None:
+            return sum(len(worker.held) for worker in self.workers.values())
+        held = (pending for worker in self.workers.values() for pending in worker.held.values())
+        return sum(pending.task.kind is kind for pending in held)
 
     def downloaders(self) -> int:
         return sum(not worker.pages for worker in self.workers.values())

@@ -315,7 +315,7 @@ def _how_to_get(method: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[b
     timeout = args[1] if len(args) > 1 else kwargs.get("timeout")
     if timeout is not None and not isinstance(timeout, (int, float)):
         raise ValueError("timeout is a number of seconds")
-    return bool(blocks), float("inf") if timeout is None else max(0.0, float(timeout))
+    return bool(blocks), float("inf") if timeout is None else max(0.0, float(min(timeout, 1e9)))
 
 
 def _greeting_limit() -> int:

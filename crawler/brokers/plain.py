@@ -10,13 +10,15 @@ import builtins
 import pickle
 import queue
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from crawler.errors import WireError
 
 #: Longest integer in bytes.
 _MAX_LONG = 255
+#: Deepest nesting; what reads a message may walk it recursively.
+MAX_DEPTH = 50
 _MARK = object()
 
 
@@ -49,6 +51,7 @@ class _Reader:
         self._data = data
         self._at = 0
         self._stack: list[Any] = []
+        self._depths: list[int] = []  # of each value on the stack: 0 for what holds no others
         self._memo: dict[int, Any] = {}
         self._exceptions = exceptions
 
@@ -79,35 +82,44 @@ class _Reader:
     def number(self, form: str) -> Any:
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
-    def push(self, value: object) -> None:
+    def push(self, value: object, depth: int = 0) -> None:
+        if depth > MAX_DEPTH:
+            raise WireError("a message is nested too deep")
         self._stack.append(value)
+        self._depths.append(depth)
 
-    def since_mark(self) -> list[Any]:
+    def since_mark(self) -> tuple[list[Any], int]:
+        """Take what was pushed since the last mark, and how deep it is."""
         stack = self._stack
         at = len(stack) - 1
         while stack[at] is not _MARK:
             at -= 1
         if at < 0:
             raise IndexError
-        values = stack[at + 1 :]
-        del stack[at:]
-        return values
+        values, depth = stack[at + 1 :], max(self._depths[at:])
+        del stack[at:], self._depths[at:]
+        return values, depth
 
-    def pop(self, count: int) -> tuple[Any, ...]:
+    def pop(self, count: int) -> tuple[tuple[Any, ...], int]:
         values = tuple(self._stack[-count:])
         if len(values) < count or _MARK in values:
             raise IndexError
-        del self._stack[-count:]
-        return values
+        depth = max(self._depths[-count:])
+        del self._stack[-count:], self._depths[-count:]
+        return values, depth
 
-    def extend(self, values: list[Any]) -> None:
-        target = self._stack[-1]
+    def group(self, taken: tuple[Sequence[Any], int]) -> None:
+        self.push(tuple(taken[0]), taken[1] + 1)
+
+    def extend(self, taken: tuple[Sequence[Any], int]) -> None:
+        target = self._grown(taken[1])
         if type(target) is not list:
             raise TypeError
-        target.extend(values)
+        target.extend(taken[0])
 
-    def update(self, values: list[Any]) -> None:
-        target = self._stack[-1]
+    def update(self, taken: tuple[Sequence[Any], int]) -> None:
+        values, depth = taken
+        target = self._grown(depth)
         if type(target) is not dict or len(values) % 2:
             raise TypeError
         for key, value in zip(values[::2], values[1::2], strict=True):
@@ -115,10 +127,24 @@ class _Reader:
                 raise WireError("a message holds a dict with a key that is no string")
             target[key] = value
 
+    def _grown(self, depth: int) -> Any:
+        """Return the list or dict on top, which gains something of this depth."""
+        self._depths[-1] = max(self._depths[-1], depth + 1)
+        if self._depths[-1] > MAX_DEPTH:
+            raise WireError("a message is nested too deep")
+        return self._stack[-1]
+
     def memoize(self, index: int) -> None:
         if self._stack[-1] is _MARK:
             raise IndexError
         self._memo[index] = self._stack[-1]
+
+    def recall(self, index: int) -> None:
+        """Push what was seen before; lists, tuples and dicts only once: so none holds itself, none grows by echoes."""
+        value = self._memo[index]
+        if isinstance(value, (list, dict)) or (value and isinstance(value, tuple)):
+            raise WireError("a message holds the same list, tuple or dict twice")
+        self.push(value)
 
     def long(self, size: int) -> None:
         if size > _MAX_LONG:
@@ -126,13 +152,13 @@ class _Reader:
         self.push(int.from_bytes(self.take(size), "little", signed=True))
 
     def name(self) -> None:
-        module, name = self.pop(2)
+        (module, name), _ = self.pop(2)
         if not self._exceptions:
             raise WireError(f"a message names {module}.{name}, which is not plain data")
         self.push(_exception(module, name))
 
     def raised(self) -> None:
-        kind, arguments = self.pop(2)
+        (kind, arguments), _ = self.pop(2)
         if not (isinstance(kind, type) and type(arguments) is tuple and all(type(a) is str for a in arguments)):
             raise TypeError
         self.push(kind(*arguments))
@@ -166,21 +192,21 @@ _ACTS: dict[int, Callable[[_Reader], Any]] = {
     0x8E: _sized("<Q", bytes),
     0x28: lambda r: r.push(_MARK),
     0x5D: lambda r: r.push([]),
-    0x61: lambda r: r.extend(list(r.pop(1))),  # APPEND
+    0x61: lambda r: r.extend(r.pop(1)),  # APPEND
     0x65: lambda r: r.extend(r.since_mark()),  # APPENDS
     0x29: lambda r: r.push(()),
-    0x85: lambda r: r.push(r.pop(1)),
-    0x86: lambda r: r.push(r.pop(2)),
-    0x87: lambda r: r.push(r.pop(3)),
-    0x74: lambda r: r.push(tuple(r.since_mark())),
+    0x85: lambda r: r.group(r.pop(1)),
+    0x86: lambda r: r.group(r.pop(2)),
+    0x87: lambda r: r.group(r.pop(3)),
+    0x74: lambda r: r.group(r.since_mark()),
     0x7D: lambda r: r.push({}),
-    0x73: lambda r: r.update(list(r.pop(2))),  # SETITEM
+    0x73: lambda r: r.update(r.pop(2)),  # SETITEM
     0x75: lambda r: r.update(r.since_mark()),  # SETITEMS
     0x94: lambda r: r.memoize(len(r._memo)),  # MEMOIZE
     0x71: lambda r: r.memoize(r.number("<B")),  # BINPUT
     0x72: lambda r: r.memoize(r.number("<I")),  # LONG_BINPUT
-    0x68: lambda r: r.push(r._memo[r.number("<B")]),  # BINGET
-    0x6A: lambda r: r.push(r._memo[r.number("<I")]),  # LONG_BINGET
+    0x68: lambda r: r.recall(r.number("<B")),  # BINGET
+    0x6A: lambda r: r.recall(r.number("<I")),  # LONG_BINGET
     0x93: lambda r: r.name(),  # STACK_GLOBAL
     0x52: lambda r: r.raised(),  # REDUCE
 }

@@ -333,8 +333,8 @@ class SqliteBroker:
     def _capped(self, room: dict[Kind, int]) -> dict[Kind, int]:
         if not self._spec.max_images:
             return room
-        got = self._totals.get((Kind.IMAGE, Outcome.SUCCESS), 0)
-        left = max(0, self._spec.max_images - got - self._lanes.held())
+        got = sum(self._totals.get((Kind.IMAGE, outcome), 0) for outcome in SUCCESSES)
+        left = max(0, self._spec.max_images - got - self._lanes.held(Kind.IMAGE))
         return {**room, Kind.IMAGE: min(room.get(Kind.IMAGE, 0), left)}
 
     def _every_second(self, now: float) -> None:

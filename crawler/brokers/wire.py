@@ -111,8 +111,9 @@ def read_key(path: Path) -> bytes:
     try:
         text = path.read_text().strip()
         mode = path.stat().st_mode
-    except OSError as error:
-        raise UsageError(f"the key file {path} cannot be read: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UsageError(f"the key file {path} cannot be read: {why}") from error
     if mode & 0o077:
         raise UsageError(f"the key file {path} can be read by others; run: chmod 600 {path}")
     return check_key(text, str(path))

@@ -1,5 +1,6 @@
 """One contract, three brokers: in memory, on a file, and behind the manager."""
 
+import contextlib
 import random
 import shutil
 import tempfile
@@ -7,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from brokers.driver import (
@@ -31,7 +33,7 @@ from brokers.driver import (
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.manager import listen_unix
 from crawler.brokers.sqlite import SqliteBroker
-from crawler.errors import UsageError
+from crawler.errors import CrawlerError, UsageError
 from crawler.model import (
     ImageResult,
     Kind,
@@ -308,6 +310,26 @@ def test_a_move_hears_the_other_hosts_robots_first(job: Job) -> None:
     robots = worker.one(moved(task, "http://b.test/real.png"))
     assert (robots.kind, robots.at) == (Kind.ROBOTS, "http://b.test/robots.txt")
     assert worker.one(robots_of(robots, RobotsFile())).at == "http://b.test/real.png"
+
+
+def test_a_settlement_that_makes_no_sense_loses_nothing(job: Job, clock: Clock) -> None:
+    job.begin(images(1))
+    worker = job.worker()
+    task = worker.one()
+    with contextlib.suppress(CrawlerError, msgspec.MsgspecError):
+        worker.exchange(returned(task, cursor=7), room={})  # an image has no cursor
+    clock.advance(LEASE + 1.5)
+    assert [t.number for t in job.worker("other").exchange()] == [task.number]
+
+
+def test_robots_that_make_no_sense_lose_nothing(job: Job, clock: Clock) -> None:
+    job.begin(images(1), obey_robots=True)
+    worker = job.worker()
+    robots = worker.one()
+    with contextlib.suppress(CrawlerError, msgspec.MsgspecError):
+        worker.exchange(Settlement(number=robots.number, verb=Verb.DONE, outcome="success"), room={})
+    clock.advance(LEASE + 1.5)
+    assert [t.kind for t in job.worker("other").exchange()] == [Kind.ROBOTS]
 
 
 # Leases

@@ -38,7 +38,7 @@ from crawler.model import Counts, Kind, Report, RobotsFile, Settlement, State, T
         ("http://a/1.png--->http_404", ("http://a/1.png", "http_404", "")),
         ("http://a/1.png--->timeout: after 60 s", ("http://a/1.png", "timeout", "after 60 s")),
         ("http://a/1.png--->not_an_image", ("http://a/1.png", "not_an_image", "")),
-        ("http://a/1.png--->HTTP Error 404: Not Found", ("http://a/1.png", "reported_error", "HTTP Error 404: Not Found")),
+        ("http://a/1.png--->HTTP 404: Not Found", ("http://a/1.png", "reported_error", "HTTP 404: Not Found")),
         ("http://a/1.png--->http_abc", ("http://a/1.png", "reported_error", "http_abc")),
         ("http://a/1.png--->http_", ("http://a/1.png", "reported_error", "http_")),
         ("http://a/1.png--->a--->b", ("http://a/1.png", "reported_error", "a--->b")),
@@ -179,7 +179,7 @@ def test_several_clients_share_the_queue() -> None:
         for thread in threads:
             thread.join(30)
         assert len(got) == 4
-        assert sorted(sum(got, [])) == sorted(found.url for found in images(50))
+        assert sorted(url for urls in got for url in urls) == sorted(found.url for found in images(50))
         assert service.counts().images == {"reported": 50}
 
 
@@ -223,21 +223,19 @@ def test_put_adds_an_image(service: Service) -> None:
     assert {result.get(True, 5) for _ in range(4)} == {f"{url}--->success" for url in urls}
 
 
-@pytest.mark.parametrize(
-    "url", ["", "no url", "ftp://a.test/x", "file:///etc/passwd", 7, None, ["http://a.test/"], b"x"]
-)
-def test_what_is_no_url_is_refused(service: Service, url: object) -> None:
+def test_what_is_no_url_is_refused(service: Service) -> None:
     task, _ = service.queues()
-    with pytest.raises(ValueError, match="URL"):
-        task.put(url)
+    for url in ("", "no url", "ftp://a.test/x", "file:///etc/passwd", 7, None, ["http://a.test/"], b"x"):
+        with pytest.raises(ValueError, match="URL"):
+            task.put(url)
     assert task.qsize() == 3
 
 
-@pytest.mark.parametrize("line", ["", "http://a.test/0.png", 7, None, ("x", "y")])
-def test_what_is_no_line_is_refused(service: Service, line: object) -> None:
+def test_what_is_no_line_is_refused(service: Service) -> None:
     _, result = service.queues()
-    with pytest.raises(ValueError, match="line"):
-        result.put(line)
+    for line in ("", "http://a.test/0.png", 7, None, ("x", "y")):
+        with pytest.raises(ValueError, match="line"):
+            result.put(line)
     assert service.counts().images == {}
 
 
@@ -317,27 +315,29 @@ def test_shutdown_is_refused_and_the_service_goes_on(service: Service) -> None:
     assert len(run_loop(service)) == 3
 
 
-@pytest.mark.parametrize(
-    ("ident", "method"), [(None, "debug_info"), (None, "number_of_objects"), (None, "x" * 1000), ("tasks", "__class__"),
-                          ("tasks", "join"), ("results", "_put")],
-)  # fmt: skip
-def test_nothing_else_is_served(service: Service, ident: str | None, method: str) -> None:
-    with service.connection() as connection, pytest.raises(ValueError, match="not served"):
-        dispatch(connection, ident, method)
+def test_nothing_else_is_served(service: Service) -> None:
+    with service.connection() as connection:
+        for method in ("debug_info", "number_of_objects", "x" * 1000):
+            with pytest.raises(ValueError, match="not served"):
+                dispatch(connection, None, method)
+        for ident, method in (("tasks", "__class__"), ("tasks", "join"), ("results", "_put")):
+            with pytest.raises(ValueError, match="not served"):
+                dispatch(connection, ident, method)
     assert len(run_loop(service)) == 3
 
 
-@pytest.mark.parametrize("method", ["begin", "put", "results", "reopen", "workers"])
-def test_what_the_collector_alone_may_do(service: Service, method: str) -> None:
-    args = {
+def test_what_the_collector_alone_may_do(service: Service) -> None:
+    calls = {
         "begin": (encode(spec()),),
         "put": (b"\x90", 0),
         "results": ("", 10, 0),
         "reopen": (b"\x90",),
         "workers": (),
     }
-    with service.connection() as connection, pytest.raises(RemoteError, match="does not serve"):
-        dispatch(connection, "broker", method, args[method])
+    with service.connection() as connection:
+        for method, args in calls.items():
+            with pytest.raises(RemoteError, match="does not serve"):
+                dispatch(connection, "broker", method, args)
 
 
 # What a client that has the key may send: it ends its own connection at most
@@ -401,33 +401,6 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("message", HOSTILE.values(), ids=HOSTILE)
-def test_the_service_survives(message: bytes) -> None:
-    """In a process of its own, as some of these could end the whole process."""
-    server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, KEY.decode()],
-        cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert server.stdout is not None
-    try:
-        address = ("127.0.0.1", int(server.stdout.readline()))
-        with Client(address, authkey=KEY) as connection:
-            connection.send_bytes(message)
-            with contextlib.suppress(EOFError, ConnectionError):
-                if connection.poll(3):
-                    connection.recv_bytes()
-        manager = QueueManager(address=address, authkey=KEY)
-        with contextlib.suppress(EOFError, ConnectionError):
-            manager.connect()
-            assert manager.get_task_queue().qsize() in (2, 3)  # type: ignore[attr-defined]
-            return
-        server.wait(5)
-    finally:
-        server.kill()
-        _, error = server.communicate()
-    raise AssertionError(f"the manager ended with {server.returncode}: {error[-600:]}")
-
-
 SERVER = """
 import sys
 sys.path[:0] = ['.', 'tests']
@@ -443,6 +416,61 @@ manager.listen(listener)
 while True:
     manager.turn()
 """
+
+
+class Victim:
+    """A manager in a process of its own, as some messages could end all of it; started again when it ended."""
+
+    server: "subprocess.Popen[str] | None" = None
+    address = ("127.0.0.1", 0)
+
+    def start(self) -> None:
+        if self.server is not None and self.server.poll() is None:
+            return
+        self.server = subprocess.Popen(
+            [sys.executable, "-c", SERVER, KEY.decode()],
+            cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.server.stdout is not None
+        self.address = ("127.0.0.1", int(self.server.stdout.readline()))
+
+    def stop(self) -> str:
+        """End it, and return how it ended."""
+        assert self.server is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.server.wait(0.5)
+        self.server.kill()
+        _, error = self.server.communicate()
+        ended, self.server = self.server.returncode, None
+        return f"{ended}: {error[-600:]}"
+
+    def send(self, message: bytes) -> bool:
+        """Send `message`, and tell whether the next client is served."""
+        with contextlib.suppress(EOFError, ConnectionError):
+            with Client(self.address, authkey=KEY) as connection:
+                connection.send_bytes(message)
+                with contextlib.suppress(EOFError, ConnectionError):
+                    if connection.poll(0.3):
+                        connection.recv_bytes()
+            with Client(self.address, authkey=KEY) as connection:
+                dispatch(connection, "tasks", "qsize")
+                return True
+        return False
+
+
+@pytest.fixture(scope="module")
+def victim() -> Iterator[Victim]:
+    victim = Victim()
+    yield victim
+    if victim.server is not None:
+        victim.stop()
+
+
+@pytest.mark.parametrize("message", HOSTILE.values(), ids=HOSTILE)
+def test_the_service_survives(victim: Victim, message: bytes) -> None:
+    victim.start()
+    if not victim.send(message):
+        raise AssertionError(f"the manager ended with {victim.stop()}")
 
 
 def test_a_silent_peer_holds_nobody_up(service: Service) -> None:

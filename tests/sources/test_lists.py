@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crawler.errors import UsageError
+from crawler.sources.lists import MAX_VALUE, Row, list_format, read_list
+
+A, B = "https://a.example/1.jpg", "https://b.example/2.jpg"
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    data = text.encode(encoding)
+    path.write_bytes(gzip.compress(data) if path.name.endswith(".gz") else data)
+    return path
+
+
+def rows(path: Path, *columns: str) -> list[Row]:
+    return list(read_list(path, *columns))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.txt", "txt"),
+        ("a", "txt"),
+        ("a.lst", "txt"),
+        ("a.gz", "txt"),
+        ("a.TXT.gz", "txt"),
+        ("a.csv", "csv"),
+        ("a.b.csv.gz", "csv"),
+        ("a.tsv", "tsv"),
+        ("a.jsonl", "jsonl"),
+        ("a.ndjson.gz", "jsonl"),
+        ("a.parquet", "parquet"),
+    ],
+)
+def test_the_format_is_told_by_the_name(name: str, expected: str) -> None:
+    assert list_format(Path("/lists.d") / name) == expected
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.pdf", "a.csv.zip"])
+def test_another_is_refused_with_what_is_allowed(name: str) -> None:
+    with pytest.raises(UsageError, match=r"\.jsonl or \.parquet"):
+        list_format(Path(name))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_text(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, f"# a comment\n{A}\r\n\n  {B}  \n")
+    assert rows(path) == [Row(A, "", {}), Row(B, "", {})]
+
+
+@pytest.mark.parametrize(("name", "tab"), [("a.csv", ","), ("a.csv.gz", ","), ("a.tsv", "\t"), ("a.tsv.gz", "\t")])
+class TestSeparated:
+    def test_with_a_header(self, tmp_path: Path, name: str, tab: str) -> None:
+        path = write(tmp_path / name, "id,URL,text\n7,{A},one\n8,{B},two\n".replace(",", tab).format(A=A, B=B))
+        assert rows(path) == [Row(A, "", {"id": "7", "text": "one"}), Row(B, "", {"id": "8", "text": "two"})]
+
+    def test_the_columns_that_are_named(self, tmp_path: Path, name: str, tab: str) -> None:
+        path = write(tmp_path / name, "url,href,text\nx,{A},one\n".replace(",", tab).format(A=A))
+        assert rows(path, "href", "text") == [Row(A, "one", {"url": "x"})]
+
+    def test_without_a_header(self, tmp_path: Path, name: str, tab: str) -> None:
+        path = write(tmp_path / name, "7,{A},one\n8,{B},two\n".replace(",", tab).format(A=A, B=B))
+        assert rows(path) == [Row(A, "", {"1": "7", "3": "one"}), Row(B, "", {"1": "8", "3": "two"})]
+
+    def test_quotes_line_ends_and_commas(self, tmp_path: Path, name: str, tab: str) -> None:
+        path = write(tmp_path / name, f'url{tab}text\r\n{A}{tab}"a ""b""{tab}\r\nc"\r\n{B}{tab}\r\n')
+        assert rows(path, "", "text") == [Row(A, f'a "b"{tab}\r\nc', {}), Row(B, "", {})]
+
+    def test_rows_that_are_short_or_long(self, tmp_path: Path, name: str, tab: str) -> None:
+        path = write(tmp_path / name, "url,text\n{A}\n\n{B},t,more\n".replace(",", tab).format(A=A, B=B))
+        assert rows(path) == [Row(A, "", {}), Row(B, "", {"text": "t"})]
+
+    def test_a_row_without_its_caption_has_none(self, tmp_path: Path, name: str, tab: str) -> None:
+        path = write(tmp_path / name, "url,text\n{A},one\n{B}\n".replace(",", tab).format(A=A, B=B))
+        assert rows(path, "", "text") == [Row(A, "one", {}), Row(B, "", {})]
+
+    def test_a_row_that_ends_before_its_url_is_no_end(self, tmp_path: Path, name: str, tab: str) -> None:
+        path = write(tmp_path / name, "id,url\n1\n2,{B}\n".replace(",", tab).format(B=B))
+        assert [row.url for row in rows(path)] == ["", B]
+
+    def test_an_empty_list(self, tmp_path: Path, name: str, tab: str) -> None:
+        assert rows(write(tmp_path / name, "")) == []
+        assert rows(write(tmp_path / name, f"url{tab}text\n")) == []
+
+    def test_a_column_that_is_not_there(self, tmp_path: Path, name: str, tab: str) -> None:
+        path = write(tmp_path / name, f"id{tab}where\n1{tab}2\n")
+        with pytest.raises(UsageError, match="no column 'url'; it has id, where: name one with --url-column"):
+            rows(path)
+        with pytest.raises(UsageError, match="no column 'nope'"):
+            rows(path, "nope")
+        with pytest.raises(UsageError, match="no column 'text'"):
+            rows(path, "where", "text")
+
+    def test_a_field_without_end(self, tmp_path: Path, name: str, tab: str) -> None:
+        path = write(tmp_path / name, f'url{tab}text\n{A}{tab}"' + "x" * 200_000)
+        with pytest.raises(UsageError, match="is no row"):
+            rows(path)
+
+
+def test_a_bom_is_no_part_of_a_column(tmp_path: Path) -> None:
+    assert rows(write(tmp_path / "a.csv", f"url,x\n{A},1\n", "utf-8-sig")) == [Row(A, "", {"x": "1"})]
+    assert rows(write(tmp_path / "a.txt", f"{A}\n", "utf-8-sig")) == [Row(A, "", {})]
+
+
+def test_a_caption_is_bounded_and_what_is_no_utf8_is_replaced(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", f"url,text,other\n{A},{'x' * 5000},{'y' * 5000}\n")
+    assert rows(path, "", "text") == [Row(A, "x" * MAX_VALUE, {"other": "y" * MAX_VALUE})]
+    (tmp_path / "b.csv").write_bytes(b"url,text\n" + A.encode() + b",B\xe4r\n")
+    assert rows(tmp_path / "b.csv", "", "text") == [Row(A, "B\ufffdr", {})]
+
+
+class TestJsonLines:
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson.gz"])
+    def test_objects(self, tmp_path: Path, name: str) -> None:
+        records = [{"image_url": A, "text": "one", "n": 1, "none": None}, {"image_url": B, "text": None}]
+        path = write(tmp_path / name, "\n\n".join(map(json.dumps, records)) + "\n")
+        assert rows(path, "", "text") == [Row(A, "one", {"n": "1"}), Row(B, "", {})]
+
+    def test_an_object_may_lack_a_caption(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.jsonl", f'{{"url": "{A}", "text": "one"}}\n{{"url": "{B}"}}\n')
+        assert rows(path, "", "text") == [Row(A, "one", {}), Row(B, "", {})]
+
+    @pytest.mark.parametrize(
+        ("line", "message"), [("{", "line 2 is no JSON"), ("[1]", "line 2 is no JSON object"), ("1", "no JSON object")]
+    )
+    def test_what_is_none_is_told_with_its_line(self, tmp_path: Path, line: str, message: str) -> None:
+        path = write(tmp_path / "a.jsonl", f'{{"url": "{A}"}}\n{line}\n')
+        with pytest.raises(UsageError, match=message):
+            rows(path)
+
+    def test_nesting_without_end_is_no_json(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.jsonl", '{"url": ' + "[" * 200_000 + "\n")
+        with pytest.raises(UsageError, match="line 1 is no JSON"):
+            rows(path)
+
+
+class TestParquet:
+    def table(self, path: Path, columns: dict[str, list[Any]]) -> Path:
+        arrow = pytest.importorskip("pyarrow")
+        import pyarrow.parquet as parquet
+
+        parquet.write_table(arrow.table(columns), path)
+        return path
+
+    def test_rows(self, tmp_path: Path) -> None:
+        path = self.table(tmp_path / "a.parquet", {"URL": [A, B, None], "TEXT": ["one", None, "x"], "n": [1, None, 3]})
+        assert rows(path, "", "TEXT") == [Row(A, "one", {"n": "1"}), Row(B, "", {}), Row("", "x", {"n": "3"})]
+
+    def test_more_than_a_batch(self, tmp_path: Path) -> None:
+        path = self.table(tmp_path / "a.parquet", {"url": [f"{A}?{n}" for n in range(4500)]})
+        assert [row.url for row in read_list(path)] == [f"{A}?{n}" for n in range(4500)]
+
+    def test_a_column_that_is_not_there(self, tmp_path: Path) -> None:
+        path = self.table(tmp_path / "a.parquet", {"where": [A]})
+        with pytest.raises(UsageError, match="it has where"):
+            rows(path)
+        assert rows(path, "where") == [Row(A, "", {})]
+
+
+def test_a_list_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        rows(tmp_path / "a.txt")

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from crawler.stores.names import file_name
+from crawler.urls import normalise
+
+SHA = "0123456789abcdef" * 4
+RESERVED = {"con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(10))}
+
+piece = st.one_of(
+    st.text(max_size=40),
+    st.sampled_from(["..", ".", "%2e%2e", "%2f", "%00", "%5c", "con", "COM1.jpg", "a.", " a ", "~", "%FF", "a.tar.gz"]),
+    st.text(alphabet="äé漢😀", min_size=60, max_size=300),
+)
+urls = st.builds(
+    lambda path, query, port: normalise(f"http://example.com{port}/" + "/".join(path) + query),
+    st.lists(piece, max_size=30),
+    st.one_of(st.just(""), st.text(max_size=20).map("?".__add__)),
+    st.sampled_from(["", ":8080"]),
+).filter(bool)
+
+
+def name(url: str) -> str:
+    normal = normalise(url)
+    assert normal is not None
+    return file_name(normal, SHA, "jpeg")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://example.com/a/b/c.jpg", "example.com/a/b/c-0123456789ab.jpeg"),
+        ("https://example.com/c", "example.com/c-0123456789ab.jpeg"),
+        ("https://example.com:8443/c.png", "example.com_8443/c-0123456789ab.jpeg"),
+        ("https://example.com/%C3%A4/%E6%BC%A2.jpg", "example.com/ä/漢-0123456789ab.jpeg"),
+        ("https://example.com/a.b.c.jpg", "example.com/a.b.c-0123456789ab.jpeg"),
+    ],
+)
+def test_a_plain_url_is_readable(url: str, expected: str) -> None:
+    assert name(url) == expected
+
+
+def test_the_name_is_a_function_of_url_and_content() -> None:
+    url = "https://example.com/a.jpg?size=2"
+    assert name(url) == name(url)
+    assert file_name(url, SHA, "png") != file_name(url, SHA, "jpeg")
+    assert file_name(url, "f" * 64, "jpeg") != file_name(url, SHA, "jpeg")
+
+
+@given(urls)
+@example("http://example.com/" + "a/" * 400 + "b.jpg")
+@example("http://example.com/" + "%C3%A4" * 1000)
+@example("http://example.com/%2e%2e%2f%2e%2e%2fetc/passwd")
+@example("http://" + "a." * 120 + "example/")
+@example("http://[2001:db8::1]:81/a.jpg")
+def test_any_url_gives_a_safe_relative_path(url: str) -> None:
+    found = name(url)
+    parts = found.split("/")
+    assert not found.startswith("/") and len(found.encode()) <= 4000
+    for part in parts:
+        assert part not in ("", ".", "..") and len(part.encode()) <= 255
+        assert part.isprintable() or all(ord(c) >= 0xA0 for c in part if not c.isprintable())
+        assert not set(part) & set('<>:"\\|?*\x00\x7f') and not any(ord(c) < 32 for c in part)
+        assert part == part.strip() and not part.endswith(".")
+        assert part.partition(".")[0].lower() not in RESERVED
+    assert PurePosixPath(found).suffix == ".jpeg"
+    assert not parts[0].startswith(".")
+
+
+@given(urls, urls)
+def test_urls_that_differ_never_share_a_name(one: str, other: str) -> None:
+    assume(one != other)
+    assert name(one) != name(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("/a.jpg?x=1", "/a.jpg?x=2"),
+        ("/a.jpg?x=1", "/a.jpg"),
+        ("/a.jpg?", "/a.jpg"),
+        ("/a/b.jpg", "/a_b.jpg"),
+        ("/a%2Fb.jpg", "/a/b.jpg"),
+        ("/a%2Fb.jpg", "/a_b.jpg"),
+        ("/a%20b.jpg", "/a_b.jpg"),
+        ("/a//b.jpg", "/a/b.jpg"),
+        ("/a/", "/a/index"),
+        ("/a/", "/a/_"),
+        ("/", "/index"),
+        ("/" + "a" * 300, "/" + "a" * 301),
+        ("/a/" * 30 + "b", "/a/" * 31 + "b"),
+        ("/con/a.jpg", "/_con/a.jpg"),
+        ("/a%FF.jpg", "/a%FE.jpg"),
+        ("/a.", "/a"),
+        ("/a%CC%88.jpg", "/%C3%A4.jpg"),
+        ("/a.jpg", "/a.png"),
+        ("/a.jpg", "/a"),
+        ("/%61.jpg", "/a.jpg"),
+    ],
+)
+def test_pairs_that_look_alike_have_names_of_their_own(one: str, other: str) -> None:
+    assert name("https://example.com" + one) != name("https://example.com" + other)
+
+
+@pytest.mark.parametrize("word", ["con", "PRN", "aux.jpg", "NUL.tar.gz", "com1", "Lpt9.png", "COM0"])
+def test_names_that_windows_keeps_for_devices(word: str) -> None:
+    for part in name(f"https://example.com/{word}/{word}").split("/"):
+        assert part.partition(".")[0].lower() not in RESERVED
+
+
+@pytest.mark.parametrize("mark", ["%E2%80%AE", "%E2%80%8B", "%EF%BB%BF", "%E2%81%A6", "%00", "%0A", "%1B", "%7F", "%C2%85"])
+def test_what_cannot_be_seen_is_not_in_a_name(mark: str) -> None:
+    assert all(c.isprintable() for c in name(f"https://example.com/a{mark}b{mark}.jpg"))
