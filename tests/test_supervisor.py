@@ -73,9 +73,7 @@ def ended(child: Child) -> bool:
     return child.process is not None and not child.process.is_alive()
 
 
-def test_one_that_is_killed_is_started_again(
-    boss: Supervisor, notes: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_that_is_killed_is_started_again(boss: Supervisor, notes: Path, caplog: pytest.LogCaptureFixture) -> None:
     child = boss.start("worker", live, notes)
     until(lambda: len(starts(notes)) == 1)
     boss.watch()

@@ -19,6 +19,8 @@ from crawler.errors import WireError
 _MAX_LONG = 255
 #: Deepest nesting; what reads a message may walk it recursively.
 MAX_DEPTH = 50
+#: Items of lists, tuples and dicts that a message may name again.
+MAX_COPIED = 1000
 _MARK = object()
 
 
@@ -54,6 +56,7 @@ class _Reader:
         self._depths: list[int] = []  # of each value on the stack: 0 for what holds no others
         self._memo: dict[int, Any] = {}
         self._exceptions = exceptions
+        self._copied = 0
 
     def run(self) -> Any:
         data = self._data
@@ -140,11 +143,22 @@ class _Reader:
         self._memo[index] = self._stack[-1]
 
     def recall(self, index: int) -> None:
-        """Push what was seen before; lists, tuples and dicts only once: so none holds itself, none grows by echoes."""
+        """Push what was seen before.
+
+        Of lists, tuples and dicts that is a copy, and of flat ones only: so none holds itself, and a small message does
+        not stand for a huge value.
+        """
         value = self._memo[index]
-        if isinstance(value, (list, dict)) or (value and isinstance(value, tuple)):
-            raise WireError("a message holds the same list, tuple or dict twice")
-        self.push(value)
+        if isinstance(value, (list, tuple, dict)):
+            parts = value.values() if isinstance(value, dict) else value
+            self._copied += 1 + len(value)
+            nested = any(isinstance(part, (list, tuple, dict)) for part in parts)
+            unfinished = not value and any(value is other for other in self._stack)
+            if nested or unfinished or self._copied > MAX_COPIED:
+                raise WireError("a message holds the same list, tuple or dict twice")
+            self.push(value if isinstance(value, tuple) else value.copy(), 1)
+        else:
+            self.push(value)
 
     def long(self, size: int) -> None:
         if size > _MAX_LONG:

@@ -240,6 +240,7 @@ _MEANINGS: tuple[tuple[type[BaseException], str], ...] = (
     (requests.exceptions.InvalidURL, Outcome.BAD_URL),
     (requests.exceptions.MissingSchema, Outcome.BAD_URL),
     (urllib3.exceptions.LocationParseError, Outcome.BAD_URL),
+    (urllib3.exceptions.NewConnectionError, Outcome.CONNECT),
     (requests.exceptions.Timeout, Outcome.TIMEOUT),
     (urllib3.exceptions.TimeoutError, Outcome.TIMEOUT),
     (TimeoutError, Outcome.TIMEOUT),

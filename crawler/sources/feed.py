@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -32,7 +33,7 @@ class Feed:
             return [Found(Kind.PAGE, task.url, pack(PageDetail()))], None, {}
         try:
             return self._stretch(detail)
-        except (OSError, CrawlerError, EOFError, ValueError) as error:
+        except (OSError, CrawlerError, EOFError, ValueError, zlib.error) as error:
             self._path = ""
             raise FetchError(Outcome.UNREADABLE, f"{detail.path}: {error}") from error
 

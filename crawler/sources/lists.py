@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -47,7 +47,7 @@ def read_list(path: Path, url_column: str = "", caption_column: str = "") -> Ite
     """
     kind = list_format(path)
     if kind == "parquet":
-        yield from _records(_parquet(path), url_column, caption_column, path)
+        yield from _parquet(path, url_column, caption_column)
         return
     with _open(path) as file:
         if kind == "txt":
@@ -55,7 +55,7 @@ def read_list(path: Path, url_column: str = "", caption_column: str = "") -> Ite
                 if (text := line.strip()) and not text.startswith("#"):
                     yield Row(text, "", {})
         elif kind == "jsonl":
-            yield from _records(_json_lines(file, path), url_column, caption_column, path)
+            yield from _records(_json_lines(file, path), url_column, caption_column, None)
         else:
             yield from _separated(file, "\t" if kind == "tsv" else ",", url_column, caption_column, path)
 
@@ -79,7 +79,8 @@ def _separated(file: TextIO, separator: str, url_column: str, caption_column: st
         else:
             names, everything = header, rows
         records = (dict(zip(names, row, strict=False)) for row in everything if row)
-        yield from _records(records, url_column, caption_column, path)
+        columns = _checked(names, url_column, caption_column)
+        yield from _records(records, url_column, caption_column, columns)
     except csv.Error as error:
         raise UsageError(f"line {rows.line_num} is no row: {error}") from error
 
@@ -95,38 +96,60 @@ def _json_lines(file: TextIO, path: Path) -> Iterator[dict[str, Any]]:
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"line {number} is no JSON: {error}") from error
         if not isinstance(value, dict):
             raise UsageError(f"line {number} is no JSON object")
         yield value
 
 
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet(path: Path, url_column: str, caption_column: str) -> Iterator[Row]:
     try:
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise UsageError("Parquet lists need pyarrow: pip install 'distributed-image-crawler[parquet]'") from error
     with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=2000):
-            yield from batch.to_pylist()
+        columns = _checked(list(file.schema_arrow.names), url_column, caption_column)
+        records = (record for batch in file.iter_batches(batch_size=2000) for record in batch.to_pylist())
+        yield from _records(records, url_column, caption_column, columns)
 
 
-def _records(records: Iterable[dict[str, Any]], url_column: str, caption_column: str, path: Path) -> Iterator[Row]:
+def _records(
+    records: Iterable[dict[str, Any]], url_column: str, caption_column: str, columns: Sequence[str] | None
+) -> Iterator[Row]:
+    """Yield rows; without `columns` those of the first record are taken, and others may lack the caption."""
     for record in records:
-        if not url_column:
-            lower = {name.strip().lower(): name for name in record}
-            url_column = next((lower[name] for name in URL_COLUMNS if name in lower), "")
-        if url_column not in record:
-            raise UsageError(
-                f"no column {url_column or 'url'!r}; it has {', '.join(map(str, record))}: name one with --url-column"
-            )
-        if caption_column and caption_column not in record:
-            raise UsageError(f"no column {caption_column!r}; it has {', '.join(map(str, record))}")
+        if columns is None or not url_column:
+            url_column = url_column or _url_column(columns or list(record))
+            _require(url_column or "url", columns or list(record))
+            columns = columns or [url_column, caption_column]
         others = {
-            str(name): str(value)[:MAX_VALUE]
+            _text(name): _text(value)[:MAX_VALUE]
             for name, value in record.items()
             if name not in (url_column, caption_column) and value is not None
         }
-        caption = record.get(caption_column) if caption_column else ""
-        yield Row(str(record[url_column] or ""), str(caption or "")[:MAX_VALUE], others)
+        caption = _text(record.get(caption_column) or "")[:MAX_VALUE] if caption_column else ""
+        yield Row(_text(record.get(url_column) or ""), caption, others)
+
+
+def _checked(columns: list[str], url_column: str, caption_column: str) -> list[str]:
+    """Return the columns of a table; raises UsageError where one that was asked for is missing."""
+    _require(url_column or _url_column(columns) or "url", columns)
+    if caption_column:
+        _require(caption_column, columns)
+    return columns
+
+
+def _require(column: str, columns: Sequence[str]) -> None:
+    if column not in columns:
+        raise UsageError(f"no column {column!r}; it has {', '.join(columns)}: name one with --url-column")
+
+
+def _url_column(columns: Sequence[str]) -> str:
+    lower = {name.strip().lower(): name for name in columns}
+    return next((lower[name] for name in URL_COLUMNS if name in lower), "")
+
+
+def _text(value: object) -> str:
+    """Return `value` as text that can be sent: JSON may hold lone surrogates."""
+    return str(value).encode("utf-8", "replace").decode()

@@ -21,7 +21,9 @@ ABANDONED = 3600.0
 #: Threads for file systems on which a single write takes long.
 THREADS = 8
 #: Errors of one name, not of the file system.
-_OF_THE_NAME = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ, errno.ELOOP})
+_OF_THE_NAME = frozenset(
+    {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EINVAL, errno.EILSEQ, errno.ELOOP}
+)
 
 
 def worker_name() -> str:
@@ -82,6 +84,9 @@ class FileStore:
                 os.unlink(draft)  # noqa: PTH108
             kind = Unstorable if error.errno in _OF_THE_NAME else StoreError
             done(kind(f"{self._prefix}{name}: {error.strerror}"))
+        except ValueError as error:  # a NUL in the name
+            os.unlink(draft)  # noqa: PTH108
+            done(Unstorable(f"{self._prefix}{name!r}: {error}"))
         else:
             done(None)
 
@@ -156,7 +161,7 @@ def mark(root: Path, job_id: str) -> None:
 def check_mark(root: Path, job_id: str) -> None:
     """Raise NotShared where `root` is not the directory that the collector marked with `job_id`."""
     try:
-        seen = (root / MARK).read_text().strip()
+        seen = (root / MARK).read_text(errors="replace").strip()
     except OSError:
         seen = ""
     if seen != job_id:

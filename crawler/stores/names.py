@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
+#: The suffix that a URL of this format has as a rule, where it is not the format's name.
+_SUFFIX = {"jpeg": "jpg", "tiff": "tif"}
+# What browsers leave as it is in a path (WHATWG URL Standard, path percent-encode set).
+_UNQUOTED = "!$%&'()*+,;=:@[]|~"
 #: Longest part of a path in bytes; ext4, NTFS and APFS take 255.
 _MAX_PART = 120
 #: Deepest folder below the host's.
 _MAX_DEPTH = 16
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\s]|[\ud800-\udfff]|[\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]')
+_UNSAFE = re.compile(
+    r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\s]|[\ud800-\udfff]|[\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]'
+)
 # Names that Windows keeps for devices, with any suffix.
 _RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
 
@@ -19,18 +25,19 @@ _RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
 def file_name(url: str, sha256: str, format: str) -> str:
     """Return `{host}/{path of the URL}/{stem}-{first 12 of sha256}.{format}`.
 
-    Where the path cannot be shown as it is (a query, unsafe characters, length), the stem gains 8 digits of the URL's
-    hash, so that URLs that differ never share a name.
+    Where that does not tell the whole URL (a query, unsafe characters, length, another suffix), the stem gains 8 digits
+    of the URL's hash, so that URLs of a site that differ never share a name.
     """
+    rest = url.partition("://")[2]
     split = urlsplit(url)
     parts = [unquote(part, "utf-8", "replace") for part in split.path.split("/")[1:]]
     folders, last = parts[:-1], parts[-1] if parts else ""
     stem = last.rpartition(".")[0] or last
     shown = [_safe(part) for part in (split.netloc.replace(":", "_"), *folders, stem or "index")]
-    exact = [split.netloc, *folders, stem] == shown or [split.netloc.replace(":", "_"), *folders, stem] == shown
     if len(shown) > _MAX_DEPTH + 2:
-        shown, exact = [*shown[:_MAX_DEPTH], shown[-1]], False
-    if split.query or not exact:
+        shown = [*shown[:_MAX_DEPTH], shown[-1]]
+    told = "/".join([split.netloc, *(quote(part, safe=_UNQUOTED) for part in shown[1:])])
+    if rest != f"{told}.{_SUFFIX.get(format, format)}":
         shown[-1] += "~" + hashlib.sha256(url.encode()).hexdigest()[:8]
     return "/".join(shown) + f"-{sha256[:12]}.{format}"
 

@@ -99,7 +99,12 @@ class Service(NamedTuple):
 
     def queues(self) -> tuple[Any, Any]:
         manager = self.connect()
-        return manager.get_task_queue(), manager.get_result_queue()  # type: ignore[attr-defined]
+        task, result = manager.get_task_queue(), manager.get_result_queue()  # type: ignore[attr-defined]
+        for proxy in (task, result):
+            # A proxy that is collected calls its manager. The collector may run in any thread, the manager's own too,
+            # which would then wait for itself.
+            proxy._close.cancel()
+        return task, result
 
     def start(self, script: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(

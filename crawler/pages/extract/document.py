@@ -32,6 +32,8 @@ _LABELS = {
     "utf-16le": "utf-8",
     "utf-16be": "utf-8",
 }
+# Codecs of Python that no browser knows.
+_NOT_OF_PAGES = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "utf-7", "mbcs"})
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.I)
 
@@ -49,9 +51,11 @@ def _known(label: str | None) -> str | None:
         return None
     label = _LABELS.get(label.strip().lower(), label.strip())
     try:
-        return codecs.lookup(label).name
+        b"a".decode(label, "replace")  # refuses codecs that are no encodings of text
+        name = codecs.lookup(label).name
     except (LookupError, ValueError):
         return None
+    return None if name in _NOT_OF_PAGES else name
 
 
 def detect(body: bytes, content_type: str) -> tuple[str, str]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-_URL = re.compile(r"""url\(\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|((?:[^\s"'()\\]|\\.)*))\s*\)""", re.I | re.S)
+_URL = re.compile(
+    r"""url\(\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|((?:[^\s"'()\\]|\\[0-9a-fA-F]{1,6}\s?|\\.)*))\s*\)""",
+    re.I | re.S,
+)
 _ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})\s?|(.))", re.S)
 
 

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from crawler.guard import Guard
+from crawler.images.engine import MAX_HEADERS, Engine, Transfer, referrer_for
+from crawler.model import ImageDetail, Kind, Outcome, Spec, Task, pack
+from servers.faulty import CountingServer, FaultySite
+from servers.pictures import jpeg
+
+BODY = jpeg(1)
+
+
+@pytest.fixture
+def site() -> Iterator[FaultySite]:
+    with FaultySite() as site:
+        yield site
+
+
+@pytest.fixture
+def make() -> Iterator[Any]:
+    engines: list[Engine] = []
+
+    def engine(connections: int = 8, allowed: tuple[str, ...] = ("127.0.0.0/8",), **more: Any) -> Engine:
+        values: dict[str, Any] = {"job": "j", "user_agent": "crawler/1.0", "max_image_bytes": 1_000_000, **more}
+        engines.append(Engine(connections, Spec(**values), Guard(allowed)))
+        return engines[-1]
+
+    yield engine
+    for each in engines:
+        each.close()
+
+
+def task(url: str, number: int = 1) -> Task:
+    return Task(number, Kind.IMAGE, url, url, pack(ImageDetail()))
+
+
+def run(engine: Engine, *urls: str, seconds: float = 15.0) -> list[Transfer]:
+    """Fetch all, as many at a time as the engine takes, and return them in the order of the URLs."""
+    waiting = [task(url, number) for number, url in enumerate(urls)]
+    ended: list[Transfer] = []
+    until = time.monotonic() + seconds
+    while len(ended) < len(urls):
+        assert time.monotonic() < until, "transfers did not end"
+        while waiting and engine.free:
+            engine.start(waiting.pop(0), "")
+        ended += engine.wait(0.1)
+    assert engine.running == 0
+    return sorted(ended, key=lambda transfer: transfer.task.number)
+
+
+def outcome(engine: Engine, url: str) -> tuple[str, bool]:
+    (transfer,) = run(engine, url)
+    assert transfer.error is not None, transfer
+    assert transfer.body == b""
+    return transfer.error.outcome, transfer.error.retriable
+
+
+def test_an_answer(site: FaultySite, make: Any) -> None:
+    site.add("/a.jpg", BODY, headers={"ETag": '"1"', "Last-Modified": "Tue, 14 Nov 2023 22:13:20 GMT"})
+    (transfer,) = run(make(), site.url + "/a.jpg")
+    assert transfer.error is None
+    assert (transfer.status, transfer.body, transfer.location) == (200, BODY, "")
+    assert transfer.headers["etag"] == '"1"' and transfer.headers["content-type"] == "image/jpeg"
+    assert 0 < transfer.latency < 5
+    assert site.headers("/a.jpg")[0]["user-agent"] == "crawler/1.0"
+
+
+def test_many_transfers(site: FaultySite, make: Any) -> None:
+    bodies = {f"/{number}.jpg": jpeg(number, 400 + 97 * number) for number in range(300)}
+    for path, body in bodies.items():
+        site.add(path, body)
+    transfers = run(make(16), *(site.url + path for path in bodies))
+    assert [transfer.body for transfer in transfers] == list(bodies.values())
+    assert site.most_at_once <= 16
+
+
+def test_one_that_hangs_stops_no_other(site: FaultySite, make: Any) -> None:
+    site.hang("/hang")
+    site.add("/a.jpg", BODY)
+    transfers = run(make(2, timeout=1.0), site.url + "/hang", *[site.url + "/a.jpg"] * 20)
+    assert transfers[0].error is not None
+    assert all(transfer.body == BODY for transfer in transfers[1:])
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_told_not_followed(site: FaultySite, make: Any, status: int) -> None:
+    site.redirect("/a.jpg", "/b.jpg", status)
+    site.add("/b.jpg", BODY)
+    (transfer,) = run(make(), site.url + "/a.jpg")
+    assert (transfer.status, transfer.location, transfer.body) == (status, site.url + "/b.jpg", b"")
+    assert [request.path for request in site.requests] == ["/a.jpg"]
+
+
+def test_a_redirect_to_a_file_is_only_told(site: FaultySite, make: Any) -> None:
+    site.redirect("/a.jpg", "file:///etc/passwd")
+    (transfer,) = run(make(), site.url + "/a.jpg")
+    assert (transfer.status, transfer.body) == (302, b"")
+
+
+@pytest.mark.parametrize("status", [404, 410, 429, 503])
+def test_a_status_is_an_answer(site: FaultySite, make: Any, status: int) -> None:
+    site.add("/a.jpg", b"no", status=status, headers={"Retry-After": "7"})
+    (transfer,) = run(make(), site.url + "/a.jpg")
+    assert transfer.error is None
+    assert (transfer.status, transfer.headers["retry-after"]) == (status, "7")
+
+
+@pytest.mark.parametrize("how", ["drip", "drip_headers", "hang", "slow"])
+def test_the_deadline_is_for_all_of_it(site: FaultySite, make: Any, how: str) -> None:
+    if how == "hang":
+        site.hang("/a.jpg")
+    elif how == "slow":
+        site.slow("/a.jpg", BODY, 30.0)
+    else:
+        getattr(site, how)("/a.jpg", BODY, 0.05)
+    began = time.monotonic()
+    assert outcome(make(timeout=0.5), site.url + "/a.jpg") == (Outcome.TIMEOUT, True)
+    assert time.monotonic() - began < 2.0
+
+
+class TestTooLarge:
+    def test_as_announced(self, site: FaultySite, make: Any) -> None:
+        site.add("/a.jpg", BODY)
+        (transfer,) = run(make(max_image_bytes=len(BODY)), site.url + "/a.jpg")
+        assert transfer.body == BODY
+        assert outcome(make(max_image_bytes=len(BODY) - 1), site.url + "/a.jpg") == (Outcome.TOO_LARGE, False)
+
+    def test_without_an_announcement(self, make: Any) -> None:
+        with RawServer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", chunk(50_000), 400) as server:
+            assert outcome(make(), server.url) == (Outcome.TOO_LARGE, False)
+        with RawServer(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 50_000, 400) as server:
+            assert outcome(make(), server.url) == (Outcome.TOO_LARGE, False)
+
+    def test_headers_without_end(self, make: Any) -> None:
+        line = b"X-Long: " + b"x" * 1000 + b"\r\n"
+        with RawServer(b"HTTP/1.1 200 OK\r\n", line, 2 * MAX_HEADERS // len(line)) as server:
+            assert outcome(make(timeout=5.0), server.url)[0] in (Outcome.PROTOCOL, Outcome.TOO_LARGE)
+
+
+class TestCut:
+    def test_a_body_that_is_cut_off_is_truncated(self, site: FaultySite, make: Any) -> None:
+        site.cut("/a.jpg", BODY, at=1000)
+        assert outcome(make(), site.url + "/a.jpg") == (Outcome.TRUNCATED, True)
+
+    def test_also_when_chunked(self, make: Any) -> None:
+        with RawServer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", chunk(500), 3) as server:
+            assert outcome(make(), server.url) == (Outcome.TRUNCATED, True)
+
+    def test_a_connection_that_ends_before_an_answer(self, site: FaultySite, make: Any) -> None:
+        with RawServer(b"", b"", 0) as server:
+            assert outcome(make(), server.url) == (Outcome.CONNECT, True)
+
+    def test_what_is_no_http(self, make: Any) -> None:
+        with RawServer(b"SSH-2.0-OpenSSH_9.6\r\n", b"", 0) as server:
+            assert outcome(make(), server.url)[0] == Outcome.PROTOCOL
+
+
+class TestAddresses:
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+    def test_a_private_one_is_never_connected(self, make: Any, host: str) -> None:
+        with CountingServer() as canary:
+            (transfer,) = run(make(allowed=()), f"http://{host}:{canary.port}/a.jpg")
+            assert transfer.error is not None
+            assert (transfer.error.outcome, transfer.error.retriable) == (Outcome.PRIVATE_ADDRESS, False)
+            assert "--allow-net" in str(transfer.error)
+            assert canary.connections == 0
+
+    def test_nobody_listens(self, site: FaultySite, make: Any) -> None:
+        site.close()
+        assert outcome(make(), site.url + "/a.jpg") == (Outcome.CONNECT, True)
+
+    def test_no_such_host(self, make: Any) -> None:
+        assert outcome(make(), "http://no-such-host.invalid/a.jpg") == (Outcome.DNS, True)
+
+    def test_proxies_of_the_environment_are_not_used(
+        self, site: FaultySite, make: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        site.add("/a.jpg", BODY)
+        with CountingServer() as canary:
+            monkeypatch.setenv("http_proxy", canary.url)
+            monkeypatch.setenv("all_proxy", canary.url)
+            assert run(make(), site.url + "/a.jpg")[0].body == BODY
+            assert canary.connections == 0
+
+
+def test_a_handle_that_is_used_again_remembers_nothing(site: FaultySite, make: Any) -> None:
+    site.add("/a.jpg", BODY, headers={"X-One": "1", "Set-Cookie": "a=1"})
+    site.add("/b.jpg", b"b")
+    engine = make(1)
+    engine.start(task(site.url + "/a.jpg"), "https://pages.example/")
+    while not engine.wait(0.1):
+        pass
+    (second,) = run(engine, site.url + "/b.jpg")
+    assert second.body == b"b" and "x-one" not in second.headers
+    assert site.headers("/a.jpg")[0]["referer"] == "https://pages.example/"
+    assert not {"referer", "cookie"} & set(site.headers("/b.jpg")[0])
+
+
+def test_wake_ends_a_wait(make: Any) -> None:
+    engine = make()
+    for _ in range(100_000):
+        engine.wake()
+    began = time.monotonic()
+    assert engine.wait(5.0) == []
+    assert time.monotonic() - began < 1.0
+    threading.Timer(0.1, engine.wake).start()
+    while time.monotonic() - began < 4.0 and engine.wait(5.0) == [] and time.monotonic() - began < 0.1:
+        pass
+    assert time.monotonic() - began < 4.0
+
+
+@pytest.mark.parametrize(
+    ("url", "page", "expected"),
+    [
+        ("https://a.example/1.jpg", "https://a.example/p?q", "https://a.example/p?q"),
+        ("https://b.example/1.jpg", "https://a.example/p?q", "https://a.example/"),
+        ("http://a.example/1.jpg", "https://a.example/p", ""),
+        ("https://a.example/1.jpg", "http://a.example/p", "http://a.example/"),
+        ("https://a.example/1.jpg", "", ""),
+    ],
+)
+def test_what_is_said_of_the_page(url: str, page: str, expected: str) -> None:
+    assert referrer_for(url, page) == expected
+
+
+def chunk(size: int) -> bytes:
+    return b"%x\r\n%s\r\n" % (size, b"x" * size)
+
+
+class RawServer:
+    """Answers one connection with a head and a piece so many times, and closes it."""
+
+    def __init__(self, head: bytes, piece: bytes, times: int) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/a.jpg"
+        self._thread = threading.Thread(target=self._serve, args=(head, piece, times), daemon=True)
+
+    def __enter__(self) -> RawServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes a thread that still waits for its client
+        self._thread.join(5)
+        self._listener.close()
+
+    def _serve(self, head: bytes, piece: bytes, times: int) -> None:
+        try:
+            connection, _ = self._listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(head)
+                for _ in range(times):
+                    connection.sendall(piece)
+        except OSError:
+            return  # the client has had enough
