@@ -57,7 +57,8 @@ def drain(broker: ManagerBroker, batch: int) -> float:
         for task in reply.tasks:
             result = ImageResult(
                 file="example.com/some/path/to/image-0123456789ab.jpeg", sha256="0" * 64, format="jpeg", width=640,
-                height=480, final_url=task.at, status=200, etag='"5f1-6a"', last_modified="Sat, 21 Nov 2026 00:00:00 GMT",
+                height=480, final_url=task.at, status=200, etag='"5f1-6a"',
+                last_modified="Sat, 21 Nov 2026 00:00:00 GMT",
             )  # fmt: skip
             settlements.append(
                 Settlement(number=task.number, verb=Verb.DONE, outcome=Outcome.SUCCESS, size=12000, result=pack(result))

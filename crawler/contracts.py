@@ -35,8 +35,11 @@ class Broker(Protocol):
     def robots(self, digest: str) -> str:
         """Return the robots.txt that has this digest."""
 
-    def results(self, cursor: str, limit: int) -> LedgerPage:
-        """Return up to `limit` results of images after `cursor` (`""`: the first), in the broker's order."""
+    def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
+        """Return up to `limit` results of images after `cursor` (`""`: the first), in the broker's order.
+
+        With `mentions`, rows have the first 20 distinct ones, and how many there are.
+        """
 
     def counts(self) -> Counts:
         """Return the numbers of the run, from counters."""

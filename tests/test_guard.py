@@ -23,7 +23,8 @@ PUBLIC = """
     2003::1 2400::1
 """.split()
 #: Text that libc might resolve to an address but that names none itself: the guard is shown what was resolved.
-NO_ADDRESS = "0177.0.0.1 0x7f.1 2130706433 127.1 localhost example.com 1.2.3 1.2.3.4.5 [::1] 10.0.0.1/8".split() + [
+NO_ADDRESS = [
+    *"0177.0.0.1 0x7f.1 2130706433 127.1 localhost example.com 1.2.3 1.2.3.4.5 [::1] 10.0.0.1/8".split(),
     "",
     " 8.8.8.8",
     "8.8.8.8\n",

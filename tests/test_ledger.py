@@ -59,7 +59,7 @@ def test_what_is_there_and_the_rest(tmp_path: Path) -> None:
     assert [line["outcome"] for line in rest] == ["http_404", "timeout", "reported"]
     assert rest[1]["message"] == "slow"
     first = there[0]
-    assert list(first)[0] == "file_name"
+    assert next(iter(first)) == "file_name"
     assert first["file_name"] == "example.com/1.jpg"
     assert first["time"] == "2023-11-14T22:13:20Z"
     assert (first["width"], first["height"], first["format"], first["size"]) == (4, 3, "jpeg", 10)

@@ -95,7 +95,7 @@ def test_wrong_flags_name_themselves_and_the_help(arguments: list[str]) -> None:
 
 
 def test_words_that_mean_nothing_are_refused() -> None:
-    with pytest.raises(UsageError, match="'b.example' is not understood"):
+    with pytest.raises(UsageError, match=r"'b\.example' is not understood"):
         collect("--site", "a.example", "b.example")
 
 

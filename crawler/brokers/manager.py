@@ -195,6 +195,8 @@ class Manager:
         except queue.Empty:
             connection.send(plain.dumps(("#ERROR", queue.Empty())))
         except (ValueError, TypeError) as error:
+            if ident == "broker":
+                raise  # a defect of ours
             connection.send(plain.dumps(("#ERROR", ValueError(str(error)))))
         except (CrawlerError, msgspec.MsgspecError) as error:
             if isinstance(error, WireError):

@@ -210,6 +210,11 @@ class SqliteBroker:
         except UsageError:
             self._records.db.rollback()
             raise
+        except Exception:
+            # Memory has moved on, the state must not: this process ends, and the next one starts from the state.
+            self._records.db.rollback()
+            log.critical("the broker's state and memory differ; it must be started again")
+            raise
         finally:
             self._grouped = False
 
@@ -491,7 +496,7 @@ class SqliteBroker:
     def _give_back(self, pending: Pending, said: Settlement) -> None:
         task = pending.task
         self._lanes.release(pending)
-        if said.cursor is not None:
+        if said.cursor is not None and task.kind is Kind.SOURCE:
             detail = decode(task.detail, SourceDetail)
             moved = pack(replace(detail, cursor=said.cursor))
             self._records.set_detail(task.number, bytes(moved))

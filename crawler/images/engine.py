@@ -6,6 +6,7 @@ import errno
 import os
 import select
 import socket
+import time
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -27,7 +28,7 @@ _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN,
 
 # libcurl's error codes (curl/curl.h); what is not named here is `protocol`.
 _CODES: dict[int, str] = {
-    **dict.fromkeys((1, 3, 4), Outcome.BAD_URL),
+    **dict.fromkeys((3, 4), Outcome.BAD_URL),
     6: Outcome.DNS,
     7: Outcome.CONNECT,
     18: Outcome.TRUNCATED,
@@ -50,6 +51,13 @@ class Transfer:
     location: str = ""
     latency: float = 0.0
     error: FetchError | None = None
+
+
+class _Opened(socket.socket):
+    """A socket that libcurl takes a duplicate of; this one is closed as soon as it is let go."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class _Handle:
@@ -92,10 +100,7 @@ class _Handle:
         self.body = BytesIO()
         self.curl.setopt(pycurl.URL, task.at)
         self.curl.setopt(pycurl.WRITEFUNCTION, self.body.write)
-        if referrer:
-            self.curl.setopt(pycurl.REFERER, referrer)
-        else:
-            self.curl.unsetopt(pycurl.REFERER)
+        self.curl.setopt(pycurl.HTTPHEADER, [f"Referer: {referrer}" if referrer else "Referer:"])
 
     def _open_socket(self, purpose: int, target: Any) -> Any:
         """Open a socket for the very address that is about to be connected, or refuse it."""
@@ -103,7 +108,7 @@ class _Handle:
         if not self._guard.allows(where[0]):
             self.refused = where[0]
             return pycurl.SOCKET_BAD
-        return socket.socket(family, kind, protocol)
+        return _Opened(family, kind, protocol)
 
     def _header(self, line: bytes) -> int | None:
         self.header_bytes += len(line)
@@ -184,9 +189,10 @@ class Engine:
 
     def wait(self, timeout: float) -> list[Transfer]:
         """Let transfers go on for up to `timeout` seconds, and return those that ended."""
-        limit = timeout if self._timer is None else min(timeout, self._timer)
-        events = self._epoll.poll(limit)
-        if not events and self._timer is not None and self._timer <= timeout:
+        if self._timer is not None:
+            timeout = min(timeout, max(0.0, self._timer - time.monotonic()))
+        events = self._epoll.poll(timeout)
+        if self._timer is not None and time.monotonic() >= self._timer:
             self._timer = None
             self._act(pycurl.SOCKET_TIMEOUT, 0)
         for descriptor, event in events:
@@ -235,7 +241,7 @@ class Engine:
         self._free.append(handle)
 
     def _on_timer(self, milliseconds: int) -> None:
-        self._timer = None if milliseconds < 0 else milliseconds / 1000
+        self._timer = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
 
     def _on_socket(self, what: int, descriptor: int, multi: object, data: object) -> None:
         if what == pycurl.POLL_REMOVE:

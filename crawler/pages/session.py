@@ -249,5 +249,6 @@ _MEANINGS: tuple[tuple[type[BaseException], str], ...] = (
     (requests.exceptions.ChunkedEncodingError, Outcome.TRUNCATED),
     (urllib3.exceptions.ProtocolError, Outcome.CONNECT),
     (requests.exceptions.ConnectionError, Outcome.CONNECT),
+    (requests.RequestException, Outcome.PROTOCOL),
     (OSError, Outcome.CONNECT),
 )

@@ -67,7 +67,7 @@ def test_images(html: str, expected: list[list[str]]) -> None:
 class TestWords:
     def test_of_an_img_in_a_figure(self) -> None:
         link = one(
-            '<figure><a><img src="a" alt=" A\n bear " title="T"></a><figcaption>In the <b>wood</b></figcaption></figure>'
+            '<figure><a><img src="a" alt=" A\nbear " title="T"></a><figcaption>In the <b>wood</b></figcaption></figure>'
         )
         assert link.words == Words(found_in="img@src", alt="A bear", title="T", caption="In the wood")
 

@@ -54,8 +54,23 @@ def test_candidates(text: str, expected: list[Candidate]) -> None:
 
 @pytest.mark.parametrize(
     "descriptor",
-    "w x h 1 1y 1ww 0w -1w +1w 1.5w 1e1w 1W -1x +1x 1.x 1e+x 1X 0x1x NaNx infx 50h 0h 1x\u00a0 １w １x".split(" ")
-    + ["1w 1w", "1x 1x", "1w 1x", "1x 1w", "1x 1h", "1h 1x", "1w 1h 1h", "1w 0h", "1w foo", "foo 1w", "1w -1h"],
+    [
+        *"w x h 1 1y 1ww 0w -1w +1w 1.5w 1e1w 1W -1x +1x 1.x 1e+x 1X 0x1x NaNx infx 50h 0h".split(),
+        "1x\u00a0",
+        "\uff11w",
+        "\uff11x",
+        "1w 1w",
+        "1x 1x",
+        "1w 1x",
+        "1x 1w",
+        "1x 1h",
+        "1h 1x",
+        "1w 1h 1h",
+        "1w 0h",
+        "1w foo",
+        "foo 1w",
+        "1w -1h",
+    ],
 )
 def test_a_wrong_descriptor_is_the_end_of_its_candidate_alone(descriptor: str) -> None:
     assert parse_srcset(f"a {descriptor}, b 2x") == [Candidate("b", 0, 2.0)]

@@ -1,0 +1,351 @@
+"""The real commands against a real local server with faults; processes are killed for real."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servers.faulty import FaultySite
+from servers.pictures import gif, jpeg, png
+
+OPEN = ["--allow-net", "127.0.0.0/8"]
+
+
+class Here:
+    """Runs commands with a state and an output of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.output = folder / "out"
+        self.environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(self, door: str, *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", door, *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment,
+        )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    def run(self, door: str, *arguments: str, seconds: float = 90) -> tuple[int, str, str]:
+        process = self.start(door, *arguments)
+        out, errors = process.communicate(timeout=seconds)
+        return process.returncode, out, errors
+
+    def crawl(self, *arguments: str, seconds: float = 90) -> tuple[int, str, str]:
+        return self.run("crawler", *arguments, "--job", "j", "--output", str(self.output), *OPEN, seconds=seconds)
+
+    def rows(self, name: str) -> dict[str, dict[str, Any]]:
+        lines = (self.output / "j" / name).read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        assert len({row["url"] for row in rows}) == len(rows), "a URL has two rows"
+        return {row["url"]: row for row in rows}
+
+    def is_clean(self) -> bool:
+        """Nothing but whole files under their names is left."""
+        assert not (self.output / "j" / ".incoming").exists()
+        for row in self.rows("metadata.jsonl").values():
+            body = (self.output / "j" / row["file_name"]).read_bytes()
+            assert hashlib.sha256(body).hexdigest() == row["sha256"]
+        stored = {path for path in (self.output / "j").rglob("*") if path.is_file()}
+        named = {self.output / "j" / row["file_name"] for row in self.rows("metadata.jsonl").values()}
+        return {path.name for path in stored - named} == {"metadata.jsonl", "failures.jsonl", ".job"}
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Here]:
+    made = Here(tmp_path)
+    yield made
+    for process in made.started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def page(*images: str, links: tuple[str, ...] = ()) -> str:
+    body = "".join(f'<img src="{src}" alt="an image">' for src in images)
+    return f"<!doctype html><title>t</title>{body}" + "".join(f'<a href="{link}">more</a>' for link in links)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_every_fault_has_its_outcome(here: Here) -> None:
+    with FaultySite() as site, FaultySite("127.0.0.2") as other, FaultySite("127.0.0.3") as closed:
+        good, whole = png(1), jpeg(2)
+        site.add("/robots.txt", "User-agent: *\nDisallow: /private/\n", "text/plain")
+        images = ["/good.png", "/missing.png", "/busy.png", "/flaky.jpg", "/cut.jpg", "/cut-once.jpg", "/moved.png"]
+        images += ["/away.png", "/circle.png", "/page.jpg", "/private/a.png", closed.url + "/a.png"]
+        site.add("/", page(*images, links=("/two.html", "/private/b.html")), "text/html")
+        site.add("/two.html", page("/good.png", "/twin.png"), "text/html")
+        site.add("/good.png", good)
+        site.add("/twin.png", good)
+        site.retry_after("/busy.png", png(3), value="1")
+        site.fail_then("/flaky.jpg", [500], whole)
+        site.cut("/cut.jpg", jpeg(4), 6000)
+        site.cut_then("/cut-once.jpg", jpeg(5), 6000)
+        site.redirect("/moved.png", "/good.png")
+        site.redirect("/away.png", other.url + "/there.png")
+        other.add("/there.png", gif(6))
+        site.redirect("/circle.png", "/elcric.png")
+        site.redirect("/elcric.png", "/circle.png")
+        site.add("/page.jpg", "<!doctype html><p>no image", "image/jpeg")
+        site.add("/private/a.png", png(7))
+        closed.add("/robots.txt", "busy", status=500)
+        closed.add("/a.png", png(8))
+        code, _, errors = here.crawl(site.url)
+        kept, failed = here.rows("metadata.jsonl"), here.rows("failures.jsonl")
+        paths = {"/good.png", "/twin.png", "/busy.png", "/flaky.jpg", "/cut-once.jpg", "/moved.png", "/away.png"}
+        assert set(kept) == {site.url + path for path in paths}, errors
+        assert {url: row["outcome"] for url, row in failed.items()} == {
+            site.url + "/missing.png": "http_404",
+            site.url + "/cut.jpg": "truncated",
+            site.url + "/circle.png": "too_many_redirects",
+            site.url + "/page.jpg": "not_an_image",
+            site.url + "/private/a.png": "robots_denied",
+            closed.url + "/a.png": "robots_unreachable",
+        }
+        assert code == 1  # more than a fifth failed
+        assert kept[site.url + "/good.png"]["mentions_total"] == 2
+        assert kept[site.url + "/twin.png"]["same_as"] == kept[site.url + "/good.png"]["file_name"]
+        assert kept[site.url + "/away.png"]["final_url"] == other.url + "/there.png"
+        assert site.most_at_once <= 8
+        assert not [r for r in site.requests if r.path.startswith("/private")]
+        assert not [r for r in closed.requests if r.path != "/robots.txt"]
+        assert here.is_clean()
+        before = len([r for r in site.requests if r.path == "/good.png"])
+        here.crawl(site.url)
+        assert len([r for r in site.requests if r.path == "/good.png"]) == before, "it is there already"
+
+
+def test_a_delay_is_kept_over_all_workers(here: Here) -> None:
+    with FaultySite() as site:
+        site.add("/", page(*[f"/{n}.png" for n in range(6)]), "text/html")
+        for n in range(6):
+            site.add(f"/{n}.png", png(n))
+        code, _, errors = here.crawl(site.url, "--delay", "0.2")
+        assert code == 0, errors
+        assert len(here.rows("metadata.jsonl")) == 6
+        assert site.most_at_once == 1
+        assert min(site.gaps()) >= 0.2
+
+
+def test_a_private_address_names_the_flag(here: Here) -> None:
+    with FaultySite() as site:
+        site.add("/", page("/a.png"), "text/html")
+        code, _, errors = here.run("crawler", site.url, "--output", str(here.output))
+        assert code == 1
+        assert "--allow-net 127.0.0.1/32" in errors
+        assert not site.requests
+
+
+def test_no_image_has_a_reason(here: Here) -> None:
+    with FaultySite() as site:
+        site.add("/", "<!doctype html><script>build()</script><a href='http://127.0.0.9/'>x</a>", "text/html")
+        _, _, errors = here.crawl(site.url)
+        assert "1 page names no images but runs scripts; rendering is not supported yet" in errors
+        assert "out of the scope" in errors
+
+
+@pytest.fixture
+def gallery() -> Iterator[FaultySite]:
+    """A site of 20 pages with 60 images each."""
+    with FaultySite() as site:
+        site.add("/", page(links=tuple(f"/p{p}.html" for p in range(20))), "text/html")
+        for p in range(20):
+            names = [f"/i/{p}-{n}.png" for n in range(60)]
+            site.add(f"/p{p}.html", page(*names), "text/html")
+            for n, name in enumerate(names):
+                site.add(name, png(p * 60 + n))
+        yield site
+
+
+def test_machines(here: Here, gallery: FaultySite) -> None:
+    port = str(free_port())
+    flags = ["--site", gallery.url, "--listen", f"127.0.0.1:{port}", "--job", "j", "--output", str(here.output)]
+    collect = here.start("crawler.collect", *flags, *OPEN)
+    workers = [here.start("crawler.download", "--server", f"127.0.0.1:{port}", "--processes", "1") for _ in range(2)]
+    code, _, errors = here.run("crawler.collect", *flags, *OPEN)
+    assert code == 75 and "running already" in errors
+    out, errors = collect.communicate(timeout=90)
+    assert collect.returncode == 0, errors
+    assert [worker.wait(20) for worker in workers] == [0, 0]
+    lines = out.splitlines()
+    assert sorted(lines) == sorted(f"{gallery.url}/i/{p}-{n}.png--->success" for p in range(20) for n in range(60))
+    assert len({row["worker"] for row in here.rows("metadata.jsonl").values()}) == 2
+    assert here.is_clean()
+
+
+def test_troubles_of_a_worker_have_their_messages(here: Here, gallery: FaultySite, tmp_path: Path) -> None:
+    port = free_port()
+    server = ["--server", f"127.0.0.1:{port}"]
+    code, _, errors = here.run("crawler.download", *server, "--wait", "0.5")
+    assert code == 2 and "nothing listens at" in errors
+    code, _, errors = here.run("crawler.download", "--server", "no-such-host.invalid", "--wait", "0.5")
+    assert code == 2 and ("not known" in errors or "no key" in errors)
+    listen = ["--listen", f"127.0.0.1:{port}", "--output", str(here.output), "--job", "j"]
+    here.start("crawler.collect", "--site", gallery.url, *listen, *OPEN)
+    key = tmp_path / "other-key"
+    key.write_text("f" * 64)
+    key.chmod(0o600)
+    began = time.monotonic()
+    code, _, errors = here.run("crawler.download", *server, "--key-file", str(key))
+    while "nothing listens" in errors and time.monotonic() - began < 20:
+        code, _, errors = here.run("crawler.download", *server, "--key-file", str(key))
+    assert code == 2 and "another key" in errors
+    code, _, errors = here.run("crawler.download", *server, "--output", str(tmp_path / "elsewhere"))
+    assert code == 2 and "mount" in errors.lower() and "--keep-local" in errors
+    code, _, errors = here.run("crawler.download", *server, "--output", str(tmp_path / "mine"), "--keep-local")
+    assert code == 0, errors
+    assert len(list((tmp_path / "mine").rglob("*.png"))) == 1200
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_and_the_same_command_goes_on(
+    here: Here, gallery: FaultySite, number: signal.Signals, code: int
+) -> None:
+    door = here.start("crawler", gallery.url, "--job", "j", "--output", str(here.output), *OPEN)
+    wait_for(lambda: len(gallery.requests) > 100)
+    door.send_signal(number)
+    _, errors = door.communicate(timeout=60)
+    assert door.returncode == code, errors
+    assert "the same command goes on" in errors
+    assert here.crawl(gallery.url)[0] == 0
+    assert len(here.rows("metadata.jsonl")) == 1200
+    assert len([r for r in gallery.requests if r.path.startswith("/i/")]) == 1200, "nothing was fetched twice"
+    assert here.is_clean()
+
+
+def test_a_limit_is_resumable(here: Here, gallery: FaultySite) -> None:
+    code, _, errors = here.crawl(gallery.url, "--max-images", "100")
+    assert code == 3 and "--max-images" in errors
+    code, _, errors = here.crawl(gallery.url)
+    assert code == 0, errors
+    assert len(here.rows("metadata.jsonl")) == 1200
+
+
+def wait_for(condition: Any, seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come to that"
+        time.sleep(0.01)
+
+
+def children(process: int) -> list[int]:
+    text = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True).stdout
+    return [int(line) for line in text.split()]
+
+
+def test_kills(here: Here, gallery: FaultySite) -> None:
+    """The door, one of its processes, or all of them are killed at random moments; then it goes on to the end."""
+    chance = random.Random(7)
+    flags = ["--job", "j", "--output", str(here.output), "--lease", "3", *OPEN]
+    for round_number in range(6):
+        door = here.start("crawler", gallery.url, *flags)
+        wait_for(lambda: len(children(door.pid)) >= 4 or door.poll() is not None)  # noqa: B023
+        time.sleep(chance.uniform(0.3, 1.2))
+        alive = children(door.pid)
+        victims = [door.pid] if round_number % 3 == 0 else alive if round_number % 3 == 1 else [door.pid, *alive]
+        for victim in victims if round_number < 4 else [chance.choice(alive)] if alive else []:
+            try:
+                os.kill(victim, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if round_number >= 4:
+            time.sleep(1.0)
+            door.kill()
+        door.communicate(timeout=30)
+    code, _, errors = here.crawl(gallery.url, "--lease", "3", seconds=120)
+    assert code == 0, errors
+    assert len(here.rows("metadata.jsonl")) == 1200 and not here.rows("failures.jsonl")
+    assert here.is_clean()
+
+
+STOCK = textwrap.dedent("""
+    import sys
+    from multiprocessing.managers import BaseManager
+    BaseManager.register("get_task_queue")
+    BaseManager.register("get_result_queue")
+    manager = BaseManager(("127.0.0.1", int(sys.argv[1])), authkey=open(sys.argv[2], "rb").read().strip())
+    manager.connect()
+    task, result = manager.get_task_queue(), manager.get_result_queue()
+    task.put(sys.argv[3])
+    while not task.empty():
+        url = task.get(True, timeout=5)
+        result.put("%s--->success" % url if "-7.png" not in url else "%s--->disk on fire" % url)
+""")
+
+
+@pytest.mark.parametrize("version", ["", "3.8", "3.12", "3.13"])
+def test_a_stock_program_drains_the_queue(here: Here, version: str) -> None:
+    python = sys.executable
+    if version:
+        found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+        if not found:
+            pytest.skip(f"no Python {version} here")
+        python = str(found[0])
+    with FaultySite() as site:
+        site.add("/", page(*[f"/i-{n}.png" for n in range(40)]), "text/html")
+        port = free_port()
+        listen = ["--listen", f"127.0.0.1:{port}", "--output", str(here.output), "--job", "j"]
+        collect = here.start("crawler.collect", "--site", site.url, *listen, *OPEN)
+        key = here.folder / "state" / "crawler" / "key"
+        wait_for(lambda: is_open(port))
+        extra = site.url + "/extra.png"
+        program = subprocess.run([python, "-c", STOCK, str(port), str(key), extra], timeout=60, capture_output=True)
+        assert program.returncode == 0, program.stderr
+        out, errors = collect.communicate(timeout=30)
+    expected = [f"{site.url}/i-{n}.png--->{'disk on fire' if n == 7 else 'success'}" for n in range(40)]
+    assert sorted(out.splitlines()) == sorted([*expected, extra + "--->success"]), errors
+    assert not here.rows("metadata.jsonl")
+    assert here.rows("failures.jsonl")[site.url + "/i-7.png"]["outcome"] == "reported_error"
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_list_with_captions(here: Here, gallery: FaultySite) -> None:
+    path = here.folder / "list.csv"
+    rows = [f"{gallery.url}/i/{p}-{n}.png,caption {n},{p}" for p in range(20) for n in range(60)]
+    path.write_text("\n".join(["url,text,page", *rows, "nonsense,x,y"]) + "\n")
+    code, _, errors = here.crawl("--urls", str(path), "--caption-column", "text")
+    assert code == 0, errors
+    assert "1 bad_url" in errors
+    kept = here.rows("metadata.jsonl")
+    assert len(kept) == 1200
+    mention = kept[f"{gallery.url}/i/3-4.png"]["mentions"][0]
+    assert (mention["caption"], mention["columns"]) == ("caption 4", {"page": "3"})
+
+
+def test_settings_are_checked(here: Here, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("dept = 1\n")
+    for arguments, message in (
+        (["example.com", "--config", str(config)], "unknown key 'dept'"),
+        (["example.com", "--dept", "1"], "--dept"),
+        ([], "nothing to crawl"),
+        (["example.com", "--allow-net", "nonsense"], "--allow-net"),
+    ):
+        code, _, errors = here.run("crawler", *arguments)
+        assert code == 2 and message in errors and "Traceback" not in errors
+    code, out, _ = here.run("crawler.collect", "--help")
+    assert code == 0 and max(map(len, out.splitlines())) <= 80
