@@ -178,6 +178,9 @@ def gallery() -> Iterator[FaultySite]:
 
 
 def test_machines(here: Here, gallery: FaultySite) -> None:
+    for p in range(20):  # slow enough for both workers to be there in time
+        for n in range(60):
+            gallery.slow(f"/i/{p}-{n}.png", png(p * 60 + n), 0.03)
     port = str(free_port())
     flags = ["--site", gallery.url, "--listen", f"127.0.0.1:{port}", "--job", "j", "--output", str(here.output)]
     collect = here.start("crawler.collect", *flags, *OPEN)
