@@ -183,8 +183,10 @@ def test_machines(here: Here, gallery: FaultySite) -> None:
             gallery.slow(f"/i/{p}-{n}.png", png(p * 60 + n), 0.03)
     port = str(free_port())
     flags = ["--site", gallery.url, "--listen", f"127.0.0.1:{port}", "--job", "j", "--output", str(here.output)]
-    collect = here.start("crawler.collect", *flags, *OPEN)
     workers = [here.start("crawler.download", "--server", f"127.0.0.1:{port}", "--processes", "1") for _ in range(2)]
+    time.sleep(2.0)  # they wait for the collector
+    collect = here.start("crawler.collect", *flags, *OPEN)
+    wait_for(lambda: gallery.requests)
     code, _, errors = here.run("crawler.collect", *flags, *OPEN)
     assert code == 75 and "running already" in errors
     out, errors = collect.communicate(timeout=90)
