@@ -194,14 +194,14 @@ class Manager:
                 raise WireError(f"a request names the unknown object {str(ident)[:40]!r}")
         except queue.Empty:
             connection.send(plain.dumps(("#ERROR", queue.Empty())))
+        except WireError:
+            raise
+        except (CrawlerError, msgspec.MsgspecError) as error:
+            connection.send(plain.dumps(("#TRACEBACK", str(error))))
         except (ValueError, TypeError) as error:
             if ident == "broker":
                 raise  # a defect of ours
             connection.send(plain.dumps(("#ERROR", ValueError(str(error)))))
-        except (CrawlerError, msgspec.MsgspecError) as error:
-            if isinstance(error, WireError):
-                raise
-            connection.send(plain.dumps(("#TRACEBACK", str(error))))
         else:
             if reply is not _LATER:
                 connection.send(plain.dumps(("#RETURN", reply)))
@@ -219,6 +219,8 @@ class Manager:
     def _broker_call(self, connection: Connection, method: str, args: Any) -> Any:
         if method == "hello":
             return WIRE_VERSION
+        if any(isinstance(arg, str) and not arg.isascii() for arg in args):
+            raise UsageError("names and digests are ASCII")
         broker = self._broker
         body = [arg if isinstance(arg, (bytes, str, int)) else None for arg in args]
         match method, body:
