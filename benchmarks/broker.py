@@ -10,6 +10,7 @@ import argparse
 import multiprocessing
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from crawler.brokers.client import ManagerBroker, ServerAddress
@@ -25,6 +26,7 @@ from crawler.model import (
     SourceDetail,
     Spec,
     State,
+    Task,
     Verb,
     Words,
     pack,
@@ -44,28 +46,41 @@ def fill(broker: ManagerBroker, tasks: int, hosts: int) -> float:
     return tasks / (time.perf_counter() - began)
 
 
+def settlements_of(tasks: list[Task]) -> list[Settlement]:
+    """Return what a download worker says of images that it stored."""
+    settlements = []
+    for task in tasks:
+        result = ImageResult(
+            file="example.com/some/path/to/image-0123456789ab.jpeg", sha256="0" * 64, format="jpeg", width=640,
+            height=480, final_url=task.at, status=200, etag='"5f1-6a"',
+            last_modified="Sat, 21 Nov 2026 00:00:00 GMT",
+        )  # fmt: skip
+        settlements.append(
+            Settlement(number=task.number, verb=Verb.DONE, outcome=Outcome.SUCCESS, size=12000, result=pack(result))
+        )
+    return settlements
+
+
 def drain(broker: ManagerBroker, batch: int) -> float:
-    """Take and settle everything, and return how many tasks a second."""
-    settlements: list[Settlement] = []
+    """Take and settle everything, and return how many tasks a second.
+
+    As in a worker, a thread exchanges while the next settlements are made.
+    """
     heard = count = 0
+    tasks: list[Task] = []
+    settlements: list[Settlement] = []
     began = time.perf_counter()
-    while True:
-        report = Report(settlements=settlements, room={Kind.IMAGE: batch, Kind.SOURCE: 1}, heard=heard)
-        reply = broker.exchange("bench", report)
-        heard = reply.serial
-        settlements = []
-        for task in reply.tasks:
-            result = ImageResult(
-                file="example.com/some/path/to/image-0123456789ab.jpeg", sha256="0" * 64, format="jpeg", width=640,
-                height=480, final_url=task.at, status=200, etag='"5f1-6a"',
-                last_modified="Sat, 21 Nov 2026 00:00:00 GMT",
-            )  # fmt: skip
-            settlements.append(
-                Settlement(number=task.number, verb=Verb.DONE, outcome=Outcome.SUCCESS, size=12000, result=pack(result))
-            )
-        count += len(reply.tasks)
-        if reply.state is State.FINISHED:
-            return count / (time.perf_counter() - began)
+    with ThreadPoolExecutor(1) as courier:
+        while True:
+            held = [task.number for task in tasks]
+            report = Report(settlements=settlements, held=held, room={Kind.IMAGE: batch, Kind.SOURCE: 1}, heard=heard)
+            answer = courier.submit(broker.exchange, "bench", report)
+            settlements = settlements_of(tasks)
+            reply = answer.result()
+            heard, tasks = reply.serial, reply.tasks
+            count += len(tasks)
+            if reply.state is State.FINISHED:
+                return count / (time.perf_counter() - began)
 
 
 def main() -> None:
