@@ -198,6 +198,12 @@ class Dispatch:
         if kind is Kind.IMAGE:
             self._images_of[pending.source] -= 1
 
+    def images_finished(self, worker: Worker, lane: Lane, source: int, number: int) -> None:
+        """Count images of one lane as done that `worker` held; it names them no longer."""
+        worker.release_many(lane.authority, number)
+        self.open[Kind.IMAGE] -= number
+        self._images_of[source] -= number
+
     # Workers and leases
 
     def worker(self, name: str, pages: bool, now: float) -> Worker:

@@ -138,8 +138,11 @@ class Worker:
     def release(self, pending: Pending) -> None:
         pending.holder = ""
         del self.held[pending.task.number]
-        authority = pending.lane.authority
-        left = self.held_at[authority] - 1
+        self.release_many(pending.lane.authority, 1)
+
+    def release_many(self, authority: str, number: int) -> None:
+        """Count `number` tasks of a host as held no longer."""
+        left = self.held_at[authority] - number
         if left:
             self.held_at[authority] = left
         else:

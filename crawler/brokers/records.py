@@ -6,12 +6,12 @@ Changes gather in memory and go out in few statements when `flush` is called, wi
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from crawler.model import Kind, LedgerPage, LedgerRow, SiteCounts, Words, decode
+from crawler.model import Kind, LedgerPage, LedgerRow, Outcome, Settlement, SiteCounts, Words, decode
 
 _LOAD = """SELECT number, kind, url, at, detail, hops, candidate, attempts, source, lost, due, origin FROM tasks"""
 _RESULTS = """
@@ -120,6 +120,16 @@ class Records:
         self._next_seq += 1
         self._done.append((outcome, seq, number))
         self._results.append((seq, run, number, kind, outcome, message, size, now, worker, body))
+
+    def images_stored(self, settlements: Sequence[Settlement], run: int, now: float, worker: int) -> None:
+        """Note images that succeeded; what `done` notes one by one."""
+        first = self._next_seq
+        self._next_seq += len(settlements)
+        for seq, said in enumerate(settlements, first):
+            number = said.number
+            self._done.append((Outcome.SUCCESS, seq, number))
+            body = bytes(said.result)
+            self._results.append((seq, run, number, 2, Outcome.SUCCESS, "", said.size, now, worker, body))
 
     def count(self, run: int, kind: Kind, source: int, origin: int, outcome: str, number: int, size: int) -> None:
         entry = self._tally.setdefault((run, int(kind), source, origin, outcome), [0, 0])

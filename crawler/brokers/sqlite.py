@@ -420,30 +420,27 @@ class SqliteBroker:
         One by one they cost 2.4 times as much (15 against 6.3 µs a task).
         """
         others: list[Settlement] = []
-        sums: dict[tuple[int, Lane], list[int]] = {}
-        records, resident, row, run = self._records, self._lanes.resident, worker.row, self._run
+        groups: dict[tuple[int, Lane], list[Settlement]] = {}
+        resident, held = self._lanes.resident, worker.held
         for said in settlements:
             pending = resident.get(said.number)
             if (
                 pending is None
+                or said.number not in held
                 or said.outcome != Outcome.SUCCESS
                 or said.verb is not Verb.DONE
                 or pending.task.kind is not Kind.IMAGE
             ):
                 others.append(said)
                 continue
-            records.done(said.number, Kind.IMAGE, run, Outcome.SUCCESS, "", said.size, now, row, bytes(said.result))
-            key = (pending.source, pending.lane)
-            entry = sums.get(key)
-            if entry is None:
-                sums[key] = [1, said.size]
-            else:
-                entry[0] += 1
-                entry[1] += said.size
-            self._lanes.finished(pending)
-        for (source, lane), (number, size) in sums.items():
+            del resident[said.number], held[said.number]
+            groups.setdefault((pending.source, pending.lane), []).append(said)
+        for (source, lane), alike in groups.items():
+            self._records.images_stored(alike, self._run, now, worker.row)
             self._learn(lane, Outcome.SUCCESS, 0.0, False, now)
-            self._count(Kind.IMAGE, source, lane.number, Outcome.SUCCESS, number, size)
+            size = sum(said.size for said in alike)
+            self._count(Kind.IMAGE, source, lane.number, Outcome.SUCCESS, len(alike), size)
+            self._lanes.images_finished(worker, lane, source, len(alike))
         return others
 
     def _settle(self, worker: Worker, said: Settlement, now: float) -> None:
