@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import multiprocessing
+import os
 import shutil
 import signal
 import sys
@@ -195,7 +196,7 @@ class Crawl:
         return hashlib.sha256(body).hexdigest() == stored.sha256
 
     def _announce(self, begun: Begun) -> None:
-        self._cursor = self._printed(begun)
+        self._cursor = self._printed()
         log.info(
             "%s %s run %d of job %s", "resuming" if begun.resumed else "beginning", "the", begun.run, self._spec.job
         )
@@ -302,14 +303,22 @@ class Crawl:
             return 0
         self._cursor = page.cursor
         if self._print_lines and not self._link.quiet:
-            sys.stdout.write("".join(progress.shown(line_of(row)) + "\n" for row in page.rows))
-            sys.stdout.flush()
+            self._print("".join(progress.shown(line_of(row)) + "\n" for row in page.rows))
         draft = self._directory / ".printed"
         draft.write_text(self._cursor)
         draft.replace(self._directory / "printed")
         return len(page.rows)
 
-    def _printed(self, begun: Begun) -> str:
+    def _print(self, lines: str) -> None:
+        try:
+            sys.stdout.write(lines)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            log.warning("nobody reads the result lines any more; the run goes on without them")
+            self._print_lines = False
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+
+    def _printed(self) -> str:
         try:
             return (self._directory / "printed").read_text()
         except FileNotFoundError:

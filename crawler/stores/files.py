@@ -121,6 +121,9 @@ def sweep(root: Path, living: frozenset[str] = frozenset(), *, finished: bool = 
     Gone is a process of this machine that does not run, one of another machine that wrote nothing for an hour, and
     when the run is `finished` everyone who is not in `living`.
     """
+    for draft in root.glob(".*.[0-9]*"):  # of ledger and mark: `.metadata.jsonl.<process>`
+        if draft.is_file() and not _runs(draft.name.rpartition(".")[2]):
+            draft.unlink(missing_ok=True)
     try:
         names = os.listdir(root / INCOMING)  # noqa: PTH208
     except FileNotFoundError:
@@ -134,17 +137,22 @@ def sweep(root: Path, living: frozenset[str] = frozenset(), *, finished: bool = 
 
 def _is_gone(folder: Path) -> bool:
     host, _, process = folder.name.rpartition("-")[0].rpartition("-")
-    if host == socket.gethostname() and process.isdecimal():
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return False
+    if host == socket.gethostname():
+        return not _runs(process)
     with contextlib.suppress(OSError):
         return time.time() - folder.stat().st_mtime > ABANDONED
     return False
+
+
+def _runs(process: str) -> bool:
+    """Tell whether a process of this machine has this number."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def mark(root: Path, job_id: str) -> None:

@@ -73,7 +73,10 @@ def here(tmp_path: Path) -> Iterator[Here]:
     for process in made.started:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        process.wait()
 
 
 def page(*images: str, links: tuple[str, ...] = ()) -> str:
@@ -196,6 +199,17 @@ def test_machines(here: Here, gallery: FaultySite) -> None:
     assert sorted(lines) == sorted(f"{gallery.url}/i/{p}-{n}.png--->success" for p in range(20) for n in range(60))
     assert len({row["worker"] for row in here.rows("metadata.jsonl").values()}) == 2
     assert here.is_clean()
+
+
+def test_a_reader_of_the_lines_may_leave(here: Here, gallery: FaultySite) -> None:
+    flags = ["--site", gallery.url, "--listen", f"127.0.0.1:{free_port()}", "--job", "j", "--output", str(here.output)]
+    collect = here.start("crawler.collect", *flags, *OPEN, "--processes", "1")
+    assert collect.stdout is not None and collect.stderr is not None
+    assert collect.stdout.readline()
+    collect.stdout.close()
+    errors = collect.stderr.read()
+    assert collect.wait(60) == 0 and "nobody reads" in errors and "Traceback" not in errors
+    assert len(here.rows("metadata.jsonl")) == 1200
 
 
 def test_troubles_of_a_worker_have_their_messages(here: Here, gallery: FaultySite, tmp_path: Path) -> None:

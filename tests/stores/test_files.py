@@ -265,3 +265,11 @@ def test_no_two_workers_have_one_name() -> None:
     names = {worker_name() for _ in range(100)}
     assert len(names) == 100
     assert all(name.startswith(f"{socket.gethostname()}-{os.getpid()}-") for name in names)
+
+
+def test_drafts_of_processes_that_are_gone_are_swept(tmp_path: Path) -> None:
+    (tmp_path / ".metadata.jsonl.4194305").write_text("{")
+    (tmp_path / f".failures.jsonl.{os.getpid()}").write_text("{")
+    (tmp_path / ".job").write_text("id")
+    sweep(tmp_path, finished=True)
+    assert {path.name for path in tmp_path.iterdir()} == {f".failures.jsonl.{os.getpid()}", ".job"}
