@@ -415,10 +415,7 @@ class SqliteBroker:
     # Settling
 
     def _settle_successes(self, worker: Worker, settlements: list[Settlement], now: float) -> list[Settlement]:
-        """Settle the images that succeeded, by far the most, all at once; return the other settlements.
-
-        One by one they cost 2.4 times as much (15 against 6.3 µs a task).
-        """
+        """Settle the images that succeeded, by far the most, all at once; return the other settlements."""
         others: list[Settlement] = []
         groups: dict[tuple[int, Lane], list[Settlement]] = {}
         resident, held = self._lanes.resident, worker.held
