@@ -167,7 +167,7 @@ class ManagerBroker:
             return connection
         try:
             secured = wire.tls_context(self._key, server=False).wrap_socket(connection)
-        except BaseException:
+        except OSError:  # of which TLS errors are a kind; explained where the call began
             connection.close()
             raise
         if not wire.is_ours(self._key, secured.getpeercert(True)):
