@@ -211,7 +211,7 @@ class SqliteBroker:
             self._records.db.rollback()
             raise
         except Exception:
-            # Whatever it was: memory has moved on, the state must not: this process ends, and the next one starts from the state.
+            # Whatever it was, memory has moved on and the state must not: the next process starts from the state.
             self._records.db.rollback()
             log.critical("the broker's state and memory differ; it must be started again")
             raise
