@@ -1,4 +1,4 @@
-"""What the broker keeps in memory: the lanes of waiting tasks, and who holds which.
+"""The lanes of waiting tasks, as the broker has them in memory.
 
 A lane is one origin. It loads its tasks from the state in small stretches, so that memory grows with origins and held
 tasks, never with what waits.
@@ -10,16 +10,21 @@ import heapq
 from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
+
 from crawler.brokers.pace import Pace
-from crawler.model import Grant, Kind, Task
+from crawler.brokers.tasks import Place
+from crawler.model import Kind, Task
 
 #: Tasks of a lane loaded at a time.
 STRETCH = 512
 
 
-@dataclass(slots=True, eq=False)
-class Pending:
-    """A task that is not done and is in memory: loaded, delayed or held."""
+class Pending(msgspec.Struct, eq=False, gc=False):
+    """A task that is not done and is in memory: loaded, delayed or held.
+
+    The garbage collector does not follow it: it leaves its lane when it is done, so no cycle outlives it.
+    """
 
     task: Task
     source: int
@@ -27,6 +32,10 @@ class Pending:
     lost: int = 0
     holder: str = ""
     named: float = 0.0
+
+    @property
+    def place(self) -> Place:
+        return self.lane.number, int(self.task.kind), self.task.number
 
     @property
     def alone(self) -> bool:
@@ -93,69 +102,3 @@ class Lane:
     def waits(self, kind: Kind) -> bool:
         queue = self.queues.get(kind)
         return queue is not None and queue.waiting > 0
-
-
-@dataclass(slots=True)
-class Allowance:
-    """How many tasks of a host a worker may hold; doubled while it uses them up quickly."""
-
-    tasks: int
-    given: float
-
-    def revise(self, held: int, least: int, now: float) -> None:
-        if held <= self.tasks // 2:
-            elapsed = now - self.given
-            if elapsed < 1.0:
-                self.tasks = min(self.tasks * 2, 8192)
-            elif elapsed > 4.0:
-                self.tasks = max(self.tasks // 2, least)
-            self.given = now
-
-
-@dataclass(slots=True)
-class Worker:
-    """One process that exchanges: what it holds and what it was last told."""
-
-    name: str
-    row: int
-    pages: bool
-    reported: float
-    serial: int = 0
-    held: dict[int, Pending] = field(default_factory=dict)
-    held_at: dict[str, int] = field(default_factory=dict)  #: number of held tasks by authority
-    allowances: dict[str, Allowance] = field(default_factory=dict)
-    granted: dict[str, Grant] = field(default_factory=dict)
-    waits_for_alone: bool = False
-    told: bool = False  #: that the run is over or the broker stops
-
-    def take(self, pending: Pending, now: float) -> None:
-        pending.holder = self.name
-        pending.named = now
-        self.held[pending.task.number] = pending
-        authority = pending.lane.authority
-        self.held_at[authority] = self.held_at.get(authority, 0) + 1
-
-    def release(self, pending: Pending) -> None:
-        pending.holder = ""
-        del self.held[pending.task.number]
-        self.release_many(pending.lane.authority, 1)
-
-    def release_many(self, authority: str, number: int) -> None:
-        """Count `number` tasks of a host as held no longer."""
-        left = self.held_at[authority] - number
-        if left:
-            self.held_at[authority] = left
-        else:
-            del self.held_at[authority]
-
-    def room_at(self, authority: str, requests: int, turn: int, now: float) -> int:
-        """Return how many more tasks of a host it may take; `turn` bounds it at hosts with a delay (0: none)."""
-        held = self.held_at.get(authority, 0)
-        if turn:
-            return turn - held
-        allowance = self.allowances.get(authority)
-        if allowance is None:
-            allowance = self.allowances[authority] = Allowance(max(4 * requests, 8), now)
-        else:
-            allowance.revise(held, 4 * requests, now)
-        return allowance.tasks - held

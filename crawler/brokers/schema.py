@@ -1,4 +1,9 @@
-"""The tables of a job's state, and how the file that holds them is opened."""
+"""The tables of a job's state, and how the file that holds them is opened.
+
+`tasks` says what a task is and never changes while it is worked; the narrow `waiting` has a row for each that is not
+done, and `settled` one for each that has ever been done, with its last outcome (NULL while it waits again). Results lie
+many to a parcel, as a worker's report brought them: their writing is what bounds the speed of a run.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from pathlib import Path
 from crawler.errors import StateError
 
 #: Raised by every change of the tables.
-VERSION = 1
+VERSION = 2
 
 _TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -20,15 +25,15 @@ CREATE TABLE origins(origin INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE,
                      closed TEXT, closed_why TEXT NOT NULL DEFAULT '', closed_run INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE robots(digest TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE tasks(number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL,
-                   origin INTEGER NOT NULL, source INTEGER NOT NULL, run INTEGER NOT NULL,
-                   url TEXT NOT NULL, at TEXT, detail BLOB NOT NULL,
-                   hops INTEGER NOT NULL DEFAULT 0, candidate INTEGER NOT NULL DEFAULT 0,
-                   attempts INTEGER NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0,
-                   due REAL NOT NULL DEFAULT 0, outcome TEXT, result INTEGER);
-CREATE INDEX waiting ON tasks(origin, kind) WHERE outcome IS NULL;
-CREATE TABLE results(seq INTEGER PRIMARY KEY, run INTEGER NOT NULL, task INTEGER NOT NULL, kind INTEGER NOT NULL,
-                     outcome TEXT NOT NULL, message TEXT NOT NULL, size INTEGER NOT NULL, time REAL NOT NULL,
-                     worker INTEGER NOT NULL, body BLOB NOT NULL);
+                   origin INTEGER NOT NULL, source INTEGER NOT NULL, url TEXT NOT NULL, detail BLOB NOT NULL);
+CREATE INDEX sources ON tasks(number) WHERE kind = 0;
+CREATE TABLE waiting(origin INTEGER NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL, source INTEGER NOT NULL,
+                     at TEXT, hops INTEGER NOT NULL DEFAULT 0, candidate INTEGER NOT NULL DEFAULT 0,
+                     attempts INTEGER NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0,
+                     PRIMARY KEY(origin, kind, number)) WITHOUT ROWID;
+CREATE TABLE settled(task INTEGER PRIMARY KEY, outcome TEXT, result INTEGER NOT NULL, run INTEGER NOT NULL);
+CREATE TABLE parcels(seq INTEGER PRIMARY KEY, run INTEGER NOT NULL, worker INTEGER NOT NULL, time REAL NOT NULL,
+                     body BLOB NOT NULL);
 CREATE TABLE mentions(image INTEGER NOT NULL, page INTEGER NOT NULL, words BLOB NOT NULL, run INTEGER NOT NULL,
                       PRIMARY KEY(image, page, words)) WITHOUT ROWID;
 CREATE TABLE workers(worker INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);

@@ -1,0 +1,162 @@
+"""The results of a job, append-only: parcels of many, in the order in which they came."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from crawler.model import Kind, LedgerPage, LedgerRow, Message, Settlement, Words, decode, encode
+
+_PARCELS = """
+SELECT p.seq, p.run, p.time, w.name, p.body FROM parcels p JOIN workers w ON w.worker = p.worker
+WHERE p.seq >= (SELECT coalesce(max(seq), 0) FROM parcels WHERE seq <= ?) ORDER BY p.seq"""
+_MENTIONS = """
+SELECT DISTINCT p.url, m.words FROM mentions m JOIN tasks p ON p.number = m.page WHERE m.image = ? LIMIT 20"""
+
+#: Distinct mentions that a row of the ledger shows.
+MENTIONS_SHOWN = 20
+
+
+class Result(Message):
+    """One result as it lies in a parcel; its sequence number is its parcel's and its place there."""
+
+    task: int
+    kind: int
+    outcome: str
+    message: str
+    size: int
+    body: msgspec.Raw
+
+
+class Current(NamedTuple):
+    """A result of an image that no later one replaced."""
+
+    task: int
+    url: str
+    source: int
+    origin: int
+    outcome: str
+    run: int
+    size: int
+
+
+class Results:
+    """The table `parcels`, and what the ledger shows of it."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._parcels: list[tuple[int, int, int, float, list[Result]]] = []
+        last = db.execute("SELECT seq, body FROM parcels ORDER BY seq DESC LIMIT 1").fetchone()
+        self._next = last[0] + len(decode(last[1], list[Result])) if last else 1
+
+    def add(self, run: int, worker: int, now: float, result: Result) -> int:
+        """Note a result, and return its sequence number."""
+        parcel = self._parcel(run, worker, now)
+        parcel.append(result)
+        self._next += 1
+        return self._next - 1
+
+    def add_alike(self, run: int, worker: int, now: float, kind: Kind, settlements: list[Settlement]) -> int:
+        """Note many results of one kind, and return the sequence number of the first."""
+        first = self._next
+        self._parcel(run, worker, now).extend(
+            [Result(said.number, kind, said.outcome, said.message, said.size, said.result) for said in settlements]
+        )
+        self._next += len(settlements)
+        return first
+
+    def _parcel(self, run: int, worker: int, now: float) -> list[Result]:
+        """Return the open parcel of this report, or a new one."""
+        if not self._parcels or self._parcels[-1][1:4] != (run, worker, now):
+            self._parcels.append((self._next, run, worker, now, []))
+        return self._parcels[-1][4]
+
+    def flush(self) -> None:
+        """Send the gathered parcels into the open transaction."""
+        if self._parcels:
+            self._db.executemany(
+                "INSERT INTO parcels VALUES(?,?,?,?,?)",
+                [(*parcel[:4], encode(parcel[4])) for parcel in self._parcels],
+            )
+            self._parcels.clear()
+
+    def page(self, after: int, limit: int, mentions: bool) -> LedgerPage:
+        """Return up to `limit` results of images that come after number `after`."""
+        rows: list[LedgerRow] = []
+        tasks: list[int] = []
+        for seq, run, time, worker, result in self._after(after):
+            after = seq
+            if result.kind == Kind.IMAGE:
+                tasks.append(result.task)
+                rows.append(
+                    LedgerRow(
+                        seq=seq,
+                        run=run,
+                        url="",
+                        outcome=result.outcome,
+                        message=result.message,
+                        size=result.size,
+                        time=time,
+                        worker=worker,
+                        result=result.body,
+                        current=False,
+                    )
+                )
+            if len(rows) == limit:
+                break
+        self._complete(rows, tasks, mentions)
+        return LedgerPage(rows, str(after))
+
+    def _after(self, after: int) -> Iterator[tuple[int, int, float, str, Result]]:
+        for first, run, time, worker, body in self._db.execute(_PARCELS, (after + 1,)):
+            for seq, result in enumerate(decode(body, list[Result]), first):
+                if seq > after:
+                    yield seq, run, time, worker, result
+
+    def _complete(self, rows: list[LedgerRow], tasks: list[int], mentions: bool) -> None:
+        """Give rows what tasks and mentions know."""
+        marks = ",".join(map(str, tasks))
+        known = {
+            number: (url, result)
+            for number, url, result in self._db.execute(
+                f"SELECT number, url, result FROM tasks JOIN settled ON task = number WHERE number IN ({marks})"
+            )
+        }
+        for row, task in zip(rows, tasks, strict=True):
+            row.url, result = known[task]
+            row.current = result == row.seq
+            if mentions:
+                row.mentions, row.mentions_total = self._mentions(task)
+
+    def _mentions(self, task: int) -> tuple[list[tuple[str, Words]], int]:
+        shown = [(page, decode(words, Words)) for page, words in self._db.execute(_MENTIONS, (task,))]
+        total = len(shown)
+        if total == MENTIONS_SHOWN:
+            total = self._db.execute("SELECT count(*) FROM mentions WHERE image = ?", (task,)).fetchone()[0]
+        return shown, total
+
+    def current(self, seqs: Iterable[int]) -> Iterator[Current]:
+        """Give the results of images among `seqs` that no later result replaced."""
+        first, run, parcel = 0, 0, list[Result]()
+        for seq in sorted(seqs):
+            if not first <= seq < first + len(parcel):
+                row = self._db.execute(
+                    "SELECT seq, run, body FROM parcels WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (seq,)
+                ).fetchone()
+                if row is None:
+                    continue
+                first, run, parcel = row[0], row[1], decode(row[2], list[Result])
+            if seq >= first + len(parcel) or parcel[seq - first].kind != Kind.IMAGE:
+                continue
+            result = parcel[seq - first]
+            task = self._db.execute(
+                "SELECT url, source, origin FROM tasks JOIN settled ON task = number "
+                "WHERE number = ? AND result = ? AND outcome IS NOT NULL",
+                (result.task, seq),
+            ).fetchone()
+            if task is not None:
+                url, source, origin = task
+                yield Current(result.task, url, source, origin, result.outcome, run, result.size)

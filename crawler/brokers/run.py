@@ -1,0 +1,74 @@
+"""The run that is under way: its numbers in memory and in the state."""
+
+from __future__ import annotations
+
+from crawler.brokers.records import Records, RunRow
+from crawler.model import SUCCESSES, Counts, Kind, State
+
+#: Marks the counters of links that were not followed, by reason.
+LEFT_OUT = "left_out:"
+
+
+class Run:
+    """The latest run of a job; number 0 is before the first."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self.number, self.began, self.ended, self.already_there = records.run
+        self.totals: dict[tuple[int, str], int] = {}
+        self._bytes = 0
+        for kind, outcome, number, size in records.tally.totals(self.number):
+            self._add(kind, outcome, number, size)
+
+    def open_next(self, now: float) -> None:
+        self.number, self.began, self.ended, self.already_there = self.number + 1, now, 0.0, 0
+        self.totals.clear()
+        self._bytes = 0
+        self.save()
+
+    def save(self) -> None:
+        if self.number:
+            self._records.set_run(RunRow(self.number, self.began, self.ended, self.already_there))
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self.number) and not self.ended
+
+    def end(self, now: float) -> None:
+        self.ended = now
+        self.save()
+
+    def reopen(self) -> None:
+        """Take up a run again that had ended."""
+        self.end(0.0)
+
+    def count(
+        self, kind: Kind, source: int, origin: int, outcome: str, number: int, size: int, run: int | None = None
+    ) -> None:
+        """Count `number` tasks that came to `outcome`, of this run or of an earlier one."""
+        run = run or self.number
+        self._records.tally.count(run, kind, source, origin, outcome, number, size)
+        if run == self.number:
+            self._add(kind, outcome, number, size)
+
+    def _add(self, kind: int, outcome: str, number: int, size: int) -> None:
+        self.totals[kind, outcome] = self.totals.get((kind, outcome), 0) + number
+        self._bytes += size if kind == Kind.IMAGE else 0
+
+    def images_there(self) -> int:
+        return sum(self.totals.get((Kind.IMAGE, outcome), 0) for outcome in SUCCESSES)
+
+    def pages_read(self) -> int:
+        return sum(n for (kind, outcome), n in self.totals.items() if kind == Kind.PAGE and ":" not in outcome)
+
+    def counts(self, state: State) -> Counts:
+        """Return the run in numbers, as far as it knows them."""
+        images = {outcome: n for (kind, outcome), n in self.totals.items() if kind == Kind.IMAGE and n}
+        pages = {outcome: n for (kind, outcome), n in self.totals.items() if kind == Kind.PAGE and n}
+        return Counts(
+            run=self.number, state=state, began=self.began, ended=self.ended, images=images,
+            pages={outcome: n for outcome, n in pages.items() if not outcome.startswith(LEFT_OUT)},
+            left_out={o.removeprefix(LEFT_OUT): n for o, n in pages.items() if o.startswith(LEFT_OUT)},
+            bytes=self._bytes, already_there=self.already_there,
+            sites=self._records.tally.sites(self.number), hosts=self._records.tally.hosts(self.number),
+        )  # fmt: skip

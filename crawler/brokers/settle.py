@@ -1,0 +1,221 @@
+"""What a settlement does: to the task, to its host's pace, to the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from crawler.brokers.dispatch import Dispatch
+from crawler.brokers.lanes import Lane, Pending
+from crawler.brokers.leases import Worker
+from crawler.brokers.outage import Outage
+from crawler.brokers.put import Putter
+from crawler.brokers.records import Records
+from crawler.brokers.results import Result
+from crawler.brokers.retry import decide
+from crawler.brokers.run import LEFT_OUT, Run
+from crawler.brokers.waiting import Waiting
+from crawler.model import (
+    PAGES_READ,
+    SUCCESSES,
+    Kind,
+    Outcome,
+    PageDetail,
+    RobotsFile,
+    Settlement,
+    SourceDetail,
+    Verb,
+    decode,
+    pack,
+)
+
+#: Tasks of a closed lane that one call settles.
+CLOSE_AT_ONCE = 1000
+
+
+class Settler:
+    """Takes what workers say of their tasks."""
+
+    def __init__(
+        self, records: Records, waiting: Waiting, dispatch: Dispatch, putter: Putter, run: Run, outage: Outage,
+        chance: Callable[[], float],
+    ) -> None:  # fmt: skip
+        self._records = records
+        self._waiting = waiting
+        self._dispatch = dispatch
+        self._putter = putter
+        self._run = run
+        self._outage = outage
+        self._chance = chance
+
+    def settle_all(self, worker: Worker, settlements: list[Settlement], now: float) -> None:
+        for settlement in self._settle_successes(worker, settlements, now):
+            self.settle(worker, settlement, now)
+
+    def _settle_successes(self, worker: Worker, settlements: list[Settlement], now: float) -> list[Settlement]:
+        """Settle the images that succeeded, by far the most, all at once; return the other settlements."""
+        others: list[Settlement] = []
+        groups: dict[tuple[int, Lane], list[Settlement]] = {}
+        resident, held = self._waiting.resident, worker.held
+        for said in settlements:
+            number = said.number
+            pending = held.get(number)
+            if (
+                pending is None
+                or said.outcome != Outcome.SUCCESS
+                or said.verb is not Verb.DONE
+                or pending.task.kind is not Kind.IMAGE
+            ):
+                others.append(said)
+                continue
+            del resident[number], held[number]
+            groups.setdefault((pending.source, pending.lane), []).append(said)
+        for (source, lane), alike in groups.items():
+            self._store_alike(worker, lane, source, alike, now)
+        return others
+
+    def _store_alike(self, worker: Worker, lane: Lane, source: int, alike: list[Settlement], now: float) -> None:
+        first = self._records.results.add_alike(self._run.number, worker.row, now, Kind.IMAGE, alike)
+        self._records.tasks.settled_alike(lane.number, int(Kind.IMAGE), Outcome.SUCCESS, alike, first)
+        size = sum([said.size for said in alike])
+        self._run.count(Kind.IMAGE, source, lane.number, Outcome.SUCCESS, len(alike), size)
+        self._learn(lane, Outcome.SUCCESS, 0.0, False, now)
+        worker.release_many(lane.authority, len(alike))
+        self._waiting.count_done(Kind.IMAGE, source, len(alike))
+
+    def settle(self, worker: Worker, said: Settlement, now: float) -> None:
+        """Take one settlement; what it found is put before it counts."""
+        if said.number < 0:
+            self._settle_robots(worker, said, now)
+            return
+        pending = self._waiting.pending(said.number)
+        if pending is None:
+            return
+        if said.found:
+            self._putter.put(said.found, said.number, pending.source)
+        for reason, number in said.left_out.items():
+            self._run.count(Kind.PAGE, pending.source, 0, LEFT_OUT + reason, number, 0)
+        if said.verb is Verb.DONE:
+            if said.outcome not in SUCCESSES and pending.holder not in ("", worker.name):
+                return  # only its holder may say that it failed
+            self._learn(pending.lane, said.outcome, 0.0, said.suspect, now)
+            self.finish(pending, said.outcome, said.message, now, said, worker)
+        elif pending.holder == worker.name:
+            if said.verb is Verb.RETRY:
+                self._retry(pending, said, worker, now)
+            elif said.verb is Verb.MOVED and said.move is not None:
+                self._move(pending, said, now)
+            else:
+                self._give_back(pending, said)
+
+    def _retry(self, pending: Pending, said: Settlement, worker: Worker, now: float) -> None:
+        burns = not self._learn(pending.lane, said.outcome, said.retry_after, said.suspect, now)
+        attempts = pending.task.attempts + burns
+        again = decide(max(attempts, 1), said.retry_after, self._chance())
+        if again is None:
+            self.finish(pending, said.outcome, said.message, now, said, worker)
+            return
+        due = now + again.delay
+        self._dispatch.release(pending)
+        self._records.flush()
+        self._records.tasks.delay(pending.place, attempts, due)
+        self._waiting.put_back(pending, replace(pending.task, attempts=attempts), due=due)
+
+    def _move(self, pending: Pending, said: Settlement, now: float) -> None:
+        assert said.move is not None
+        move = said.move
+        self._learn(pending.lane, Outcome.SUCCESS, 0.0, False, now)
+        self._dispatch.release(pending)
+        lane = self._waiting.of(move.at)
+        self._records.flush()
+        self._records.tasks.move(pending.place, lane.number, move.at, move.hops, move.candidate)
+        pending.lane = lane
+        task = replace(pending.task, at=move.at, hops=move.hops, candidate=move.candidate)
+        self._waiting.put_back(pending, task)
+
+    def _give_back(self, pending: Pending, said: Settlement) -> None:
+        task = pending.task
+        self._dispatch.release(pending)
+        if said.cursor is not None and task.kind is Kind.SOURCE:
+            detail = decode(task.detail, SourceDetail)
+            moved = pack(replace(detail, cursor=said.cursor))
+            self._records.flush()
+            self._records.tasks.set_detail(task.number, bytes(moved))
+            task = replace(task, detail=moved)
+        self._waiting.put_back(pending, task)
+
+    # robots.txt
+
+    def _settle_robots(self, worker: Worker, said: Settlement, now: float) -> None:
+        pending = self._waiting.pending(said.number)
+        if pending is None or pending.holder != worker.name:
+            return
+        if said.verb is Verb.DONE:
+            robots = decode(said.result, RobotsFile)
+            outcome = Outcome.SUCCESS if robots.reachable else said.outcome
+            self._learn(pending.lane, outcome, said.retry_after, said.suspect, now)
+            if robots.reachable:
+                self._dispatch.release(pending)
+                self._waiting.robots_known(self._waiting.by_number(-said.number), robots, now)
+            else:
+                self._robots_failed(pending, said, robots.message, now)
+        elif said.verb is Verb.MOVED and said.move is not None:
+            self._dispatch.robots_moved(pending, said.move.at, said.move.hops)
+        else:
+            self._dispatch.robots_again(pending, now)
+
+    def _robots_failed(self, pending: Pending, said: Settlement, why: str, now: float) -> None:
+        if not pending.holder:
+            return  # its host was closed by this very answer
+        lane = self._waiting.by_number(-pending.task.number)
+        lane.robots_attempts += not (said.suspect and self._outage.suspected)
+        again = decide(max(lane.robots_attempts, 1), said.retry_after, self._chance())
+        if again is not None:
+            self._dispatch.robots_again(pending, now + again.delay)
+        elif not lane.closed:
+            self._dispatch.close(lane, Outcome.ROBOTS_UNREACHABLE, why)
+
+    # What an outcome teaches, and the end of a task
+
+    def _learn(self, lane: Lane, outcome: str, retry_after: float, suspect: bool, now: float) -> bool:
+        """Teach pace and outage what came of a request; True when our own network is to blame."""
+        if not lane.authority:
+            return False
+        if suspect:
+            self._outage.failed(lane.authority, now)
+            if self._outage.suspected:
+                return True
+        else:
+            self._outage.answered()
+        if outcome in SUCCESSES:
+            lane.pace.succeeded()
+        else:
+            lane.pace.failed(outcome, retry_after, now)
+            if lane.pace.down and not lane.closed:
+                self._dispatch.close(lane, Outcome.HOST_DOWN, "20 connections in a row failed; last: " + outcome)
+        return False
+
+    def close_lanes(self, now: float) -> None:
+        """Settle some of the tasks whose hosts are closed."""
+        for pending in self._waiting.take_closed(CLOSE_AT_ONCE):
+            self.finish(pending, pending.lane.closed, pending.lane.closed_why, now)
+
+    def finish(
+        self, pending: Pending, outcome: str, message: str, now: float,
+        said: Settlement | None = None, worker: Worker | None = None,
+    ) -> None:  # fmt: skip
+        """Give a task its terminal result; without `said`, it is the broker's own."""
+        task, run = pending.task, self._run
+        row = worker.row if worker else self._records.worker_row("broker")
+        size, body = (said.size, said.result) if said else (0, Raw(b"\xc0"))
+        result = Result(task.number, int(task.kind), outcome, message, size, body)
+        seq = self._records.results.add(run.number, row, now, result)
+        self._records.tasks.settled(pending.place, outcome, seq)
+        run.count(task.kind, pending.source, pending.lane.number, outcome, 1, size)
+        if task.kind is Kind.PAGE and decode(task.detail, PageDetail).depth == 0:
+            self._records.tally.first_page(run.number, pending.source, outcome, message, replace=True)
+        elif task.kind is Kind.SOURCE and outcome not in PAGES_READ:
+            self._records.tally.first_page(run.number, pending.source, outcome, message, replace=False)
+        self._dispatch.finished(pending)

@@ -1,0 +1,248 @@
+"""The lanes together: which of them have work that may be given out, and which tasks are in memory."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from msgspec import Raw
+
+from crawler.brokers.lanes import STRETCH, Lane, Pending
+from crawler.brokers.origins import Origin
+from crawler.brokers.pace import Pace
+from crawler.brokers.records import Records
+from crawler.brokers.tasks import WaitingRow
+from crawler.model import Kind, RobotsFile, Spec, Task
+from crawler.robots import MAX_AGE, digest
+from crawler.urls import address
+
+#: Requests for pages at a time per host, at most.
+PAGES_AT_A_TIME = 2
+#: Kinds whose tasks belong to a host.
+HOSTED = (Kind.PAGE, Kind.IMAGE)
+
+
+class Waiting:
+    """Lanes and their tasks; `open` counts by kind what is not done, held or not."""
+
+    def __init__(self, records: Records, clock: Callable[[], float]) -> None:
+        self._records = records
+        self._clock = clock
+        self._spec = Spec(job="")
+        self._run = 0
+        self._lanes: dict[str, Lane] = {}
+        self._numbered: dict[int, Lane] = {}
+        self._sleeping: list[tuple[float, int, Lane, Kind]] = []
+        self._closed: set[Lane] = set()
+        self._images_of: dict[int, int] = {}
+        self.paces: dict[str, Pace] = {}
+        self.resident: dict[int, Pending] = {}
+        self.rotation: dict[Kind, deque[Lane]] = {kind: deque() for kind in Kind}
+        self.robots_wanted: deque[Pending] = deque()
+        self.open: dict[Kind, int] = {Kind.SOURCE: 0, Kind.PAGE: 0, Kind.IMAGE: 0}
+
+    def configure(self, spec: Spec) -> None:
+        self._spec = spec
+        for pace in self.paces.values():
+            pace.most, pace.delay = spec.requests_per_host, max(pace.delay, spec.delay)
+
+    def new_run(self, run: int) -> None:
+        """Forget what the last run taught of hosts, and take up what came in since."""
+        for kept in (self._lanes, self._numbered, self.paces, self.resident, self._closed, self.robots_wanted):
+            kept.clear()
+        for rotation in self.rotation.values():
+            rotation.clear()
+        self._images_of.clear()
+        self.open = dict.fromkeys(self.open, 0)
+        self.restore(run)
+
+    def restore(self, run: int) -> None:
+        """Take up what waits in the state."""
+        self._run = run
+        for origin, kind, source, number in self._records.tasks.waiting_counts():
+            lane = self.by_number(origin)
+            lane.queue(Kind(kind)).waiting += number
+            self._enlist(lane, Kind(kind), source, number)
+
+    # Lanes
+
+    def of(self, url: str) -> Lane:
+        """Return the lane of a URL's origin; that of sources has no origin."""
+        origin = address(url).origin if url else ""
+        return self._lanes.get(origin) or self._lane(self._records.origins.of(origin))
+
+    def by_number(self, number: int) -> Lane:
+        return self._numbered.get(number) or self._lane(self._records.origins.by_number(number))
+
+    def _lane(self, row: Origin) -> Lane:
+        authority = row.url.partition("://")[2]
+        pace = self.paces.get(authority)
+        if pace is None:
+            most = self._spec.requests_per_host
+            pace = self.paces[authority] = Pace(most, min(PAGES_AT_A_TIME, most), self._spec.delay)
+        lane = Lane(row.number, row.url, authority, pace)
+        if not self._spec.obey_robots or not row.url:
+            lane.robots, lane.robots_time = "", float("inf")
+        elif row.robots is not None and row.robots_run == self._run and self._clock() - row.robots_time < MAX_AGE:
+            lane.robots, lane.robots_time = row.robots, row.robots_time
+            pace.delay = max(pace.delay, row.crawl_delay)
+        if row.closed and row.closed_run == self._run:
+            lane.closed, lane.closed_why = row.closed, row.closed_why
+        self._lanes[row.url] = self._numbered[row.number] = lane
+        return lane
+
+    def add(self, lane: Lane, kind: Kind, number: int, source: int) -> None:
+        """Count a task that has just begun to wait in the state."""
+        queue = lane.queue(kind)
+        queue.waiting += 1
+        queue.cursor = min(queue.cursor, number - 1)
+        self._enlist(lane, kind, source, 1)
+
+    def _enlist(self, lane: Lane, kind: Kind, source: int, number: int) -> None:
+        self.open[kind] += number
+        if kind is Kind.IMAGE:
+            self._images_of[source] = self._images_of.get(source, 0) + number
+        self.enrol(lane, kind)
+
+    def enrol(self, lane: Lane, kind: Kind, *, first: bool = False) -> None:
+        """Let a lane with waiting tasks take its turn, or ask for its robots.txt first."""
+        queue = lane.queue(kind)
+        if queue.in_rotation or not queue.waiting:
+            return
+        if lane.closed:
+            self._closed.add(lane)
+        elif lane.robots is None:
+            self._want_robots(lane)
+        else:
+            queue.in_rotation = True
+            rotation = self.rotation[kind]
+            (rotation.appendleft if first else rotation.append)(lane)
+
+    def sleep(self, lane: Lane, kind: Kind, until: float) -> None:
+        heapq.heappush(self._sleeping, (until, id(lane), lane, kind))
+
+    def wake(self, now: float) -> None:
+        """Bring back the lanes whose time has come."""
+        while self._sleeping and self._sleeping[0][0] <= now:
+            _, _, lane, kind = heapq.heappop(self._sleeping)
+            if kind is Kind.ROBOTS:
+                self.robots_wanted.append(self.resident[-lane.number])
+            else:
+                self.enrol(lane, kind)
+
+    def retry_in(self, now: float) -> float:
+        """Return in how many seconds it is worth asking again."""
+        if self.robots_wanted or any(self.rotation[kind] for kind in (Kind.SOURCE, *HOSTED)):
+            return 0.1
+        if self._sleeping:
+            return min(max(self._sleeping[0][0] - now, 0.02), 0.5)
+        return 0.25
+
+    def crowded(self, source: int) -> bool:
+        """Tell whether so many images of a source wait that it must pause."""
+        return self._images_of.get(source, 0) > self._spec.queue_limit
+
+    # Tasks
+
+    def load(self, lane: Lane, kind: Kind, now: float) -> None:
+        """Bring the next stretch of a lane into memory when none of it is there."""
+        queue = lane.queue(kind)
+        while not queue.loaded and queue.waiting > len(queue.delayed):
+            self._records.flush()
+            rows = self._records.tasks.waiting(lane.number, kind, queue.cursor, STRETCH)
+            if not rows:
+                return
+            queue.cursor = rows[-1][0]
+            for row in rows:
+                if row[0] in self.resident:
+                    continue
+                pending, due = self._resident(row, lane, kind)
+                if due > now:
+                    heapq.heappush(queue.delayed, (due, row[0], pending))
+                else:
+                    queue.loaded.append(pending)
+
+    def _resident(self, row: WaitingRow, lane: Lane, kind: Kind) -> tuple[Pending, float]:
+        number, _, _, url, at, detail, hops, candidate, attempts, source, lost, due = row
+        task = Task(number, kind, url, at or url, Raw(detail), hops, candidate, attempts)
+        pending = self.resident[number] = Pending(task, source, lane, lost)
+        return pending, due
+
+    def pending(self, number: int) -> Pending | None:
+        """Return a task that is not done, from memory or from the state."""
+        pending = self.resident.get(number)
+        if pending is None and number > 0:
+            self._records.flush()
+            row = self._records.tasks.waiting_task(number)
+            if row is not None:
+                kind, lane = Kind(row[1]), self.by_number(row[2])
+                pending, _ = self._resident(row, lane, kind)
+                lane.queue(kind).loaded.append(pending)
+        return pending
+
+    def put_back(self, pending: Pending, task: Task, *, due: float = 0.0, last: bool = False) -> None:
+        """Let a task wait again that nobody holds any more."""
+        pending.task = task
+        pending.lane.queue(task.kind).put_back(pending, due, last=last)
+        self.enrol(pending.lane, task.kind)
+        if due:
+            self.sleep(pending.lane, task.kind, due)
+
+    def forget(self, pending: Pending) -> None:
+        """Forget a task that is done; nobody holds it, and it is in no queue."""
+        del self.resident[pending.task.number]
+        self.count_done(pending.task.kind, pending.source, 1)
+
+    def count_done(self, kind: Kind, source: int, number: int) -> None:
+        self.open[kind] -= number
+        if kind is Kind.IMAGE:
+            self._images_of[source] -= number
+
+    # robots.txt
+
+    def _want_robots(self, lane: Lane) -> None:
+        if lane.robots_asked:
+            return
+        lane.robots_asked = True
+        url = lane.origin + "/robots.txt"
+        pending = Pending(Task(-lane.number, Kind.ROBOTS, url, url, Raw(b"\xc0")), 0, lane)
+        self.resident[-lane.number] = pending
+        self.robots_wanted.append(pending)
+
+    def robots_known(self, lane: Lane, robots: RobotsFile, now: float) -> None:
+        """Keep the text of an origin's robots.txt, and let its tasks go."""
+        self.forget_robots(lane)
+        lane.robots, lane.robots_time = digest(robots.text), now
+        lane.pace.delay = max(self._spec.delay, robots.crawl_delay)
+        self._records.origins.set_robots(lane.number, lane.robots, robots.text, robots.crawl_delay, self._run, now)
+        for kind in HOSTED:
+            self.enrol(lane, kind)
+
+    def forget_robots(self, lane: Lane) -> None:
+        """Forget the request for an origin's robots.txt, which nobody holds."""
+        del self.resident[-lane.number]
+        lane.robots_asked = False
+
+    # Closed lanes
+
+    def close(self, lane: Lane, outcome: str, why: str) -> None:
+        """End all tasks of an origin with `outcome`, for the rest of the run."""
+        lane.closed, lane.closed_why = outcome, why
+        self._records.origins.close(lane.number, outcome, why, self._run)
+        self._closed.add(lane)
+
+    def take_closed(self, most: int) -> Iterator[Pending]:
+        """Give up to `most` waiting tasks of closed lanes; each must be finished before the next is taken."""
+        for lane in list(self._closed):
+            for kind in HOSTED:
+                queue = lane.queue(kind)
+                queue.wake(float("inf"))
+                while queue.waiting and most > 0:
+                    self.load(lane, kind, float("inf"))
+                    if not queue.loaded:
+                        break
+                    most -= 1
+                    yield queue.loaded[0]
+            if not any(lane.waits(kind) for kind in HOSTED):
+                self._closed.discard(lane)
