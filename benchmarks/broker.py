@@ -52,7 +52,7 @@ def settlements_of(tasks: list[Task]) -> list[Settlement]:
     for task in tasks:
         result = ImageResult(
             file="example.com/some/path/to/image-0123456789ab.jpeg", sha256="0" * 64, format="jpeg", width=640,
-            height=480, final_url=task.at, status=200, etag='"5f1-6a"',
+            height=480, status=200, etag='"5f1-6a"',
             last_modified="Sat, 21 Nov 2026 00:00:00 GMT",
         )  # fmt: skip
         settlements.append(

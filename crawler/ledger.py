@@ -118,7 +118,7 @@ def _kept(row: LedgerRow, same: _SameBytes) -> dict[str, Any]:
         "format": result.format,
         "width": result.width,
         "height": result.height,
-        "final_url": result.final_url,
+        "final_url": result.final_url or row.url,
         "status": result.status,
         "etag": result.etag,
         "last_modified": result.last_modified,

@@ -148,6 +148,11 @@ class Task(Message):
     attempts: int = 0
 
 
+def moved_to(task: Task) -> str:
+    """Return where a task's redirects ended, or `""` where that is its URL."""
+    return "" if task.at == task.url else task.at
+
+
 class Move(Message):
     """Where a task goes on."""
 
@@ -164,7 +169,7 @@ class ImageResult(Message, kw_only=True):
     format: str = ""
     width: int = 0
     height: int = 0
-    final_url: str = ""
+    final_url: str = ""  #: where redirects ended; empty where it is the image's URL
     status: int = 0
     etag: str = ""
     last_modified: str = ""
@@ -174,7 +179,7 @@ class ImageResult(Message, kw_only=True):
 class PageResult(Message, kw_only=True):
     """What is known of a page that was read."""
 
-    final_url: str = ""
+    final_url: str = ""  #: where redirects ended; empty where it is the page's URL
     status: int = 0
     images: int = 0
     links: int = 0

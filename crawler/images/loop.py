@@ -30,6 +30,7 @@ from crawler.model import (
     Task,
     Verb,
     decode,
+    moved_to,
     pack,
 )
 from crawler.urls import host
@@ -184,7 +185,7 @@ class DownloadLoop(WorkLoop):
         name = self._name(task.url, sha256, picture.format)
         result = ImageResult(
             file=name, sha256=sha256, format=picture.format, width=picture.width, height=picture.height,
-            final_url=task.at, status=transfer.status, etag=transfer.headers.get("etag", ""),
+            final_url=moved_to(task), status=transfer.status, etag=transfer.headers.get("etag", ""),
             last_modified=transfer.headers.get("last-modified", ""),
         )  # fmt: skip
         settlement = Settlement(

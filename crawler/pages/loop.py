@@ -26,6 +26,7 @@ from crawler.model import (
     Task,
     Verb,
     decode,
+    moved_to,
     pack,
 )
 from crawler.pages.extract import Links, links_of, parse
@@ -169,7 +170,7 @@ class PageLoop(WorkLoop):
         base = detail.scope_base or task.at
         found, left_out = self._found(task, links, detail.depth, base)
         result = PageResult(
-            final_url=task.at, status=page.status, images=len(links.images), links=len(links.pages),
+            final_url=moved_to(task), status=page.status, images=len(links.images), links=len(links.pages),
             etag=page.headers.get("etag", ""), last_modified=page.headers.get("last-modified", ""),
         )  # fmt: skip
         script_only = links.scripts and not links.images
