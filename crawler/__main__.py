@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
-from crawler import logs
 from crawler.brokers.client import ServerAddress
 from crawler.building import build_spec, collector_key
-from crawler.crawl import Crawl, Limits
-from crawler.errors import CrawlerError
+from crawler.crawl import Crawl
+from crawler.door import enter
+from crawler.limits import Limits
 from crawler.processes import Link
-from crawler.settings import CollectSettings, CrawlSettings, parse
+from crawler.settings import CollectSettings, CrawlSettings
 
 ABOUT = "Fetch every image of a site, or of a list of URLs, into downloads/. Ctrl-C stops; the same command goes on."
 
@@ -39,21 +38,9 @@ def conduct(settings: CrawlSettings | CollectSettings, listen: ServerAddress | N
     return crawl.run()
 
 
-def complain(error: CrawlerError) -> int:
-    print(f"crawler: {error}", file=sys.stderr)
-    return error.exit_code
-
-
-def main(arguments: Sequence[str]) -> int:
-    try:
-        settings = parse(CrawlSettings, "python -m crawler", ABOUT, arguments)
-        if settings is None:
-            return 0
-        logs.set_up(settings.log_file, settings.quiet)
-        return conduct(settings, None, print_lines=False)
-    except CrawlerError as error:
-        return complain(error)
+def run(settings: CrawlSettings) -> int:
+    return conduct(settings, None, print_lines=False)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(enter(CrawlSettings, "python -m crawler", ABOUT, run, sys.argv[1:]))

@@ -6,15 +6,14 @@ import logging
 import shlex
 import socket
 import sys
-from collections.abc import Sequence
 
-from crawler import logs
-from crawler.__main__ import complain, conduct
+from crawler.__main__ import conduct
 from crawler.brokers.client import ServerAddress, parse_server
 from crawler.brokers.connection import is_loopback
 from crawler.building import KEY_NAME, collector_key
-from crawler.errors import CrawlerError, UsageError
-from crawler.settings import CollectSettings, parse
+from crawler.door import enter
+from crawler.errors import UsageError
+from crawler.settings import CollectSettings
 
 log = logging.getLogger(__name__)
 
@@ -63,19 +62,12 @@ def announce(settings: CollectSettings, listen: ServerAddress) -> None:
         log.warning("--unencrypted: who sees the network's packets reads all URLs, and can forge tasks and results")
 
 
-def main(arguments: Sequence[str]) -> int:
-    try:
-        settings = parse(CollectSettings, "python -m crawler.collect", ABOUT, arguments)
-        if settings is None:
-            return 0
-        logs.set_up(settings.log_file, settings.quiet)
-        listen = parse_server(settings.listen)
-        if not settings.export:
-            announce(settings, listen)
-        return conduct(settings, listen, print_lines=True)
-    except CrawlerError as error:
-        return complain(error)
+def run(settings: CollectSettings) -> int:
+    listen = parse_server(settings.listen)
+    if not settings.export:
+        announce(settings, listen)
+    return conduct(settings, listen, print_lines=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(enter(CollectSettings, "python -m crawler.collect", ABOUT, run, sys.argv[1:]))

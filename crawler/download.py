@@ -5,15 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Sequence
 
-from crawler import logs
-from crawler.__main__ import complain
 from crawler.brokers.client import ManagerBroker, ServerAddress, parse_server
 from crawler.building import worker_key
-from crawler.errors import CrawlerError, UsageError
+from crawler.door import enter
+from crawler.errors import UsageError
 from crawler.processes import Link, Place, download_process, job_directory, wait_for_job
-from crawler.settings import DownloadSettings, parse
+from crawler.settings import DownloadSettings
 from crawler.stores.files import check_mark, mark
 from crawler.supervisor import Supervisor
 
@@ -86,16 +84,5 @@ def _stop(supervisor: Supervisor, signals: list[int]) -> None:
             child.process.kill()
 
 
-def main(arguments: Sequence[str]) -> int:
-    try:
-        settings = parse(DownloadSettings, "python -m crawler.download", ABOUT, arguments)
-        if settings is None:
-            return 0
-        logs.set_up(settings.log_file, settings.quiet)
-        return run(settings)
-    except CrawlerError as error:
-        return complain(error)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(enter(DownloadSettings, "python -m crawler.download", ABOUT, run, sys.argv[1:]))

@@ -5,22 +5,20 @@ from __future__ import annotations
 import datetime
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from crawler import logs
-from crawler.__main__ import complain
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.process import is_running
 from crawler.brokers.sqlite import read_counts
 from crawler.brokers.wire import read_key
 from crawler.building import KEY_NAME
-from crawler.crawl import local_link
-from crawler.errors import CrawlerError, UsageError
+from crawler.door import enter
+from crawler.errors import UsageError
+from crawler.hosting import local_link
 from crawler.model import PAGES_READ, SUCCESSES, Counts, State
 from crawler.processes import Link
 from crawler.progress import attention, shown, size
-from crawler.settings import StatusSettings, parse
+from crawler.settings import StatusSettings
 
 ABOUT = "List the jobs of this machine: where they stand, and how to stop them."
 
@@ -78,16 +76,5 @@ def run(settings: StatusSettings) -> int:
     return 0
 
 
-def main(arguments: Sequence[str]) -> int:
-    try:
-        settings = parse(StatusSettings, "python -m crawler.status", ABOUT, arguments)
-        if settings is None:
-            return 0
-        logs.set_up(settings.log_file, settings.quiet)
-        return run(settings)
-    except CrawlerError as error:
-        return complain(error)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(enter(StatusSettings, "python -m crawler.status", ABOUT, run, sys.argv[1:]))

@@ -1,0 +1,26 @@
+"""What every door does: read its settings, set up the log, work, and turn errors into a message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from crawler import logs
+from crawler.errors import CrawlerError
+from crawler.settings import Common, parse
+
+S = TypeVar("S", bound=Common)
+
+
+def enter(kind: type[S], program: str, about: str, work: Callable[[S], int], arguments: Sequence[str]) -> int:
+    """Do `work` with the settings that the command line, the environment and the file give; return the exit code."""
+    try:
+        settings = parse(kind, program, about, arguments)
+        if settings is None:
+            return 0
+        logs.set_up(settings.log_file, settings.quiet)
+        return work(settings)
+    except CrawlerError as error:
+        print(f"crawler: {error}", file=sys.stderr)
+        return error.exit_code

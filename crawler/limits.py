@@ -1,0 +1,48 @@
+"""When a run is to stop before its end, and what its end is worth: limits and the exit code."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from crawler.model import PAGES_READ, SUCCESSES, Counts
+
+#: Exit codes (README): a person should look at it; stopped at a limit.
+EXIT_TROUBLE, EXIT_LIMIT = 1, 3
+
+
+class Limits:
+    """When a run is to stop, in seconds, bytes and images; 0 is never."""
+
+    def __init__(self, max_time: float, max_images: int, max_bytes: float, min_free: float) -> None:
+        self._until = time.monotonic() + max_time if max_time else float("inf")
+        self._max_images = max_images
+        self._max_bytes = max_bytes
+        self._min_free = min_free
+
+    def reached(self, counts: Counts, output: Path) -> str:
+        """Return which limit is reached, or `""`."""
+        if time.monotonic() > self._until:
+            return "--max-time"
+        if self._max_images and saved(counts) >= self._max_images:
+            return "--max-images"
+        if self._max_bytes and counts.bytes >= self._max_bytes:
+            return "--max-bytes"
+        if self._min_free and shutil.disk_usage(output).free < self._min_free:
+            return "--min-free"
+        return ""
+
+
+def saved(counts: Counts) -> int:
+    return sum(counts.images.get(name, 0) for name in SUCCESSES)
+
+
+def exit_code(counts: Counts, fail_above: float) -> int:
+    """Return 1 where a person should look at a finished run, else 0; `fail_above` is in percent."""
+    there = saved(counts)
+    bad = sum(counts.images.values()) - there
+    good = there + counts.already_there
+    first_failed = any(site.first_outcome and site.first_outcome not in PAGES_READ for site in counts.sites)
+    too_many = bad > 0 and (not good or 100.0 * bad / (good + bad) > fail_above)
+    return EXIT_TROUBLE if first_failed or too_many else 0

@@ -1,0 +1,57 @@
+"""The result lines on standard output, each at least once also over restarts: how far they came is on disk."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from crawler.brokers.stock import line_of
+from crawler.contracts import Broker
+from crawler.errors import BrokerUnreachable
+from crawler.progress import shown
+
+log = logging.getLogger(__name__)
+
+_MOST = 1000
+
+
+class Lines:
+    """Passes results on as they arrive; where they are not `wanted`, they stay for a door that wants them."""
+
+    def __init__(self, directory: Path, *, wanted: bool) -> None:
+        self._directory = directory
+        self._wanted = wanted
+        try:
+            self._cursor = (directory / "printed").read_text()
+        except FileNotFoundError:
+            self._cursor = ""
+
+    def pass_on(self, broker: Broker) -> int:
+        """Print the results that are new, remember how far, and return how many there were."""
+        if not self._wanted:
+            return 0
+        try:
+            page = broker.results(self._cursor, _MOST)
+        except BrokerUnreachable:
+            return 0  # whoever watches the broker has it started again
+        if page.cursor != self._cursor:
+            self._cursor = page.cursor
+            if not self._print("".join(shown(line_of(row)) + "\n" for row in page.rows)):
+                return 0
+            draft = self._directory / ".printed"
+            draft.write_text(self._cursor)
+            draft.replace(self._directory / "printed")
+        return len(page.rows)
+
+    def _print(self, lines: str) -> bool:
+        try:
+            sys.stdout.write(lines)
+            sys.stdout.flush()
+            return True
+        except BrokenPipeError:
+            log.warning("nobody reads the result lines any more; the run goes on without them")
+            self._wanted = False
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+            return False

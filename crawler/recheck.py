@@ -1,0 +1,36 @@
+"""Whether files survived a power loss: they are not synced one by one, so the last ones are looked at."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from crawler.contracts import Broker
+from crawler.model import ImageResult, Outcome, decode
+
+#: Files that are this many seconds older than the last commit are trusted.
+WINDOW = 600.0
+_BATCH = 1000
+
+
+def lost_files(broker: Broker, root: Path, since: float) -> list[int]:
+    """Return the results of images stored after `since` whose files are not whole below `root`."""
+    cursor, lost = "", []
+    while (page := broker.results(cursor, _BATCH)).rows:
+        cursor = page.cursor
+        for row in page.rows:
+            recent = row.current and row.outcome == Outcome.SUCCESS and row.time > since
+            if recent and not _is_whole(root, row.result):
+                lost.append(row.seq)
+    return lost
+
+
+def _is_whole(root: Path, result: msgspec.Raw) -> bool:
+    stored = decode(result, ImageResult)
+    try:
+        body = (root / stored.file).read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(body).hexdigest() == stored.sha256
