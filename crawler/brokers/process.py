@@ -18,7 +18,8 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
 from crawler.brokers.client import ServerAddress
-from crawler.brokers.manager import Manager, listen_tcp, listen_unix
+from crawler.brokers.listen import listen_tcp, listen_unix
+from crawler.brokers.manager import Manager
 from crawler.brokers.schema import refuse_network_file_system
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.errors import AlreadyRunning, CrawlerError

@@ -31,7 +31,7 @@ from brokers.driver import (
     spec,
 )
 from crawler.brokers.client import ManagerBroker, ServerAddress
-from crawler.brokers.manager import listen_unix
+from crawler.brokers.listen import listen_unix
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.errors import CrawlerError, UsageError
 from crawler.model import (

@@ -21,7 +21,7 @@ import pytest
 
 from brokers.driver import KEY, Hand, done, image, images, robots_of, served, spec
 from crawler.brokers import plain
-from crawler.brokers.manager import listen_tcp
+from crawler.brokers.listen import listen_tcp
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.brokers.stock import parse_line
 from crawler.model import Counts, Kind, Report, RobotsFile, Settlement, State, Task, Verb, encode, result_line
@@ -410,7 +410,8 @@ SERVER = """
 import sys
 sys.path[:0] = ['.', 'tests']
 from brokers.driver import *
-from crawler.brokers.manager import Manager, listen_tcp
+from crawler.brokers.listen import listen_tcp
+from crawler.brokers.manager import Manager
 broker = SqliteBroker(None)
 broker.begin(spec())
 broker.put(images(3))
