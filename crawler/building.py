@@ -117,7 +117,13 @@ def _check(settings: Job) -> None:
         Scope(settings.scope, settings.include, settings.exclude)
     except ValueError as error:
         raise UsageError(f"--include and --exclude take regular expressions: {error}") from error
-    least = {"requests_per_host": 1, "connections": 1, "page_processes": 1, "depth": 0, "max_pages": 0, "max_images": 0}
+    least = {
+        "requests_per_host": 1, "connections": 1, "page_processes": 1, "processes": 0, "depth": 0, "max_pages": 0,
+        "max_images": 0, "max_redirects": 0, "queue_limit": 1, "lease": 1, "fail_above": 0, "min_width": 0,
+        "min_height": 0,
+    }  # fmt: skip
+    if isinstance(settings, CrawlSettings):
+        least["processes"] = 1
     for key, value in least.items():
         if getattr(settings, key) < value:
             raise UsageError(f"--{key.replace('_', '-')} must be at least {value}")

@@ -13,13 +13,15 @@ from queue import SimpleQueue
 
 from crawler.contracts import Broker
 from crawler.errors import BrokerUnreachable, CrawlerError
-from crawler.model import Grant, Kind, Reply, Report, Settlement, State, Task, Verb
+from crawler.model import Grant, Kind, Reply, Report, Settlement, State, Task, Verb, encode
 from crawler.urls import address
 
 log = logging.getLogger(__name__)
 
 #: Results that make an exchange worth while at once.
 BATCH = 256
+#: Bytes of settlements with many finds in one report, beyond which the rest waits for the next.
+MOST_BYTES = 8 * 2**20
 #: Longest time between two exchanges in seconds.
 EVERY = 5.0
 
@@ -126,8 +128,9 @@ class Agenda:
         self._enrol(host)
 
     def settle(self, settlement: Settlement) -> None:
-        """Report `settlement` at the next exchange; its task is held no longer."""
-        if self._held.pop(settlement.number, None) is not None:
+        """Report `settlement` at the next exchange; its task is held no longer, unless it is still worked on."""
+        held = self._held.get if settlement.verb is Verb.FOUND else self._held.pop
+        if held(settlement.number, None) is not None:
             self._settlements.append(settlement)
 
     def return_ready(self) -> None:
@@ -160,8 +163,8 @@ class Agenda:
 
     def report(self, room: dict[Kind, int], now: float) -> Report:
         """Return what is to be told, and wait for the reply from now on."""
-        settlements, self._settlements = self._settlements, []
-        self._waiting, self._urgent, self._sent, self._level = True, False, now, 0
+        settlements = self._bounded()
+        self._waiting, self._urgent, self._sent, self._level = True, bool(self._settlements), now, 0
         busy, latency = {}, {}
         for authority, host in list(self._hosts.items()):
             if host.busy:
@@ -174,6 +177,17 @@ class Agenda:
         return Report(
             settlements=settlements, held=list(self._held), busy=busy, latency=latency, room=room, heard=self._heard
         )
+
+    def _bounded(self) -> list[Settlement]:
+        """Take the settlements out that go into one report."""
+        settlements, size = self._settlements, 0
+        for number, settlement in enumerate(settlements, 1):
+            size += len(encode(settlement)) if settlement.found else 0
+            if size > MOST_BYTES:
+                self._settlements = settlements[number:]
+                return settlements[:number]
+        self._settlements = []
+        return settlements
 
     def absorb(self, reply: Reply, now: float) -> None:
         """Take the broker's answer."""

@@ -36,6 +36,7 @@ class Verb(IntEnum):
     RETRY = 1  #: it failed in a way that may pass; the broker decides whether it is tried again
     MOVED = 2  #: its next request goes elsewhere: another host by a redirect, or the next candidate
     RETURNED = 3  #: unworked, or worked in part with a new cursor; burns no attempt
+    FOUND = 4  #: still worked on; what was found so far, where that is too much for one message
 
 
 class State(str, Enum):

@@ -15,6 +15,8 @@ from crawler.robots import MAX_AGE
 
 #: Lanes looked at in one exchange.
 SCAN = 512
+#: Bytes of tasks in one reply.
+MOST_BYTES = 8 * 2**20
 
 
 class Dispatch:
@@ -152,8 +154,8 @@ class Dispatch:
         if not self._is_ready(lane, kind, now):
             return 0
         most = min(room, self._most(worker, lane, kind, now)) if not lane.closed and lane.robots is not None else 0
-        before = len(tasks)
-        while queue.loaded and len(tasks) - before < most:
+        before, size = len(tasks), 0
+        while queue.loaded and len(tasks) - before < most and size < MOST_BYTES:
             pending = queue.loaded[0]
             if pending.alone and (worker.held or tasks):
                 worker.waits_for_alone = True
@@ -162,6 +164,7 @@ class Dispatch:
             queue.waiting -= 1
             worker.take(pending, now)
             tasks.append(pending.task)
+            size += len(pending.task.url) + len(pending.task.detail)
             if pending.alone:
                 worker.holds_alone = True
                 break

@@ -18,6 +18,8 @@ SELECT DISTINCT p.url, m.words FROM mentions m JOIN tasks p ON p.number = m.page
 
 #: Distinct mentions that a row of the ledger shows.
 MENTIONS_SHOWN = 20
+#: Bytes of one page of the ledger, about.
+MOST_BYTES = 8 * 2**20
 
 
 class Result(Message):
@@ -107,7 +109,10 @@ class Results:
                 )
             if len(rows) == limit:
                 break
-        self._complete(rows, tasks, mentions)
+        fitting = self._complete(rows, tasks, mentions)
+        if fitting < len(rows):
+            del rows[fitting:]
+            after = rows[-1].seq
         return LedgerPage(rows, str(after))
 
     def _after(self, after: int) -> Iterator[tuple[int, int, float, str, Result]]:
@@ -116,8 +121,9 @@ class Results:
                 if seq > after:
                     yield seq, run, time, worker, result
 
-    def _complete(self, rows: list[LedgerRow], tasks: list[int], mentions: bool) -> None:
-        """Give rows what tasks and mentions know."""
+    def _complete(self, rows: list[LedgerRow], tasks: list[int], mentions: bool) -> int:
+        """Give rows what tasks and mentions know, and return how many of them fit into one message."""
+        size = 0
         marks = ",".join(map(str, tasks))
         known = {
             number: (url, result)
@@ -125,11 +131,15 @@ class Results:
                 f"SELECT number, url, result FROM tasks JOIN settled ON task = number WHERE number IN ({marks})"
             )
         }
-        for row, task in zip(rows, tasks, strict=True):
+        for fitting, (row, task) in enumerate(zip(rows, tasks, strict=True), 1):
             row.url, result = known[task]
             row.current = result == row.seq
             if mentions:
                 row.mentions, row.mentions_total = self._mentions(task)
+            size += len(encode(row))
+            if size > MOST_BYTES:
+                return fitting
+        return len(rows)
 
     def _mentions(self, task: int) -> tuple[list[tuple[str, Words]], int]:
         shown = [(page, decode(words, Words)) for page, words in self._db.execute(_MENTIONS, (task,))]

@@ -97,6 +97,8 @@ class Settler:
             self._putter.put(said.found, said.number, pending.source)
         for reason, number in said.left_out.items():
             self._run.count(Kind.PAGE, pending.source, 0, LEFT_OUT + reason, number, 0)
+        if said.verb is Verb.FOUND:
+            return
         if said.verb is Verb.DONE:
             if said.outcome not in SUCCESSES and pending.holder not in ("", worker.name):
                 return  # only its holder may say that it failed

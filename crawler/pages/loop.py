@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -26,6 +27,7 @@ from crawler.model import (
     Task,
     Verb,
     decode,
+    encode,
     moved_to,
     pack,
 )
@@ -37,6 +39,8 @@ from crawler.work import WorkLoop
 
 log = logging.getLogger(__name__)
 
+#: Bytes of what a page names that go into one settlement.
+PORTION = 4 * 2**20
 #: Pages under way at a time in one process.
 THREADS = 16
 _HTML = ("text/html", "application/xhtml+xml", "text/plain", "application/xml", "text/xml", "")
@@ -118,6 +122,8 @@ class PageLoop(WorkLoop):
         if again is not None:
             self._agenda.again(again)
         elif settlement is not None:
+            for portion in _portions(settlement):
+                self._agenda.settle(portion)
             if settlement.outcome in ("http_429", "http_503") and settlement.verb is Verb.RETRY:
                 self._agenda.pause(task, now + max(1.0, settlement.retry_after))
             self._agenda.settle(settlement)
@@ -196,6 +202,17 @@ class PageLoop(WorkLoop):
             else:
                 found.append(Found(Kind.PAGE, url, child))
         return found, left_out
+
+
+def _portions(settlement: Settlement) -> Iterator[Settlement]:
+    """Take from a settlement what was found beyond one portion, as settlements that go before it."""
+    sizes = accumulate(len(encode(found)) for found in settlement.found)
+    portions: dict[int, list[Found]] = {}
+    for found, size in zip(settlement.found, sizes, strict=True):
+        portions.setdefault(size // PORTION, []).append(found)
+    *before, settlement.found = portions.values() if portions else [[]]
+    for part in before:
+        yield Settlement(number=settlement.number, verb=Verb.FOUND, found=part)
 
 
 def _is_html(content_type: str) -> bool:

@@ -12,8 +12,9 @@ from crawler.model import Found, ImageDetail, Kind, Outcome, PageDetail, SourceD
 from crawler.sources.lists import Row, read_list
 from crawler.urls import normalise
 
-#: Rows of a list between two positions that a restart goes on from.
+#: Rows of a list, and characters of them, between two positions that a restart goes on from.
 STRETCH = 2000
+MOST_CHARACTERS = 2**21
 
 
 class Feed:
@@ -42,7 +43,7 @@ class Feed:
             rows = read_list(Path(detail.path), detail.url_column, detail.caption_column)
             self._rows = islice(rows, detail.cursor, None)
             self._path = detail.path
-        rows_now = list(islice(self._rows, STRETCH))
+        rows_now, ended = self._next_rows()
         self._at = detail.cursor + len(rows_now)
         found, bad = [], 0
         nothing = pack(ImageDetail())
@@ -53,5 +54,14 @@ class Feed:
             else:
                 words = Words(found_in="list", caption=row.caption, columns=row.columns)
                 found.append(Found(Kind.IMAGE, url, nothing, words))
-        ended = len(rows_now) < STRETCH
         return found, None if ended else self._at, {"bad_url": bad} if bad else {}
+
+    def _next_rows(self) -> tuple[list[Row], bool]:
+        """Return the rows of the next stretch, and whether they are the last."""
+        rows, size = [], 0
+        for row in islice(self._rows, STRETCH):
+            rows.append(row)
+            size += len(row.url) + len(row.caption) + sum(map(len, row.columns.values()))
+            if size > MOST_CHARACTERS:
+                return rows, False
+        return rows, len(rows) < STRETCH

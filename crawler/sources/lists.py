@@ -14,8 +14,9 @@ from crawler.errors import UsageError
 
 #: Names that a column of URLs is looked for under, when none is given.
 URL_COLUMNS = ("url", "image_url", "image", "link", "src")
-#: Longest value kept of another column, in characters.
+#: Longest value kept of another column, and of all columns of a row, in characters.
 MAX_VALUE = 2000
+MAX_ROW = 65_536
 
 
 class Row(NamedTuple):
@@ -123,13 +124,21 @@ def _records(
             url_column = url_column or _url_column(columns or list(record))
             _require(url_column or "url", columns or list(record))
             columns = columns or [url_column, caption_column]
-        others = {
-            _text(name): _text(value)[:MAX_VALUE]
-            for name, value in record.items()
-            if name not in (url_column, caption_column) and value is not None
-        }
         caption = _text(record.get(caption_column) or "")[:MAX_VALUE] if caption_column else ""
-        yield Row(_text(record.get(url_column) or ""), caption, others)
+        yield Row(_text(record.get(url_column) or ""), caption, _others(record, (url_column, caption_column)))
+
+
+def _others(record: dict[str, Any], besides: tuple[str, str]) -> dict[str, str]:
+    """Return the columns of a row beside URL and caption, cut where they are beyond all measure."""
+    kept, left = dict[str, str](), MAX_ROW
+    for name, value in record.items():
+        if name not in besides and value is not None:
+            text = _text(value)[:MAX_VALUE]
+            left -= len(name) + len(text)
+            if left < 0:
+                break
+            kept[_text(name)] = text
+    return kept
 
 
 def _checked(columns: list[str], url_column: str, caption_column: str) -> list[str]:

@@ -6,9 +6,10 @@ import codecs
 import re
 from typing import Any, NamedTuple
 
-from bs4 import BeautifulSoup
 from bs4.dammit import EncodingDetector
 from lxml import etree
+
+from crawler.pages.extract.flat import flat_tree
 
 # What browsers take these labels for (WHATWG Encoding Standard, 4.2).
 _LABELS = {
@@ -88,11 +89,10 @@ def parse(body: bytes, content_type: str = "") -> Document:
 def _tree(text: str) -> Any:
     if not text.strip():
         return None
-    data = text.encode("utf-8", "replace")
+    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_pis=True)
     try:
-        root = etree.fromstring(data, etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_pis=True))
+        root = etree.fromstring(text.encode("utf-8", "replace"), parser)
     except (etree.ParserError, etree.XMLSyntaxError, ValueError):
         root = None
-    if root is None:  # what defeats lxml
-        root = etree.fromstring(str(BeautifulSoup(text, "html.parser")).encode(), etree.HTMLParser(encoding="utf-8"))
-    return root
+    gave_up = any(entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log)
+    return flat_tree(text) if root is None or gave_up else root

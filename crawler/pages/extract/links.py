@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from crawler.model import Words
@@ -16,6 +17,8 @@ from crawler.urls import normalise
 MAX_WORDS = 500
 #: Candidates of one image link.
 MAX_CANDIDATES = 32
+#: Characters of all candidates of one image link.
+MAX_CHARACTERS = 32_768
 _IMAGE_NAME = re.compile(r"\.(?:jpe?g|jpe|jfif|png|apng|gif|webp|avif|bmp|svgz?|tiff?|heic|heif|jxl|ico)$", re.I)
 _LAZY = (
     "data-src",
@@ -56,6 +59,9 @@ class Links:
 class _Walk:
     def __init__(self, url: str) -> None:
         self.base = url
+        self.captions: dict[Any, str] = {}
+        self.pictures: dict[Any, list[str]] = {}
+        self.empty_pictures: dict[Any, bool] = {}
         self.links = Links()
         self.seen_pages: set[str] = set()
         self.seen_images: set[tuple[str, str, str]] = set()
@@ -67,9 +73,11 @@ class _Walk:
 
     def image(self, texts: list[str], found_in: str, alt: str = "", title: str = "", caption: str = "") -> None:
         """Add an image link from the URLs as written, best first."""
-        candidates = list(dict.fromkeys(url for text in texts if (url := self.absolute(text))))[:MAX_CANDIDATES]
+        candidates = list(dict.fromkeys(url for text in texts[:256] if (url := self.absolute(text))))[:MAX_CANDIDATES]
         if not candidates:
             return
+        while sum(map(len, candidates)) > MAX_CHARACTERS:
+            candidates.pop()
         words = Words(found_in=found_in, alt=_fold(alt), title=_fold(title), caption=_fold(caption))
         key = (candidates[0], words.alt, words.title + "\n" + words.caption)
         if key not in self.seen_images:
@@ -108,29 +116,49 @@ def _fold(text: str | None) -> str:
     return " ".join(text.split())[:MAX_WORDS] if text else ""
 
 
-def _caption(element: Any) -> str:
+def _text_of(element: Any) -> str:
+    """Return the beginning of an element's text."""
+    parts, left = [], 4 * MAX_WORDS
+    for part in element.itertext():
+        parts.append(part[:left])
+        left -= len(part)
+        if left <= 0:
+            break
+    return " ".join(parts)
+
+
+def _caption(walk: _Walk, element: Any) -> str:
     """Return the text of the `figcaption` of the figure that `element` is in."""
     for _ in range(6):
         element = element.getparent()
         if element is None:
             return ""
         if element.tag == "figure":
-            caption = element.find(".//figcaption")
-            return "" if caption is None else " ".join(caption.itertext())
+            if element not in walk.captions:
+                caption = element.find(".//figcaption")
+                walk.captions[element] = "" if caption is None else _text_of(caption)
+            return walk.captions[element]
     return ""
 
 
 def _picture_of(element: Any) -> Any:
     """Return the `picture` around `element`; libxml2 nests what follows a `source` inside it."""
     parent = element.getparent()
-    while parent is not None and parent.tag == "source":
+    for _ in range(MAX_CANDIDATES):
+        if parent is None or parent.tag != "source":
+            break
         parent = parent.getparent()
     return parent if parent is not None and parent.tag == "picture" else None
 
 
-def _in_picture(element: Any) -> list[str]:
+def _in_picture(walk: _Walk, element: Any) -> list[str]:
     picture = _picture_of(element)
-    return [] if picture is None else [url for source in picture.iter("source") for url in _sets(source)]
+    if picture is None:
+        return []
+    if picture not in walk.pictures:
+        urls = (url for source in picture.iter("source") for url in _sets(source))
+        walk.pictures[picture] = list(islice(urls, MAX_CANDIDATES))
+    return walk.pictures[picture]
 
 
 def _sets(element: Any) -> list[str]:
@@ -140,16 +168,18 @@ def _sets(element: Any) -> list[str]:
 
 def _img(walk: _Walk, element: Any) -> None:
     sets = _sets(element)
-    sources = _in_picture(element)
+    sources = _in_picture(walk, element)
     lazy = [text for name in _LAZY if (text := element.get(name))]
     found_in = "img@srcset" if sets else "picture" if sources else "img@data-src" if lazy else "img@src"
     texts = [*sets, *sources, *lazy, element.get("src") or ""]
-    walk.image(texts, found_in, element.get("alt"), element.get("title"), _caption(element))
+    walk.image(texts, found_in, element.get("alt"), element.get("title"), _caption(walk, element))
 
 
 def _source(walk: _Walk, element: Any) -> None:
     picture = _picture_of(element)
-    if picture is None or picture.find(".//img") is None:
+    if picture is not None and picture not in walk.empty_pictures:
+        walk.empty_pictures[picture] = picture.find(".//img") is None
+    if picture is None or walk.empty_pictures[picture]:
         walk.image(_sets(element), "source@srcset")
 
 
@@ -159,7 +189,7 @@ def _anchor(walk: _Walk, element: Any) -> None:
     if url is None:
         return
     if _IMAGE_NAME.search(url.partition("?")[0]):
-        walk.image([url], f"{element.tag}@href", title=element.get("title"), caption=" ".join(element.itertext()))
+        walk.image([url], f"{element.tag}@href", title=element.get("title"), caption=_text_of(element))
     walk.page(text)
 
 
