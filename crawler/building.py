@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ from crawler.sources.lists import list_format
 from crawler.urls import from_command_line
 
 KEY_NAME = "key"
+#: Bytes of a job's name, which names folders and a socket.
+MAX_NAME = 120
 _HERE = ("127.0.0.1", "localhost", "::1")
 
 
@@ -36,9 +39,11 @@ def sites_of(settings: CrawlSettings | CollectSettings) -> list[str]:
     texts = list(settings.sites)
     if settings.sites_file is not None:
         try:
-            lines = settings.sites_file.read_text().splitlines()
+            lines = settings.sites_file.read_text("utf-8-sig").splitlines()
         except OSError as error:
             raise UsageError(f"the sites file {settings.sites_file} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"the sites file {settings.sites_file} is no UTF-8 text: {error}") from error
         texts += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     urls = []
     for text in texts:
@@ -57,7 +62,14 @@ def job_name(settings: Job, sites: list[str]) -> str:
     else:
         name = urlsplit(sites[0]).netloc.replace(":", "_")
         name += f"-and-{len(sites) - 1}-more" if len(sites) > 1 else ""
-    if not name or name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
+    if len(name.encode()) > MAX_NAME:
+        raise UsageError(f"the name {name[:40]!r}… is too long for a job; give another with --job")
+    if (
+        not name
+        or name == KEY_NAME
+        or name.startswith(".")
+        or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name)
+    ):
         raise UsageError(f"{name!r} cannot be the name of a job: it is a folder's name; give another with --job")
     return name
 
@@ -110,12 +122,18 @@ def _check(settings: Job) -> None:
         parse_networks(settings.allow_net)
     except ValueError as error:
         raise UsageError(f"--allow-net: {error}; write a network such as 192.168.1.0/24") from error
+    for key in ("connect_timeout", "timeout", "page_deadline", "max_page_bytes", "max_image_bytes"):
+        if getattr(settings, key) <= 0:
+            raise UsageError(f"--{key.replace('_', '-')} must be more than 0")
+    for key in ("contact", "user_agent"):
+        if not re.fullmatch(r"[\x20-\x7e]*", getattr(settings, key)):
+            raise UsageError(f"--{key.replace('_', '-')} goes into a header: write it in printable ASCII")
     for name in settings.formats:
         if name not in FORMATS:
             raise UsageError(f"--formats: {name!r} is no format; known are {', '.join(FORMATS)}")
     try:
         Scope(settings.scope, settings.include, settings.exclude)
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         raise UsageError(f"--include and --exclude take regular expressions: {error}") from error
     least = {
         "requests_per_host": 1, "connections": 1, "page_processes": 1, "processes": 0, "depth": 0, "max_pages": 0,

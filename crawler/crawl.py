@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from crawler import ledger, progress
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.process import is_running
-from crawler.errors import BrokerUnreachable, CrawlerError, StateError, StoreError
+from crawler.errors import BrokerUnreachable, StateError, StoreError
 from crawler.hosting import hosted_broker, local_link
 from crawler.limits import EXIT_LIMIT, Limits, exit_code
 from crawler.lines import Lines
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY = 0.2
 #: Seconds between counts; they cost the broker some work on jobs of many hosts.
 COUNT_EVERY = 1.0
+#: Seconds in which a run that is stopped finishes or returns what is under way.
+STOP_TIME = 30.0
 #: Seconds of patience with a broker that is being started again.
 BROKER_PATIENCE = 30.0
 
@@ -179,27 +181,19 @@ class Crawl:
 
     def _stop(self) -> None:
         """Let the broker drain and everyone report; a second signal ends it at once."""
-        self._supervisor.children.reverse()
         broker = next(child for child in self._supervisor.children if child.name == "broker")
         others = [child for child in self._supervisor.children if child is not broker]
         for child in others:
-            if child.process is not None and child.process.is_alive():
-                child.process.terminate()
-        asked = len(self._signals)
-        until = time.monotonic() + 30.0
-        while time.monotonic() < until and len(self._signals) <= asked:
-            self._lines.pass_on(self._broker)
-            self._last = self._counts()
-            if not any(c.process is not None and c.process.is_alive() for c in others):
-                break
-            time.sleep(0.05)
-        if broker.process is not None and broker.process.is_alive():
-            broker.process.terminate()
-            self._await_farewell(broker.process, until, asked)
+            child.ask_to_end()
+        asked, until = len(self._signals), time.monotonic() + STOP_TIME
+        self._report_until(lambda: not any(child.is_alive for child in others), until, asked)
+        broker.ask_to_end()
+        self._report_until(lambda: not broker.is_alive, until, asked)
 
-    def _await_farewell(self, process: multiprocessing.process.BaseProcess, until: float, asked: int) -> None:
-        while process.is_alive() and time.monotonic() < until and len(self._signals) <= asked:
-            with contextlib.suppress(CrawlerError):
+    def _report_until(self, done: Callable[[], bool], until: float, asked: int) -> None:
+        """Pass on what is still reported until `done`, but no longer than `until` or the next signal."""
+        while not done() and time.monotonic() < until and len(self._signals) <= asked:
+            with contextlib.suppress(BrokerUnreachable):  # it may have ended by now
                 self._lines.pass_on(self._broker)
                 self._last = self._broker.counts()
             time.sleep(0.05)

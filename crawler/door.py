@@ -24,3 +24,5 @@ def enter(kind: type[S], program: str, about: str, work: Callable[[S], int], arg
     except CrawlerError as error:
         print(f"crawler: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130

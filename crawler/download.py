@@ -72,15 +72,14 @@ def _supervise(link: Link, place: Place, processes: int, signals: list[int]) -> 
 def _stop(supervisor: Supervisor, signals: list[int]) -> None:
     """Let the processes finish; a second signal ends them at once."""
     for child in supervisor.children:
-        if child.process is not None and child.process.is_alive():
-            child.process.terminate()
+        child.ask_to_end()
     until = time.monotonic() + STOP_TIME
     while time.monotonic() < until and len(signals) < 2:
-        if not any(child.process is not None and child.process.is_alive() for child in supervisor.children):
+        if not any(child.is_alive for child in supervisor.children):
             return
         time.sleep(0.05)
     for child in supervisor.children:
-        if child.process is not None and child.process.is_alive():
+        if child.process is not None and child.is_alive:
             child.process.kill()
 
 

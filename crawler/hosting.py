@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
 from crawler.brokers.client import ManagerBroker, ServerAddress
+from crawler.brokers.process import STOP_SIGNAL
 from crawler.errors import CrawlerError, StateError
 from crawler.processes import Link, broker_process
 from crawler.supervisor import Supervisor
@@ -54,7 +55,9 @@ def _start(supervisor: Supervisor, directory: Path, listen: ServerAddress | None
             f"the state directory {directory} cannot be made: {error.strerror}; choose another with --state"
         ) from error
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    child = supervisor.start("broker", broker_process, directory, listen, link, _FirstTime(theirs))
+    child = supervisor.start(
+        "broker", broker_process, directory, listen, link, _FirstTime(theirs), stop_signal=STOP_SIGNAL
+    )
     theirs.close()
     while not ours.poll(0.05):
         if child.process is None or not child.process.is_alive():

@@ -23,6 +23,7 @@ from crawler.pages.loop import PageLoop
 from crawler.sources.feed import Feed
 from crawler.stores.files import FileStore, check_mark, sweep, worker_name
 from crawler.stores.names import file_name
+from crawler.supervisor import ready_for_signals
 from crawler.work import WorkLoop
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class _Stopper:
         self.loop: WorkLoop | None = None
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_term)
+        ready_for_signals()
 
     def _on_term(self, *_: object) -> None:
         self.stopped = True

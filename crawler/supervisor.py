@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -19,6 +21,13 @@ log = logging.getLogger(__name__)
 #: Deaths of one process within WINDOW seconds that are too many.
 MOST_DEATHS = 20
 WINDOW = 60.0
+#: Kept from children until they can handle them: a service manager and Ctrl-C send them to every process.
+STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
+
+
+def ready_for_signals() -> None:
+    """Let the signals come that were kept from this child while it started."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 @dataclass(slots=True)
@@ -28,10 +37,19 @@ class Child:
     name: str
     target: Callable[..., None]
     arguments: tuple[Any, ...]
+    stop_signal: int = signal.SIGTERM
     process: BaseProcess | None = None
     done: bool = False
     exit_code: int = 0
     deaths: list[float] = field(default_factory=list)
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process is not None and self.process.is_alive()
+
+    def ask_to_end(self) -> None:
+        if self.process is not None and self.process.pid is not None and self.process.is_alive():
+            os.kill(self.process.pid, self.stop_signal)
 
 
 class Supervisor:
@@ -42,8 +60,10 @@ class Supervisor:
         self.children: list[Child] = []
         self._stopping = False
 
-    def start(self, name: str, target: Callable[..., None], *arguments: Any) -> Child:
-        child = Child(name, target, arguments)
+    def start(
+        self, name: str, target: Callable[..., None], *arguments: Any, stop_signal: int = signal.SIGTERM
+    ) -> Child:
+        child = Child(name, target, arguments, stop_signal)
         self.children.append(child)
         self._spawn(child)
         return child
@@ -66,12 +86,11 @@ class Supervisor:
             self._spawn(child)
 
     def stop(self, seconds: float, *, only: str = "") -> None:
-        """Ask children to end by SIGTERM, and kill what still runs after `seconds`."""
+        """Ask children to end by their signal, and kill what still runs after `seconds`."""
         self._stopping = not only
         chosen = [child for child in self.children if child.process is not None and child.name.startswith(only)]
         for child in chosen:
-            if child.process is not None and child.process.is_alive():
-                child.process.terminate()
+            child.ask_to_end()
         until = time.monotonic() + seconds
         for child in chosen:
             assert child.process is not None
@@ -85,7 +104,12 @@ class Supervisor:
         process: SpawnProcess = self._context.Process(
             target=child.target, args=child.arguments, name=child.name, daemon=True
         )
-        process.start()
+        resource_tracker.ensure_running()  # it would let the signals through to the first child
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         child.process = process
 
     def _note_death(self, child: Child, code: int) -> None:

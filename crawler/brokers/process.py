@@ -33,6 +33,8 @@ DRAIN_TIME = 30.0
 FAREWELL_TIME = 6.0
 #: Seconds that a start waits for the lock: a broker whose parent was killed needs a moment to notice.
 LOCK_PATIENCE = 0.7
+#: What the door stops its broker with; SIGTERM and SIGINT are for the door, which lets workers report first.
+STOP_SIGNAL = signal.SIGUSR1
 
 
 @contextlib.contextmanager
@@ -77,11 +79,12 @@ def socket_path(directory: Path) -> Path:
 
 
 def run_broker(directory: Path, listen: ServerAddress | None, key: bytes, encrypt: bool, ready: Pipe) -> None:
-    """Serve the state in `directory` until told to stop by SIGTERM or the parent's end.
+    """Serve the state in `directory` until told to stop by STOP_SIGNAL or the parent's end.
 
     Sends None, or the CrawlerError that prevents it, through `ready`.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)  # tasks are many and form no cycles
     try:
@@ -115,7 +118,7 @@ def _serve(broker: SqliteBroker, manager: Manager) -> None:
     wakeup_write.setblocking(False)
     signal.set_wakeup_fd(wakeup_write.fileno(), warn_on_full_buffer=False)
     told = []
-    signal.signal(signal.SIGTERM, lambda *_: told.append(time.monotonic()))
+    signal.signal(STOP_SIGNAL, lambda *_: told.append(time.monotonic()))
     parent = multiprocessing.parent_process()
     manager.watch(wakeup.fileno())
     if parent is not None:

@@ -177,7 +177,8 @@ class Settler:
         if again is not None:
             self._dispatch.robots_again(pending, now + again.delay)
         elif not lane.closed:
-            self._dispatch.close(lane, Outcome.ROBOTS_UNREACHABLE, why)
+            never = said.outcome in (Outcome.DNS, Outcome.PRIVATE_ADDRESS)  # nothing can be asked there at all
+            self._dispatch.close(lane, said.outcome if never else Outcome.ROBOTS_UNREACHABLE, why)
 
     # What an outcome teaches, and the end of a task
 

@@ -127,18 +127,27 @@ def check_key(text: str, where: str) -> bytes:
 
 def key_file(path: Path) -> bytes:
     """Return the key at `path`, made now when there is none (256 bits, readable by its owner only)."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, draft = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "w") as file:
-            file.write(make_key() + "\n")
-        try:
-            Path(path).hardlink_to(draft)  # never over a key that another process made meanwhile
-        except FileExistsError:
-            pass
-        finally:
-            Path(draft).unlink()
+    try:
+        if not path.exists():
+            _make_key_file(path)
+    except OSError as error:
+        raise UsageError(
+            f"the key file {path} cannot be made: {error.strerror}; name another place with --key-file or --state"
+        ) from error
     return read_key(path)
+
+
+def _make_key_file(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, draft = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w") as file:
+        file.write(make_key() + "\n")
+    try:
+        path.hardlink_to(draft)  # never over a key that another process made meanwhile
+    except FileExistsError:
+        pass
+    finally:
+        Path(draft).unlink()
 
 
 # TLS

@@ -70,6 +70,7 @@ class _Handle:
         self.header_bytes = 0
         self.body = BytesIO()
         self.refused = ""
+        self.most = spec.max_image_bytes
         curl = self.curl = pycurl.Curl()
         options: dict[int, Any] = {
             pycurl.NOSIGNAL: 1,
@@ -83,10 +84,12 @@ class _Handle:
             pycurl.LOW_SPEED_LIMIT: SLOW_BYTES,
             pycurl.LOW_SPEED_TIME: SLOW_SECONDS,
             pycurl.MAXFILESIZE_LARGE: spec.max_image_bytes,
+            pycurl.ACCEPT_ENCODING: "gzip, deflate",  # some servers compress SVG without being asked
             pycurl.BUFFERSIZE: 256 * 1024,
             pycurl.TCP_NODELAY: 1,
             pycurl.OPENSOCKETFUNCTION: self._open_socket,
             pycurl.HEADERFUNCTION: self._header,
+            pycurl.WRITEFUNCTION: self._write,
         }
         for option, value in options.items():
             curl.setopt(option, value)
@@ -99,7 +102,6 @@ class _Handle:
         self.refused = ""
         self.body = BytesIO()
         self.curl.setopt(pycurl.URL, task.at)
-        self.curl.setopt(pycurl.WRITEFUNCTION, self.body.write)
         self.curl.setopt(pycurl.HTTPHEADER, [f"Referer: {referrer}" if referrer else "Referer:"])
 
     def _open_socket(self, purpose: int, target: Any) -> Any:
@@ -118,6 +120,10 @@ class _Handle:
             self.header_lines.clear()  # an answer after a 1xx
         self.header_lines.append(line)
         return None
+
+    def _write(self, data: bytes) -> int:
+        """Keep a part of the body, unless it is too much; libcurl itself counts what it has not yet decoded."""
+        return self.body.write(data) if self.body.tell() + len(data) <= self.most else -1
 
     def answer(self) -> Transfer:
         assert self.task is not None
@@ -145,6 +151,8 @@ class _Handle:
             refused = PrivateAddress(host(self.task.at), self.refused)
             return FetchError(Outcome.PRIVATE_ADDRESS, str(refused))
         outcome = _CODES.get(code, Outcome.PROTOCOL)
+        if code == 23 and self.header_bytes <= MAX_HEADERS:
+            return FetchError(Outcome.TOO_LARGE, f"more than {self.most:,} bytes")
         if code == 28 and "too slow" in message:
             outcome = Outcome.TOO_SLOW
         if code in (55, 56) and self.body.tell():

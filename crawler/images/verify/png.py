@@ -27,5 +27,8 @@ def walk(body: bytes) -> Picture:
         if kind == b"IEND":
             if not data:
                 raise NotAnImage("a PNG without image data")
-            return Picture("png", int.from_bytes(body[16:20], "big"), int.from_bytes(body[20:24], "big"))
+            width, height = int.from_bytes(body[16:20], "big"), int.from_bytes(body[20:24], "big")
+            if not (width and height):
+                raise NotAnImage("a PNG without width or height")
+            return Picture("png", width, height)
     raise Truncated(f"the PNG ends at byte {size} before its last chunk")

@@ -29,9 +29,7 @@ _LABELS = {
     "iso-8859-9": "windows-1254",
     "tis-620": "cp874",
     "x-user-defined": "windows-1252",
-    "utf-16": "utf-8",
-    "utf-16le": "utf-8",
-    "utf-16be": "utf-8",
+    "utf-16": "utf-16-le",
 }
 # Codecs of Python that no browser knows.
 _NOT_OF_PAGES = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "utf-7", "mbcs"})
@@ -71,7 +69,7 @@ def detect(body: bytes, content_type: str) -> tuple[str, str]:
         EncodingDetector.find_declared_encoding(body[:4096], is_html=True, search_entire_document=False)
     ):
         # A page that declares UTF-16 in bytes that can be read as ASCII is no UTF-16 (WHATWG HTML, 13.2.3.2).
-        return label, "meta"
+        return "utf-8" if label.startswith("utf-16") else label, "meta"
     try:
         body.decode("utf-8")
     except UnicodeDecodeError:
