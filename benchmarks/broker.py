@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from crawler.brokers.client import ManagerBroker, ServerAddress
-from crawler.brokers.process import run_broker, socket_path
+from crawler.brokers.local import socket_path
+from crawler.brokers.process import run_broker
 from crawler.model import (
     Found,
     ImageDetail,

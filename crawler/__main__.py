@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from crawler.brokers.client import ServerAddress
-from crawler.building import build_spec, collector_key
+from crawler.building import build_spec, local_key
 from crawler.crawl import Crawl
 from crawler.door import enter
 from crawler.limits import Limits
@@ -18,7 +18,8 @@ ABOUT = "Fetch every image of a site, or of a list of URLs, into downloads/. Ctr
 def conduct(settings: CrawlSettings | CollectSettings, listen: ServerAddress | None, *, print_lines: bool) -> int:
     """Run the job that `settings` describe, and return the exit code."""
     spec = build_spec(settings)
-    link = Link(ServerAddress(), collector_key(settings), not settings.unencrypted, settings.log_file, settings.quiet)
+    key = local_key(settings.key_file, settings.state_directory)
+    link = Link(ServerAddress(), key, not settings.unencrypted, settings.log_file, settings.quiet)
     limits = Limits(settings.max_time, settings.max_images, settings.max_bytes, settings.min_free)
     crawl = Crawl(
         spec,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
+import zlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,8 +18,9 @@ from crawler.images.verify import FORMATS
 from crawler.model import SourceDetail, Spec
 from crawler.pages.scope import Scope
 from crawler.settings import KEY_VARIABLE, CollectSettings, CrawlSettings, Job
-from crawler.sources.lists import list_format
-from crawler.urls import from_command_line
+from crawler.sources.lists import read_list
+from crawler.sources.spool import spool
+from crawler.urls import from_command_line, without_credentials
 
 KEY_NAME = "key"
 #: Bytes of a job's name, which names folders and a socket.
@@ -47,6 +48,10 @@ def sites_of(settings: CrawlSettings | CollectSettings) -> list[str]:
         texts += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     urls = []
     for text in texts:
+        if "@" in text.partition("://")[2].partition("/")[0]:
+            raise UsageError(
+                f"{without_credentials(text)}: user and password are never sent; leave them out of the URL"
+            )
         url = from_command_line(text)
         if url is None:
             raise UsageError(f"{text!r} is no site; write example.com or https://example.com/start/")
@@ -122,6 +127,10 @@ def _check(settings: Job) -> None:
         parse_networks(settings.allow_net)
     except ValueError as error:
         raise UsageError(f"--allow-net: {error}; write a network such as 192.168.1.0/24") from error
+    output = settings.output.expanduser().absolute()
+    there = next(path for path in (output, *output.parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError(f"--output {settings.output}: {there} is no directory")
     for key in ("connect_timeout", "timeout", "page_deadline", "max_page_bytes", "max_image_bytes"):
         if getattr(settings, key) <= 0:
             raise UsageError(f"--{key.replace('_', '-')} must be more than 0")
@@ -149,36 +158,38 @@ def _check(settings: Job) -> None:
 
 def _list_source(settings: Job, job: str) -> tuple[str, SourceDetail]:
     path = Path(settings.urls).expanduser().absolute()
+    name = path.as_uri()
+    directory, table = settings.state_directory / job, bool(settings.url_column)
     if settings.urls == "-":
-        path = settings.state_directory / job / "stdin.txt"
-        _spool(path)
+        if sys.stdin is None:
+            raise UsageError("--urls - reads standard input, which is closed")
+        name, path = "stdin:", spool(sys.stdin.buffer, directory, table=table)
+    elif path.is_fifo():
+        with path.open("rb") as pipe:
+            name, path = "pipe:", spool(pipe, directory, table=table)
     elif not path.is_file():
         raise UsageError(f"the list {settings.urls} is not there")
-    list_format(path)
+    _check_list(path, settings)
     detail = SourceDetail(
         sort="list", path=str(path), url_column=settings.url_column, caption_column=settings.caption_column
     )
-    return path.as_uri(), detail
+    return name, detail
 
 
-def _spool(path: Path) -> None:
-    """Keep what comes on standard input on disk, so that it can be gone on with after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(".stdin.txt")
-    with draft.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-    if draft.stat().st_size or not path.exists():
-        draft.replace(path)
-    else:
-        draft.unlink()  # an empty input resumes the list of before
+def _check_list(path: Path, settings: Job) -> None:
+    """Raise UsageError where the list cannot be read, or has no such column."""
+    try:
+        next(read_list(path, settings.url_column, settings.caption_column), None)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UsageError(f"the list {path} cannot be read: {error}") from error
 
 
-def collector_key(settings: Job) -> bytes:
-    """Return the job's secret, from the environment or the key file, which is made when there is none."""
+def local_key(key: Path | None, state: Path) -> bytes:
+    """Return the secret of this machine's jobs: from flag, environment, or the key file, made when there is none."""
     text = os.environ.get(KEY_VARIABLE)
-    if text and settings.key_file is None:
+    if text and key is None:
         return check_key(text.strip(), KEY_VARIABLE)
-    return key_file(settings.key_file or settings.state_directory / KEY_NAME)
+    return key_file(key or state / KEY_NAME)
 
 
 def worker_key(key: Path | None, state: Path, server: ServerAddress) -> bytes:
@@ -188,12 +199,8 @@ def worker_key(key: Path | None, state: Path, server: ServerAddress) -> bytes:
     """
     if key is not None:
         return read_key(key)
-    text = os.environ.get(KEY_VARIABLE)
-    if text:
-        return check_key(text.strip(), KEY_VARIABLE)
-    default = state / KEY_NAME
-    if default.exists() or server.path or server.host in _HERE:
-        return key_file(default)  # on one machine whoever comes first makes it
+    if os.environ.get(KEY_VARIABLE) or (state / KEY_NAME).exists() or server.path or server.host in _HERE:
+        return local_key(None, state)  # on one machine whoever comes first makes it
     if sys.stdin.isatty():
         import getpass
 

@@ -10,7 +10,7 @@ import sys
 from crawler.__main__ import conduct
 from crawler.brokers.client import ServerAddress, parse_server
 from crawler.brokers.connection import is_loopback
-from crawler.building import KEY_NAME, collector_key
+from crawler.building import KEY_NAME, local_key
 from crawler.door import enter
 from crawler.errors import UsageError
 from crawler.settings import CollectSettings
@@ -45,7 +45,7 @@ def reachable(listen: ServerAddress, advertise: str) -> str:
 
 def announce(settings: CollectSettings, listen: ServerAddress) -> None:
     """Print the very line to run on a worker, and what it needs."""
-    collector_key(settings)
+    local_key(settings.key_file, settings.state_directory)
     if is_loopback(_numeric(listen.host)):
         log.info("workers of this machine: python -m crawler.download --server %s", listen)
         return

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from crawler import ledger, progress
 from crawler.brokers.client import ManagerBroker, ServerAddress
-from crawler.brokers.process import is_running
+from crawler.brokers.local import is_running
 from crawler.errors import BrokerUnreachable, StateError, StoreError
 from crawler.hosting import hosted_broker, local_link
 from crawler.limits import EXIT_LIMIT, Limits, exit_code
@@ -20,6 +20,7 @@ from crawler.lines import Lines
 from crawler.model import Begun, Counts, Outcome, Spec, State
 from crawler.processes import Link, Place, download_process, page_process
 from crawler.recheck import WINDOW, lost_files
+from crawler.sources.spool import forget_others
 from crawler.stores.files import MARK, mark, sweep
 from crawler.supervisor import Supervisor
 
@@ -107,6 +108,8 @@ class Crawl:
                 f"or remove {self._directory} to fetch everything anew"
             )
         mark(self._root, begun.job_id)
+        if not begun.resumed:
+            forget_others(self._directory, {Path(detail.path) for _, detail in self._spec.sources})
         if begun.rebooted_since:
             lost = lost_files(self._broker, self._root, begun.rebooted_since - WINDOW)
             if lost:

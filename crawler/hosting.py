@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing
 from collections.abc import Iterator
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
 from crawler.brokers.client import ManagerBroker, ServerAddress
-from crawler.brokers.process import STOP_SIGNAL
+from crawler.brokers.local import STOP_SIGNAL, refuse_second, whereabouts
 from crawler.errors import CrawlerError, StateError
 from crawler.processes import Link, broker_process
 from crawler.supervisor import Supervisor
@@ -21,11 +20,7 @@ def local_link(directory: Path, link: Link) -> Link:
 
     Raises StateError where none has ever been there.
     """
-    try:
-        content = json.loads((directory / "broker.json").read_text())
-    except (OSError, ValueError) as error:
-        raise StateError(f"job {directory.name} has no broker: {error}") from error
-    return link._replace(server=ServerAddress(path=content["socket"]))
+    return link._replace(server=ServerAddress(path=whereabouts(directory).socket))
 
 
 @contextlib.contextmanager
@@ -54,6 +49,7 @@ def _start(supervisor: Supervisor, directory: Path, listen: ServerAddress | None
         raise StateError(
             f"the state directory {directory} cannot be made: {error.strerror}; choose another with --state"
         ) from error
+    refuse_second(directory)
     ours, theirs = multiprocessing.Pipe(duplex=False)
     child = supervisor.start(
         "broker", broker_process, directory, listen, link, _FirstTime(theirs), stop_signal=STOP_SIGNAL

@@ -1,4 +1,7 @@
-"""What each process of this machine runs: where the rooms are put together."""
+"""What each process of this machine runs: where the rooms are put together.
+
+Each imports its rooms when it begins, since the libraries of all would cost every one of them most of a second.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from crawler import logs
 from crawler.brokers.client import ManagerBroker, ServerAddress
-from crawler.brokers.process import run_broker
-from crawler.brokers.schema import is_on_network
 from crawler.errors import BrokerUnreachable, CrawlerError
-from crawler.images.loop import DownloadLoop
 from crawler.model import Spec, State
-from crawler.pages.loop import PageLoop
-from crawler.sources.feed import Feed
 from crawler.stores.files import FileStore, check_mark, sweep, worker_name
 from crawler.stores.names import file_name
 from crawler.supervisor import ready_for_signals
-from crawler.work import WorkLoop
+
+if TYPE_CHECKING:
+    from crawler.work import WorkLoop
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,8 @@ class _Stopper:
 
 
 def broker_process(directory: Path, listen: ServerAddress | None, link: Link, ready: object) -> None:
+    from crawler.brokers.process import run_broker
+
     logs.set_up(link.log_file, link.quiet)
     run_broker(directory, listen, link.key, link.encrypt, ready)  # type: ignore[arg-type]
 
@@ -88,6 +90,8 @@ def page_process(link: Link) -> None:
 
 def download_process(link: Link, place: Place) -> None:
     """Fetch images until the run is over, or for ever."""
+    from crawler.brokers.schema import is_on_network
+    from crawler.images.loop import DownloadLoop
 
     def make(broker: ManagerBroker, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
         root = job_directory(place.output, spec)
@@ -108,10 +112,13 @@ def job_directory(output: Path | None, spec: Spec) -> Path:
 
 
 def _page_loop(broker: ManagerBroker, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
+    from crawler.pages.loop import PageLoop
+    from crawler.sources.feed import Feed
+
     return PageLoop(broker, worker_name(), spec, Feed(), patience=LOCAL_PATIENCE), lambda: None
 
 
-Maker = Callable[[ManagerBroker, Spec], tuple[WorkLoop, Callable[[], None]]]
+Maker: TypeAlias = "Callable[[ManagerBroker, Spec], tuple[WorkLoop, Callable[[], None]]]"
 
 
 def _work(link: Link, wait: float, *, forever: bool, make: Maker) -> None:

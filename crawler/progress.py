@@ -124,7 +124,7 @@ def summary(job: str, counts: Counts, output: Path, ending: str, seconds: float)
     """Return the run in a few lines: what needs a person first."""
     pages = sum(counts.pages.get(name, 0) for name in PAGES_READ)
     lines = [f"! {line}" for line in attention(counts)[:8]]
-    if counts.run and not counts.images and not counts.already_there:
+    if ending == "finished" and not counts.images and not counts.already_there:
         lines.append(f"! {why_none(counts)}")
     there = f", {counts.already_there:,} were there already" if counts.already_there else ""
     lines += [

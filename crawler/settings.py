@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import cyclopts
 from cyclopts import App, Group, Parameter
@@ -75,6 +75,7 @@ class Common:
     state: Annotated[Path | None, _flag("Where jobs keep their state; a local disk.", _JOB)] = None
     log_file: Annotated[Path | None, _flag("Log to this file instead of stderr.", _OUT)] = None
     quiet: Annotated[bool, _flag("Print errors and the summary only.", _OUT, common=True)] = False
+    key_file: Annotated[Path | None, _flag("The shared secret of collector and workers.", _NETWORK, common=True)] = None
 
     @property
     def state_directory(self) -> Path:
@@ -86,7 +87,6 @@ class Working(Common):
     """What doors with download workers know."""
 
     connections: Annotated[int, _flag("Downloads at a time in one process.", _PROCESSES)] = 64
-    key_file: Annotated[Path | None, _flag("The shared secret of collector and workers.", _NETWORK, common=True)] = None
     unencrypted: Annotated[bool, _flag("No TLS between machines: who listens sees and forges all.", _NETWORK)] = False
 
 
@@ -209,6 +209,7 @@ def parse(kind: type[T], door: str, about: str, arguments: Sequence[str]) -> T |
     Raises UsageError that names the key, where it stands and what is allowed.
     """
     made: list[T] = []
+    arguments = _with_standard_input(arguments)
     known = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
     app = App(
         name=door,
@@ -235,6 +236,17 @@ def parse(kind: type[T], door: str, about: str, arguments: Sequence[str]) -> T |
     except cyclopts.CycloptsError as error:
         raise UsageError(f"{str(error).strip()}\nRun '{door} --help' for what is allowed.") from error
     return made[0] if made else None
+
+
+def _with_standard_input(arguments: Sequence[str]) -> list[str]:
+    """Join `--urls -` to one word: the library takes a single dash for no value."""
+    joined: list[str] = []
+    for argument in arguments:
+        if argument == "-" and joined and joined[-1] == "--urls":
+            joined[-1] = "--urls=-"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _words_of(kind: type[Any]) -> Parameter:
@@ -270,9 +282,12 @@ def _config_file(arguments: Sequence[str], known: set[str]) -> list[Dict]:
         raise UsageError(f"the configuration {path} is no TOML: {error}") from error
     allowed = _all_keys() - {"config"}
     values = {key.replace("-", "_"): value for key, value in content.items()}
-    for key in values:
+    whole = {name for door in _DOORS for name, hint in get_type_hints(door).items() if hint is int}
+    for key, value in values.items():
         if key not in allowed:
             raise UsageError(f"{path}: unknown key {key!r}; allowed are {', '.join(sorted(allowed))}")
+        if key in whole and isinstance(value, float):
+            raise UsageError(f"{path}: {key} = {value}: write a whole number")
     return [Dict({key.replace("_", "-"): v for key, v in values.items() if key in known}, source=str(path))]
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import datetime
-import json
 import sys
 from pathlib import Path
 
 from crawler.brokers.client import ServerAddress
-from crawler.brokers.process import is_running
+from crawler.brokers.local import is_running, whereabouts
 from crawler.brokers.sqlite import read_counts
-from crawler.brokers.wire import read_key
-from crawler.building import KEY_NAME
+from crawler.building import local_key
 from crawler.door import enter
-from crawler.errors import UsageError
+from crawler.errors import CrawlerError, UsageError
 from crawler.hosting import local_link
 from crawler.model import PAGES_READ, SUCCESSES, Counts, State
 from crawler.processes import Link
@@ -23,16 +21,16 @@ from crawler.settings import StatusSettings
 ABOUT = "List the jobs of this machine: where they stand, and how to stop them."
 
 
-def counts_of(directory: Path, state: Path) -> Counts:
+def counts_of(directory: Path, settings: StatusSettings) -> Counts:
     """Return the numbers of a job, from its broker where one runs, else from its state."""
-    if is_running(directory):
-        link = local_link(directory, Link(ServerAddress(), read_key(state / KEY_NAME)))
-        broker = link.broker()
-        try:
-            return broker.counts()
-        finally:
-            broker.close()
-    return read_counts(directory / "queue.sqlite")
+    if not is_running(directory):
+        return read_counts(directory / "queue.sqlite")
+    key = local_key(settings.key_file, settings.state_directory)
+    broker = local_link(directory, Link(ServerAddress(), key)).broker()
+    try:
+        return broker.counts()
+    finally:
+        broker.close()
 
 
 def line(directory: Path, counts: Counts) -> str:
@@ -43,7 +41,7 @@ def line(directory: Path, counts: Counts) -> str:
     if not is_running(directory):
         how = "finished" if counts.state is State.FINISHED else "stopped; the same command goes on"
         return f"{directory.name}: {how}; {numbers}"
-    door = json.loads((directory / "broker.json").read_text())["door"]
+    door = whereabouts(directory).door
     seconds = max(datetime.datetime.now().timestamp() - counts.began, 1.0)
     return (
         f"{directory.name}: running, pid {door}; {numbers}, {saved / seconds:.1f} images/s, "
@@ -68,12 +66,18 @@ def run(settings: StatusSettings) -> int:
             raise UsageError(f"no job {settings.job!r} in {state}")
     if not jobs:
         print(f"no jobs in {state}")
+    worst = 0
     for directory in jobs:
-        counts = counts_of(directory, state)
-        print(shown(line(directory, counts)))
+        try:
+            counts = counts_of(directory, settings)
+            print(shown(line(directory, counts)))
+        except CrawlerError as error:
+            print(shown(f"{directory.name}: cannot be read: {error}"))
+            worst = max(worst, error.exit_code)
+            continue
         if settings.job:
             print("\n".join(shown(text) for text in details(counts)))
-    return 0
+    return worst
 
 
 if __name__ == "__main__":

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
-import hashlib
-import json
 import logging
 import multiprocessing
-import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.listen import listen_tcp, listen_unix
+from crawler.brokers.local import STOP_SIGNAL, job_lock, socket_path, write_whereabouts
 from crawler.brokers.manager import Manager
 from crawler.brokers.schema import refuse_network_file_system
 from crawler.brokers.sqlite import SqliteBroker
-from crawler.errors import AlreadyRunning, CrawlerError
+from crawler.errors import CrawlerError
 from crawler.model import State
 
 log = logging.getLogger(__name__)
@@ -31,51 +27,6 @@ log = logging.getLogger(__name__)
 DRAIN_TIME = 30.0
 #: Seconds that a finished broker stays, so that workers hear of it.
 FAREWELL_TIME = 6.0
-#: Seconds that a start waits for the lock: a broker whose parent was killed needs a moment to notice.
-LOCK_PATIENCE = 0.7
-#: What the door stops its broker with; SIGTERM and SIGINT are for the door, which lets workers report first.
-STOP_SIGNAL = signal.SIGUSR1
-
-
-@contextlib.contextmanager
-def job_lock(directory: Path) -> Iterator[None]:
-    """Hold the job's lock, which the system releases however this process ends.
-
-    Raises AlreadyRunning where another holds it.
-    """
-    with (directory / "lock").open("a") as file:
-        patience = time.monotonic() + LOCK_PATIENCE
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > patience:
-                    raise AlreadyRunning(f"job {directory.name} is running already") from None
-                time.sleep(0.05)
-        yield
-
-
-def is_running(directory: Path) -> bool:
-    """Tell whether some process holds the job's lock."""
-    try:
-        with (directory / "lock").open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def socket_path(directory: Path) -> Path:
-    """Return where the local socket of a job is: beside its state, or where that path is too long, by its hash."""
-    path = directory / "broker.sock"
-    if len(os.fsencode(path)) < 100:
-        return path
-    short = Path("/tmp") / f"crawler-{os.getuid()}"
-    short.mkdir(mode=0o700, exist_ok=True)
-    return short / f"{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}.sock"
 
 
 def run_broker(directory: Path, listen: ServerAddress | None, key: bytes, encrypt: bool, ready: Pipe) -> None:
@@ -96,7 +47,7 @@ def run_broker(directory: Path, listen: ServerAddress | None, key: bytes, encryp
             manager.listen(listen_unix(path))
             if listen is not None:
                 manager.listen(listen_tcp(listen.host, listen.port))
-            _write_broker_file(directory, path, listen)
+            write_whereabouts(directory, path, str(listen or ""))
             ready.send(None)
             ready.close()
             _serve(broker, manager)
@@ -104,13 +55,6 @@ def run_broker(directory: Path, listen: ServerAddress | None, key: bytes, encryp
     except CrawlerError as error:
         with contextlib.suppress(OSError):
             ready.send(error)
-
-
-def _write_broker_file(directory: Path, path: Path, listen: ServerAddress | None) -> None:
-    draft = directory / ".broker.json"
-    content = {"pid": os.getpid(), "door": os.getppid(), "socket": str(path), "listen": str(listen or "")}
-    draft.write_text(json.dumps(content))
-    draft.replace(directory / "broker.json")
 
 
 def _serve(broker: SqliteBroker, manager: Manager) -> None:

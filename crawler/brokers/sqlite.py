@@ -115,6 +115,11 @@ class SqliteBroker:
                     f"job {spec.job!r} was made for {', '.join(url for url, _ in known.sources)}; "
                     "for another site or list give it another name with --job NAME"
                 )
+            if known and self._run.is_open and dict(known.sources) != dict(spec.sources):
+                raise UsageError(
+                    f"run {self._run.number} of job {spec.job!r} is not finished, and it reads another list or other "
+                    "columns: go on with those (on a pipe, an empty list stands for them), or use another --job"
+                )
             job_id = known.job_id if known else uuid.uuid4().hex
             self._adopt_spec(replace(spec, job_id=job_id))
             rebooted = self._rebooted_since()

@@ -13,7 +13,7 @@ from crawler.brokers.origins import Origin
 from crawler.brokers.pace import Pace
 from crawler.brokers.records import Records
 from crawler.brokers.tasks import WaitingRow
-from crawler.model import Kind, RobotsFile, Spec, Task
+from crawler.model import Kind, Outcome, RobotsFile, Spec, Task
 from crawler.robots import MAX_AGE, digest
 from crawler.urls import address
 
@@ -21,6 +21,9 @@ from crawler.urls import address
 PAGES_AT_A_TIME = 2
 #: Kinds whose tasks belong to a host.
 HOSTED = (Kind.PAGE, Kind.IMAGE)
+#: The lane of what a list names but is no URL: it is closed from the beginning.
+NOWHERE = "nowhere"
+_SCHEMES = ("http://", "https://")
 
 
 class Waiting:
@@ -69,7 +72,7 @@ class Waiting:
 
     def of(self, url: str) -> Lane:
         """Return the lane of a URL's origin; that of sources has no origin."""
-        origin = address(url).origin if url else ""
+        origin = (address(url).origin if url.startswith(_SCHEMES) else NOWHERE) if url else ""
         return self._lanes.get(origin) or self._lane(self._records.origins.of(origin))
 
     def by_number(self, number: int) -> Lane:
@@ -87,6 +90,8 @@ class Waiting:
         elif row.robots is not None and row.robots_run == self._run and self._clock() - row.robots_time < MAX_AGE:
             lane.robots, lane.robots_time = row.robots, row.robots_time
             pace.delay = max(pace.delay, row.crawl_delay)
+        if row.url == NOWHERE:
+            lane.closed, lane.closed_why = Outcome.BAD_URL, "no http or https URL"
         if row.closed and row.closed_run == self._run:
             lane.closed, lane.closed_why = row.closed, row.closed_why
         self._lanes[row.url] = self._numbered[row.number] = lane

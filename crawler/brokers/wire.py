@@ -14,12 +14,6 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.x509.oid import NameOID
-
 from crawler.errors import UsageError, WireError
 
 CHALLENGE = b"#CHALLENGE#"
@@ -159,6 +153,13 @@ def certificate(key: bytes) -> tuple[bytes, bytes]:
 
     Ed25519 from HKDF-SHA256 (RFC 5869, RFC 8410); its signatures are deterministic, dates and serial are fixed.
     """
+    # Here, since most processes never meet another machine, and this costs each a tenth of a second.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+    from cryptography.x509.oid import NameOID
+
     seed = HKDF(hashes.SHA256(), 32, None, b"crawler manager certificate 1").derive(key)
     private = Ed25519PrivateKey.from_private_bytes(seed)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "crawler")])

@@ -81,6 +81,9 @@ _local = threading.local()
 
 def _guarded_connection(base: type[HTTPConnection], guard: Guard) -> type[HTTPConnection]:
     class Guarded(base):  # type: ignore[misc, valid-type]
+        def __repr__(self) -> str:  # stands in urllib3's messages
+            return f"{self.host}:{self.port}"
+
         def _new_conn(self) -> socket.socket:
             connection = _connect(self._dns_host, self.port, self.timeout, guard, self)
             _attend(connection)

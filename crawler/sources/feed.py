@@ -10,11 +10,12 @@ from pathlib import Path
 from crawler.errors import CrawlerError, FetchError
 from crawler.model import Found, ImageDetail, Kind, Outcome, PageDetail, SourceDetail, Task, Words, pack
 from crawler.sources.lists import Row, read_list
-from crawler.urls import normalise
+from crawler.urls import MAX_URL, normalise
 
 #: Rows of a list, and characters of them, between two positions that a restart goes on from.
 STRETCH = 2000
 MOST_CHARACTERS = 2**21
+_UNREADABLE = (OSError, CrawlerError, EOFError, ValueError, zlib.error)
 
 
 class Feed:
@@ -24,6 +25,7 @@ class Feed:
         self._path = ""
         self._at = 0
         self._rows: Iterator[Row] = iter(())
+        self._broken: Exception | None = None
 
     def __call__(self, task: Task, detail: SourceDetail) -> tuple[list[Found], int | None, dict[str, int]]:
         """Return what a source names from its cursor on, the new cursor (None: it has ended), and what is no URL.
@@ -34,34 +36,38 @@ class Feed:
             return [Found(Kind.PAGE, task.url, pack(PageDetail()))], None, {}
         try:
             return self._stretch(detail)
-        except (OSError, CrawlerError, EOFError, ValueError, zlib.error) as error:
+        except _UNREADABLE as error:
             self._path = ""
-            raise FetchError(Outcome.UNREADABLE, f"{detail.path}: {error}") from error
+            raise FetchError(Outcome.UNREADABLE, f"{detail.path}, after row {detail.cursor}: {error}") from error
 
     def _stretch(self, detail: SourceDetail) -> tuple[list[Found], int | None, dict[str, int]]:
         if (self._path, self._at) != (detail.path, detail.cursor):
             rows = read_list(Path(detail.path), detail.url_column, detail.caption_column)
             self._rows = islice(rows, detail.cursor, None)
-            self._path = detail.path
+            self._path, self._broken = detail.path, None
         rows_now, ended = self._next_rows()
         self._at = detail.cursor + len(rows_now)
-        found, bad = [], 0
-        nothing = pack(ImageDetail())
+        found, nothing = [], pack(ImageDetail())
         for row in rows_now:
-            url = normalise(row.url)
-            if url is None:
-                bad += 1
-            else:
-                words = Words(found_in="list", caption=row.caption, columns=row.columns)
-                found.append(Found(Kind.IMAGE, url, nothing, words))
-        return found, None if ended else self._at, {"bad_url": bad} if bad else {}
+            words = Words(found_in="list", caption=row.caption, columns=row.columns)
+            # What is no URL goes the same way: the broker settles it as `bad_url`, so that nothing goes unsaid.
+            found.append(Found(Kind.IMAGE, normalise(row.url) or row.url[:MAX_URL], nothing, words))
+        return found, None if ended else self._at, {}
 
     def _next_rows(self) -> tuple[list[Row], bool]:
         """Return the rows of the next stretch, and whether they are the last."""
         rows, size = [], 0
-        for row in islice(self._rows, STRETCH):
-            rows.append(row)
-            size += len(row.url) + len(row.caption) + sum(map(len, row.columns.values()))
-            if size > MOST_CHARACTERS:
-                return rows, False
+        try:
+            if self._broken is not None:
+                raise self._broken
+            for row in islice(self._rows, STRETCH):
+                rows.append(row)
+                size += len(row.url) + len(row.caption) + sum(map(len, row.columns.values()))
+                if size > MOST_CHARACTERS:
+                    return rows, False
+        except _UNREADABLE as error:
+            if not rows:
+                raise
+            self._broken = error  # what was read before it counts; the next stretch tells
+            return rows, False
         return rows, len(rows) < STRETCH

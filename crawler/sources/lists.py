@@ -17,6 +17,8 @@ URL_COLUMNS = ("url", "image_url", "image", "link", "src")
 #: Longest value kept of another column, and of all columns of a row, in characters.
 MAX_VALUE = 2000
 MAX_ROW = 65_536
+#: Characters of one field of CSV that are read; the standard library gives up at 131,072.
+MAX_FIELD = 2**26
 
 
 class Row(NamedTuple):
@@ -56,7 +58,7 @@ def read_list(path: Path, url_column: str = "", caption_column: str = "") -> Ite
                 if (text := line.strip()) and not text.startswith("#"):
                     yield Row(text, "", {})
         elif kind == "jsonl":
-            yield from _records(_json_lines(file, path), url_column, caption_column, None)
+            yield from _records(_json_lines(file), url_column, caption_column, None)
         else:
             yield from _separated(file, "\t" if kind == "tsv" else ",", url_column, caption_column, path)
 
@@ -68,6 +70,7 @@ def _open(path: Path) -> TextIO:
 
 
 def _separated(file: TextIO, separator: str, url_column: str, caption_column: str, path: Path) -> Iterator[Row]:
+    csv.field_size_limit(MAX_FIELD)
     rows = csv.reader(file, delimiter=separator)
     try:
         header = next(rows, None)
@@ -91,17 +94,16 @@ def _chained(first: list[str], rest: Iterable[list[str]]) -> Iterator[list[str]]
     yield from rest
 
 
-def _json_lines(file: TextIO, path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(file, 1):
+def _json_lines(file: TextIO) -> Iterator[dict[str, Any] | str]:
+    """Yield the object of each line, or the line itself where it is none."""
+    for line in file:
         if not line.strip():
             continue
         try:
             value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"line {number} is no JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise UsageError(f"line {number} is no JSON object")
-        yield value
+        except (ValueError, RecursionError):
+            value = None
+        yield value if isinstance(value, dict) else line.strip()
 
 
 def _parquet(path: Path, url_column: str, caption_column: str) -> Iterator[Row]:
@@ -116,10 +118,13 @@ def _parquet(path: Path, url_column: str, caption_column: str) -> Iterator[Row]:
 
 
 def _records(
-    records: Iterable[dict[str, Any]], url_column: str, caption_column: str, columns: Sequence[str] | None
+    records: Iterable[dict[str, Any] | str], url_column: str, caption_column: str, columns: Sequence[str] | None
 ) -> Iterator[Row]:
     """Yield rows; without `columns` those of the first record are taken, and others may lack the caption."""
     for record in records:
+        if isinstance(record, str):
+            yield Row(_text(record)[:MAX_VALUE], "", {})
+            continue
         if columns is None or not url_column:
             url_column = url_column or _url_column(columns or list(record))
             _require(url_column or "url", columns or list(record))

@@ -156,9 +156,17 @@ def _runs(process: str) -> bool:
 
 
 def mark(root: Path, job_id: str) -> None:
-    """Write the job's random id into its directory, so that workers can tell whether they see the same one."""
+    """Write the job's random id into its directory, so that workers can tell whether they see the same one.
+
+    Raises NotShared where the directory is another job's.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
+        if (root / MARK).exists() and (root / MARK).read_text(errors="replace").strip() != job_id:
+            raise NotShared(
+                f"{root} belongs to another job, whose state is elsewhere or was removed: choose another --output or "
+                f"--job, or remove {root / MARK} to let this job have it"
+            )
         draft = root / f"{MARK}.{os.getpid()}"
         draft.write_text(job_id + "\n")
         draft.replace(root / MARK)

@@ -145,7 +145,7 @@ class TestFaultySite:
         assert [(status, headers["Location"]) for status, _, headers in answers] == [(302, "/b"), (308, "/a")]
 
     def test_most_at_once_counts_overlapping_requests(self, site: FaultySite) -> None:
-        site.slow("/a", b"body", delay=0.2)
+        site.slow("/a", b"body", delay=1.5)
         together(5, lambda: get(site, "/a"))
         assert site.most_at_once == 5
         assert max(site.gaps()) < 0

@@ -239,9 +239,15 @@ class TestMark:
     def test_the_same_directory_is_known(self, tmp_path: Path) -> None:
         mark(tmp_path / "a/b", "id1")
         check_mark(tmp_path / "a/b", "id1")
-        mark(tmp_path / "a/b", "id2")
-        check_mark(tmp_path / "a/b", "id2")
+        mark(tmp_path / "a/b", "id1")
+        check_mark(tmp_path / "a/b", "id1")
         assert [path.name for path in (tmp_path / "a/b").iterdir()] == [".job"]
+
+    def test_a_job_takes_no_directory_of_another(self, tmp_path: Path) -> None:
+        mark(tmp_path, "id1")
+        with pytest.raises(NotShared, match="belongs to another job"):
+            mark(tmp_path, "id2")
+        check_mark(tmp_path, "id1")
 
     def test_another_directory_is_told(self, tmp_path: Path) -> None:
         mark(tmp_path, "id1")
