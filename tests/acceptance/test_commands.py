@@ -2,92 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from acceptance.here import OPEN, Here, children, free_port, is_open, page, wait_for
 from servers.faulty import FaultySite
 from servers.pictures import gif, jpeg, png
-
-OPEN = ["--allow-net", "127.0.0.0/8"]
-
-
-class Here:
-    """Runs commands with a state and an output of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.output = folder / "out"
-        self.environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
-        self.started: list[subprocess.Popen[str]] = []
-
-    def start(self, door: str, *arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", door, *arguments],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment,
-        )  # fmt: skip
-        self.started.append(process)
-        return process
-
-    def run(self, door: str, *arguments: str, seconds: float = 90) -> tuple[int, str, str]:
-        process = self.start(door, *arguments)
-        out, errors = process.communicate(timeout=seconds)
-        return process.returncode, out, errors
-
-    def crawl(self, *arguments: str, seconds: float = 90) -> tuple[int, str, str]:
-        return self.run("crawler", *arguments, "--job", "j", "--output", str(self.output), *OPEN, seconds=seconds)
-
-    def rows(self, name: str) -> dict[str, dict[str, Any]]:
-        lines = (self.output / "j" / name).read_text().splitlines()
-        rows = [json.loads(line) for line in lines]
-        assert len({row["url"] for row in rows}) == len(rows), "a URL has two rows"
-        return {row["url"]: row for row in rows}
-
-    def is_clean(self) -> bool:
-        """Nothing but whole files under their names is left."""
-        assert not (self.output / "j" / ".incoming").exists()
-        for row in self.rows("metadata.jsonl").values():
-            body = (self.output / "j" / row["file_name"]).read_bytes()
-            assert hashlib.sha256(body).hexdigest() == row["sha256"]
-        stored = {path for path in (self.output / "j").rglob("*") if path.is_file()}
-        named = {self.output / "j" / row["file_name"] for row in self.rows("metadata.jsonl").values()}
-        return {path.name for path in stored - named} == {"metadata.jsonl", "failures.jsonl", ".job"}
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[Here]:
-    made = Here(tmp_path)
-    yield made
-    for process in made.started:
-        if process.poll() is None:
-            process.kill()
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
-        process.wait()
-
-
-def page(*images: str, links: tuple[str, ...] = ()) -> str:
-    body = "".join(f'<img src="{src}" alt="an image">' for src in images)
-    return f"<!doctype html><title>t</title>{body}" + "".join(f'<a href="{link}">more</a>' for link in links)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_every_fault_has_its_outcome(here: Here) -> None:
@@ -167,19 +95,6 @@ def test_no_image_has_a_reason(here: Here) -> None:
         assert "out of the scope" in errors
 
 
-@pytest.fixture
-def gallery() -> Iterator[FaultySite]:
-    """A site of 20 pages with 60 images each."""
-    with FaultySite() as site:
-        site.add("/", page(links=tuple(f"/p{p}.html" for p in range(20))), "text/html")
-        for p in range(20):
-            names = [f"/i/{p}-{n}.png" for n in range(60)]
-            site.add(f"/p{p}.html", page(*names), "text/html")
-            for n, name in enumerate(names):
-                site.add(name, png(p * 60 + n))
-        yield site
-
-
 def test_machines(here: Here, gallery: FaultySite) -> None:
     for p in range(20):  # slow enough for both workers to be there in time
         for n in range(60):
@@ -252,26 +167,6 @@ def test_a_signal_stops_and_the_same_command_goes_on(
     assert here.is_clean()
 
 
-def test_a_limit_is_resumable(here: Here, gallery: FaultySite) -> None:
-    code, _, errors = here.crawl(gallery.url, "--max-images", "100")
-    assert code == 3 and "--max-images" in errors
-    code, _, errors = here.crawl(gallery.url)
-    assert code == 0, errors
-    assert len(here.rows("metadata.jsonl")) == 1200
-
-
-def wait_for(condition: Any, seconds: float = 30) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come to that"
-        time.sleep(0.01)
-
-
-def children(process: int) -> list[int]:
-    text = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True).stdout
-    return [int(line) for line in text.split()]
-
-
 def test_kills(here: Here, gallery: FaultySite) -> None:
     """The door, one of its processes, or all of them are killed at random moments; then it goes on to the end."""
     chance = random.Random(7)
@@ -335,11 +230,6 @@ def test_a_stock_program_drains_the_queue(here: Here, version: str) -> None:
     assert sorted(out.splitlines()) == sorted([*expected, extra + "--->success"]), errors
     assert not here.rows("metadata.jsonl")
     assert here.rows("failures.jsonl")[site.url + "/i-7.png"]["outcome"] == "reported_error"
-
-
-def is_open(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_list_with_captions(here: Here, gallery: FaultySite) -> None:
