@@ -1,0 +1,84 @@
+"""A disk that is full or read-only pauses the workers; they go on by themselves, and no image has paid for it."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from acceptance.here import Here, asked, page, permitted, wait_for
+from servers.faulty import FaultySite
+from servers.pictures import jpeg
+
+IMAGES = [f"/i/{n}.jpg" for n in range(160)]
+
+
+@pytest.fixture
+def disk(here: Here) -> Iterator[Path]:
+    """The output on a file system of its own, with room for half of the site."""
+    here.output.mkdir()
+    permitted("mount", "-t", "tmpfs", "-o", "size=1m", "crawler-test", str(here.output))
+    yield here.output
+    subprocess.run(["umount", "--lazy", str(here.output)], check=True)
+
+
+@pytest.fixture
+def site() -> Iterator[FaultySite]:
+    """160 images of 12 kB that take 2 seconds in all."""
+    with FaultySite() as made:
+        made.add("/", page(*IMAGES), "text/html")
+        for n, path in enumerate(IMAGES):
+            made.slow(path, jpeg(n), 0.1)
+        yield made
+
+
+def remount(disk: Path, option: str) -> bool:
+    """Change the file system; False while a file that is being written prevents it."""
+    return subprocess.run(["mount", "-o", f"remount,{option}", str(disk)], capture_output=True).returncode == 0
+
+
+def is_saved_whole(here: Here, site: FaultySite) -> bool:
+    assert not here.rows("failures.jsonl")
+    assert sorted(here.rows("metadata.jsonl")) == sorted(site.url + path for path in IMAGES)
+    with sqlite3.connect(here.state / "j" / "queue.sqlite") as state:
+        assert state.execute("SELECT max(attempts), max(lost) FROM tasks").fetchone() == (0, 0), "an attempt was burnt"
+    state.close()
+    return here.is_clean()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message", "cure"),
+    [("size=1m", "No space left on device", "size=16m"), ("ro,size=16m", "Read-only file system", "rw")],
+    ids=["full", "read-only"],
+)
+def test_the_workers_wait_and_go_on(
+    here: Here, disk: Path, site: FaultySite, trouble: str, message: str, cure: str
+) -> None:
+    door = here.start("crawler", *here.job(site.url, "--processes", "1", "--log-file", str(here.log)))
+    wait_for(lambda: len(list(disk.rglob("*.jpeg"))) > 20)
+    wait_for(lambda: remount(disk, trouble))
+    wait_for(lambda: here.said("waiting until files can be written again"))
+    assert here.said(message)
+    time.sleep(0.3)
+    before = len(asked(site))
+    time.sleep(1.0)
+    assert len(asked(site)) == before, "nothing is fetched that cannot be kept"
+    assert door.poll() is None and remount(disk, cure)
+    _, errors = door.communicate(timeout=30)
+    assert door.returncode == 0, errors
+    assert here.said("files can be written again; going on")
+    assert is_saved_whole(here, site)
+
+
+def test_the_time_limit_ends_a_run_that_waits(here: Here, disk: Path, site: FaultySite) -> None:
+    began = time.monotonic()
+    code, _, errors = here.crawl(site.url, "--processes", "1", "--max-time", "5")
+    assert code == 3 and "stopped at --max-time" in errors
+    assert "No space left on device" in errors and time.monotonic() - began < 15
+    assert remount(disk, "size=16m")
+    assert here.crawl(site.url, "--processes", "1")[0] == 0
+    assert is_saved_whole(here, site)
