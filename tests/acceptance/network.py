@@ -1,0 +1,188 @@
+"""Two machines, each a network namespace, joined by a cable; and peers on the network that do not have the key."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import datetime
+import os
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from acceptance.here import permitted
+
+T = TypeVar("T")
+
+#: The addresses of the two machines, which no other machine of this system has.
+A, B = "10.177.66.1", "10.177.66.2"
+OPEN_CABLE = ["--allow-net", "10.177.66.0/24"]
+
+
+class Cable:
+    """Two namespaces with an address each; needs root."""
+
+    def __init__(self) -> None:
+        self._names = {address: f"crawler-{os.getpid()}-{address[-1]}" for address in (A, B)}
+        a, b = self._names.values()
+        permitted("ip", "netns", "add", a)
+        self._run("ip", "netns", "add", b)
+        self._run("ip", "-n", a, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", b)
+        for address, name in self._names.items():
+            self._run("ip", "-n", name, "address", "add", f"{address}/24", "dev", "cable")
+            self._run("ip", "-n", name, "link", "set", "lo", "up")
+            self.set(address, "up")
+
+    def close(self) -> None:
+        for name in self._names.values():
+            self._run("ip", "netns", "delete", name)
+
+    def set(self, address: str, state: str) -> None:
+        """Plug the cable in at a machine ("up"), or pull it out ("down")."""
+        self._run("ip", "-n", self._names[address], "link", "set", "cable", state)
+
+    def at(self, address: str) -> tuple[str, ...]:
+        """Return the command that runs another on a machine."""
+        return ("ip", "netns", "exec", self._names[address])
+
+    def inside(self, address: str, make: Callable[[], T]) -> T:
+        """Call `make` in a thread on a machine: its sockets and threads stay there."""
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(self._enter, address, make).result()
+
+    def _enter(self, address: str, make: Callable[[], T]) -> T:
+        handle = os.open(f"/run/netns/{self._names[address]}", os.O_RDONLY)
+        try:
+            if ctypes.CDLL(None, use_errno=True).setns(handle, 0):
+                raise OSError(ctypes.get_errno(), "setns")
+        finally:
+            os.close(handle)
+        return make()
+
+    def _run(self, *command: str) -> None:
+        subprocess.run(command, check=True, timeout=10)
+
+
+class Peer:
+    """Listens at an address, talks to each who connects in a thread, and remembers what they sent."""
+
+    def __init__(self, address: str) -> None:
+        self.listener = socket.create_server((address, 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.received = bytearray()
+        self.connections = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def talk(self, client: socket.socket) -> None:
+        raise NotImplementedError
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._talk, args=(client,), daemon=True).start()
+
+    def _talk(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client:
+            self.talk(client)
+
+    def take(self, client: socket.socket) -> None:
+        """Take in all that a client sends."""
+        while data := client.recv(65536):
+            self.received += data
+
+
+class Wiretap(Peer):
+    """Passes all on to a server of its own machine, and remembers what passes in both directions."""
+
+    def __init__(self, address: str, target: int) -> None:
+        self._target = (address, target)
+        super().__init__(address)
+
+    def talk(self, client: socket.socket) -> None:
+        with socket.create_connection(self._target) as server:
+            back = threading.Thread(target=self._pass, args=(server, client), daemon=True)
+            back.start()
+            self._pass(client, server)
+            back.join()
+
+    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self.received += data
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+class Impostor(Peer):
+    """Says what a manager without TLS says first."""
+
+    def talk(self, client: socket.socket) -> None:
+        challenge = b"#CHALLENGE#{sha256}" + bytes(40)
+        client.sendall(len(challenge).to_bytes(4, "big") + challenge)
+        self.take(client)
+
+
+class Middleman(Peer):
+    """Ends TLS with a certificate of its own; `received` is what was said to it inside."""
+
+    def __init__(self, address: str) -> None:
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(_certificate())
+            file.flush()
+            self.context.load_cert_chain(file.name)
+        self.refusals: list[str] = []
+        super().__init__(address)
+
+    def talk(self, client: socket.socket) -> None:
+        try:
+            with self.context.wrap_socket(client, server_side=True) as inside:
+                self.take(inside)
+        except ssl.SSLError as error:
+            self.refusals.append(error.reason or str(error))
+
+
+def _certificate() -> bytes:
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "crawler")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(private, hashes.SHA256())
+    )
+    key = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return key + certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def tls_records(data: bytes | bytearray) -> list[tuple[int, int]]:
+    """Return the type of each TLS record and its first byte; raises ValueError where it is no TLS."""
+    records = []
+    while data:
+        if data[1:2] != b"\x03" or len(data) < 6:
+            raise ValueError(f"no TLS record: {bytes(data[:40])!r}")
+        records.append((data[0], data[5]))
+        data = data[5 + int.from_bytes(data[3:5], "big") :]
+    return records

@@ -1,0 +1,143 @@
+"""Collector and workers on different machines: TLS that only the key opens, and a cable that is pulled out."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from acceptance.here import Here, asked, page, wait_for
+from acceptance.network import OPEN_CABLE, A, B, Cable, Impostor, Middleman, Wiretap, tls_records
+from servers.faulty import FaultySite
+from servers.pictures import png
+
+PORT = 8001
+IMAGES = [f"/i/{n}.png" for n in range(120)]
+HANDSHAKE, CLIENT_HELLO, ALERT = 22, 1, 21
+
+
+@pytest.fixture(scope="module")
+def cable() -> Iterator[Cable]:
+    made = Cable()
+    yield made
+    made.close()
+
+
+def site_at(cable: Cable, address: str) -> FaultySite:
+    """Return a site on a machine: 120 images that take 3 seconds in all."""
+    site = cable.inside(address, lambda: FaultySite(address))
+    site.add("/", page(*IMAGES), "text/html")
+    for n, path in enumerate(IMAGES):
+        site.slow(path, png(n), 0.2)
+    return site
+
+
+def collect(here: Here, cable: Cable, site: FaultySite) -> subprocess.Popen[str]:
+    arguments = here.job("--site", site.url, "--listen", f"{A}:{PORT}", *OPEN_CABLE)
+    return here.start("crawler.collect", *arguments, prefix=cable.at(A))
+
+
+def work(here: Here, cable: Cable, port: int = PORT, key: Path | None = None) -> subprocess.Popen[str]:
+    """Start a worker on the other machine, with the key copied there."""
+    if key is None:
+        key = here.folder / "copied-key"
+        wait_for((here.state / "key").exists)
+        shutil.copy(here.state / "key", key)
+    arguments = ["--server", f"{A}:{port}", "--key-file", str(key), "--processes", "1", "--wait", "20"]
+    return here.start("crawler.download", *arguments, prefix=cable.at(B))
+
+
+def write_key(path: Path) -> Path:
+    path.write_text("0123456789abcdef" * 4)
+    path.chmod(0o600)
+    return path
+
+
+def is_saved_whole(here: Here, site: FaultySite) -> bool:
+    assert not here.rows("failures.jsonl")
+    assert sorted(here.rows("metadata.jsonl")) == sorted(site.url + path for path in IMAGES)
+    return here.is_clean()
+
+
+def test_what_passes_between_machines_cannot_be_read(here: Here, cable: Cable) -> None:
+    with site_at(cable, A) as site:
+        collector = collect(here, cable, site)
+        tap = cable.inside(A, lambda: Wiretap(A, PORT))
+        worker = work(here, cable, tap.port)
+        lines, errors = collector.communicate(timeout=40)
+        assert (collector.returncode, worker.wait(10)) == (0, 0), errors
+        assert f"python -m crawler.download --server {A}:{PORT} --key-file key" in errors
+        assert sorted(lines.splitlines()) == sorted(f"{site.url}{path}--->success" for path in IMAGES)
+        assert is_saved_whole(here, site)
+    tap.close()
+    assert tap.connections and len(tap.received) > 10_000
+    for secret in (b"/i/", A.encode(), b"--->", b"broker", b"exchange", b"#CHALLENGE#", b"#WELCOME#"):
+        assert secret not in tap.received
+
+
+def test_another_key_opens_nothing(here: Here, cable: Cable) -> None:
+    with site_at(cable, A) as site:
+        collector = collect(here, cable, site)
+        assert collector.stderr is not None and "On each worker" in collector.stderr.readline()
+        wait_for(lambda: asked(site, "/"))
+        began = time.monotonic()
+        worker = work(here, cable, key=write_key(here.folder / "other-key"))
+        _, errors = worker.communicate(timeout=20)
+        assert worker.returncode == 2 and f"{A}:{PORT} has another key" in errors
+        assert time.monotonic() - began < 5, "at once"
+        assert cable.inside(B, anonymous_tls) == b"", "without the key's certificate nothing is said"
+        assert collector.poll() is None
+
+
+def anonymous_tls() -> bytes:
+    """Return what the collector says to who speaks TLS without a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((A, PORT), 5) as plain:
+        try:
+            with context.wrap_socket(plain) as inside:
+                return inside.recv(4096)
+        except ssl.SSLError:
+            return b""
+
+
+def test_a_server_without_the_key_gets_a_hello_and_nothing_else(here: Here, cable: Cable) -> None:
+    impostor = cable.inside(A, lambda: Impostor(A))
+    worker = work(here, cable, impostor.port, write_key(here.folder / "key"))
+    _, errors = worker.communicate(timeout=20)
+    impostor.close()
+    assert worker.returncode == 2 and "another key" in errors
+    first, *rest = tls_records(impostor.received)
+    assert first == (HANDSHAKE, CLIENT_HELLO) and all(kind == ALERT for kind, _ in rest)
+
+
+def test_a_relay_without_the_key_gets_nothing(here: Here, cable: Cable) -> None:
+    middleman = cable.inside(A, lambda: Middleman(A))
+    worker = work(here, cable, middleman.port, write_key(here.folder / "key"))
+    _, errors = worker.communicate(timeout=20)
+    middleman.close()
+    assert worker.returncode == 2 and "another key" in errors
+    assert middleman.connections and not middleman.received
+    wait_for(lambda: len(middleman.refusals) == middleman.connections)
+
+
+@pytest.mark.parametrize(("place", "pulled"), [(B, A), (A, B)], ids=["to-the-collector", "to-everything"])
+def test_a_cable_that_was_pulled_out_costs_nothing(here: Here, cable: Cable, place: str, pulled: str) -> None:
+    """The worker loses its collector, and in the second case the site as well."""
+    with site_at(cable, place) as site:
+        collector, worker = collect(here, cable, site), work(here, cable)
+        wait_for(lambda: len(asked(site)) > 30)
+        cable.set(pulled, "down")
+        try:
+            time.sleep(4)
+        finally:
+            cable.set(pulled, "up")
+        _, errors = collector.communicate(timeout=60)
+        assert (collector.returncode, worker.wait(20)) == (0, 0), errors
+        assert is_saved_whole(here, site)
