@@ -106,9 +106,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def is_open(port: int) -> bool:
+def is_open(port: int, address: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address, port)) == 0
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 30) -> None:

@@ -132,6 +132,13 @@ class Wiretap(Peer):
                 end.shutdown(socket.SHUT_RDWR)
 
 
+class Leaver(Peer):
+    """Hangs up as soon as somebody says something."""
+
+    def talk(self, client: socket.socket) -> None:
+        client.recv(65536)
+
+
 class Impostor(Peer):
     """Says what a manager without TLS says first."""
 

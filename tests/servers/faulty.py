@@ -93,8 +93,15 @@ class FaultySite:
     def drip_headers(self, path: str, body: bytes | str, seconds_per_byte: float, content_type: str = "") -> None:
         self._script(path, replace(_reply(path, body, content_type), head_drip=seconds_per_byte))
 
-    def slow(self, path: str, body: bytes | str, delay: float, content_type: str = "") -> None:
-        self._script(path, replace(_reply(path, body, content_type), delay=delay))
+    def slow(
+        self,
+        path: str,
+        body: bytes | str,
+        delay: float,
+        content_type: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._script(path, replace(_reply(path, body, content_type, headers=headers), delay=delay))
 
     def hang(self, path: str) -> None:
         """Takes the request and never answers, until either side closes."""
