@@ -18,7 +18,7 @@ from servers.faulty import FaultySite
 from servers.pictures import png
 
 PORT = 8001
-IMAGES = [f"/i/{n}.png" for n in range(120)]
+IMAGES = [f"/i/{n}.png" for n in range(480)]
 HANDSHAKE, CLIENT_HELLO, ALERT = 22, 1, 21
 
 
@@ -30,17 +30,17 @@ def cable() -> Iterator[Cable]:
 
 
 def site_at(cable: Cable, address: str) -> FaultySite:
-    """Return a site on a machine: 120 images, each over a connection of its own, that take 3 seconds in all."""
+    """Return a site on a machine: 480 images, each over a connection of its own, that take 3 seconds in all."""
     site = cable.inside(address, lambda: FaultySite(address))
     site.add("/", page(*IMAGES), "text/html")
     for n, path in enumerate(IMAGES):
-        site.slow(path, png(n), 0.2, headers={"Connection": "close"})
+        site.slow(path, png(n), 0.05, headers={"Connection": "close"})
     return site
 
 
 def collect(here: Here, cable: Cable, site: FaultySite) -> subprocess.Popen[str]:
     """Start a collector on one machine, and wait until it listens."""
-    arguments = here.job("--site", site.url, "--listen", f"{A}:{PORT}", "--connect-timeout", "1", *OPEN_CABLE)
+    arguments = here.job("--site", site.url, "--listen", f"{A}:{PORT}", "--timeout", "2", *OPEN_CABLE)
     collector = here.start("crawler.collect", *arguments, prefix=cable.at(A))
     wait_for(lambda: cable.inside(A, lambda: is_open(PORT, A)))
     return collector
@@ -144,13 +144,13 @@ def test_a_cable_that_was_pulled_out_costs_nothing(here: Here, cable: Cable, pla
     """The worker loses its collector, and in the second case the site as well."""
     with site_at(cable, place) as site:
         collector, worker = collect(here, cable, site), work(here, cable)
-        wait_for(lambda: len(asked(site)) > 30)
+        wait_for(lambda: len(asked(site)) > 200)
         cable.set(pulled, "down")
         try:
             time.sleep(5)
         finally:
             cable.set(pulled, "up")
         _, errors = collector.communicate(timeout=60)
-        assert "120 success" in errors, errors
+        assert "480 success" in errors, errors
         assert (collector.returncode, worker.wait(20)) == (0, 0)
         assert is_saved_whole(here, site)
