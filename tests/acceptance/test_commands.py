@@ -7,13 +7,12 @@ import random
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
 import pytest
 
-from acceptance.here import OPEN, Here, children, free_port, is_open, page, wait_for
+from acceptance.here import OPEN, Here, children, free_port, page, wait_for
 from servers.faulty import FaultySite
 from servers.pictures import gif, jpeg, png
 
@@ -190,46 +189,6 @@ def test_kills(here: Here, gallery: FaultySite) -> None:
     assert code == 0, errors
     assert len(here.rows("metadata.jsonl")) == 1200 and not here.rows("failures.jsonl")
     assert here.is_clean()
-
-
-STOCK = textwrap.dedent("""
-    import sys
-    from multiprocessing.managers import BaseManager
-    BaseManager.register("get_task_queue")
-    BaseManager.register("get_result_queue")
-    manager = BaseManager(("127.0.0.1", int(sys.argv[1])), authkey=open(sys.argv[2], "rb").read().strip())
-    manager.connect()
-    task, result = manager.get_task_queue(), manager.get_result_queue()
-    task.put(sys.argv[3])
-    while not task.empty():
-        url = task.get(True, timeout=5)
-        result.put("%s--->success" % url if "-7.png" not in url else "%s--->disk on fire" % url)
-""")
-
-
-@pytest.mark.parametrize("version", ["", "3.8", "3.12", "3.13"])
-def test_a_stock_program_drains_the_queue(here: Here, version: str) -> None:
-    python = sys.executable
-    if version:
-        found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-        if not found:
-            pytest.skip(f"no Python {version} here")
-        python = str(found[0])
-    with FaultySite() as site:
-        site.add("/", page(*[f"/i-{n}.png" for n in range(40)]), "text/html")
-        port = free_port()
-        listen = ["--listen", f"127.0.0.1:{port}", "--output", str(here.output), "--job", "j"]
-        collect = here.start("crawler.collect", "--site", site.url, *listen, *OPEN)
-        key = here.folder / "state" / "crawler" / "key"
-        wait_for(lambda: is_open(port))
-        extra = site.url + "/extra.png"
-        program = subprocess.run([python, "-c", STOCK, str(port), str(key), extra], timeout=60, capture_output=True)
-        assert program.returncode == 0, program.stderr
-        out, errors = collect.communicate(timeout=30)
-    expected = [f"{site.url}/i-{n}.png--->{'disk on fire' if n == 7 else 'success'}" for n in range(40)]
-    assert sorted(out.splitlines()) == sorted([*expected, extra + "--->success"]), errors
-    assert not here.rows("metadata.jsonl")
-    assert here.rows("failures.jsonl")[site.url + "/i-7.png"]["outcome"] == "reported_error"
 
 
 def test_a_list_with_captions(here: Here, gallery: FaultySite) -> None:
