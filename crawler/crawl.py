@@ -108,8 +108,7 @@ class Crawl:
                 f"or remove {self._directory} to fetch everything anew"
             )
         mark(self._root, begun.job_id)
-        if not begun.resumed:
-            forget_others(self._directory, {Path(detail.path) for _, detail in self._spec.sources})
+        forget_others(self._directory, {Path(detail.path) for _, detail in self._spec.sources})
         if begun.rebooted_since:
             lost = lost_files(self._broker, self._root, begun.rebooted_since - WINDOW)
             if lost:

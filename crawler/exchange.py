@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+from msgspec.structs import replace
+
 from crawler.contracts import Broker
 from crawler.errors import BrokerUnreachable, CrawlerError
 from crawler.model import Grant, Kind, Reply, Report, Settlement, State, Task, Verb, encode
@@ -24,6 +26,8 @@ BATCH = 256
 MOST_BYTES = 8 * 2**20
 #: Longest time between two exchanges in seconds.
 EVERY = 5.0
+#: Seconds for which a host that fails or complains is left alone while the broker has not answered.
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 4.0
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +39,7 @@ class Host:
     busy: int = 0
     not_before: float = 0.0
     queued: bool = False
+    pause: float = 0.0
     latency: float = 0.0
     answers: int = 0
 
@@ -113,10 +118,17 @@ class Agenda:
             host.answers += 1
         self._enrol(host)
 
-    def pause(self, task: Task, until: float) -> None:
-        """Ask the host of `task` nothing before `until`, and tell the broker at once."""
+    def pause(self, task: Task, seconds: float, now: float) -> None:
+        """Ask the host of `task` nothing for `seconds` at least, and tell the broker at once.
+
+        Until the broker answers, the host gets one request at a time, with growing pauses: where we cannot reach the
+        broker either, it may be our own network that fails.
+        """
         host = self._hosts[address(task.at).authority]
-        host.not_before = max(host.not_before, until)
+        if now >= host.not_before:  # one pause for all answers of the same moment
+            host.pause = min(max(2 * host.pause, FIRST_PAUSE), LONGEST_PAUSE)
+        host.not_before = max(host.not_before, now + max(seconds, host.pause))
+        host.grant = replace(host.grant, count=min(host.grant.count, 1))
         self._urgent = True
 
     def again(self, task: Task) -> None:
@@ -199,7 +211,7 @@ class Agenda:
         self.robots.update(reply.robots)
         for authority, grant in reply.grants.items():
             host = self._hosts.setdefault(authority, Host())
-            host.grant = grant
+            host.grant, host.pause = grant, 0.0
             if grant.wait:
                 host.not_before = max(host.not_before, now + grant.wait)
         for task in reply.tasks:

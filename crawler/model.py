@@ -83,6 +83,9 @@ class Outcome:
         return f"http_{status}"
 
 
+#: Outcomes by which a host asks for a pause, and all after which it is given one.
+COMPLAINTS: Final = frozenset({"http_429", "http_503"})
+PAUSING: Final = COMPLAINTS | {Outcome.CONNECT, Outcome.TIMEOUT}
 #: Outcomes that leave an image accounted for as there.
 SUCCESSES: Final = frozenset({Outcome.SUCCESS, Outcome.REPORTED})
 #: Outcomes of pages that were read.

@@ -118,17 +118,35 @@ class TestDelays:
         agenda = agenda_with(*map(task, range(4)), a_example=Grant(2))
         assert agenda.next(0) is not None
         assert not agenda.is_due(0.1)
-        agenda.pause(task(0), 4.0)
+        agenda.pause(task(0), 4.0, 0.0)
         assert agenda.is_due(0.1)
+        agenda.ended(task(0), 0.1)
         assert numbers(agenda, 3.0) == []
-        assert numbers(agenda, 4.0) == [1]
+        assert numbers(agenda, 4.0) == [1], "one at a time until the broker answers"
+        agenda.report({}, 4.0)
+        agenda.absorb(Reply(serial=2, state=State.OPEN, grants={"a.example": Grant(2)}), 4.0)
+        assert numbers(agenda, 4.0) == [2]
 
     def test_a_pause_is_never_shortened(self) -> None:
         agenda = agenda_with(task(1), a_example=Grant(1))
-        agenda.pause(task(1), 8.0)
-        agenda.pause(task(1), 2.0)
+        agenda.pause(task(1), 8.0, 0.0)
+        agenda.pause(task(1), 2.0, 0.0)
         assert numbers(agenda, 7.0) == []
         assert numbers(agenda, 8.0) == [1]
+
+    def test_pauses_grow_while_the_broker_is_silent(self) -> None:
+        agenda = agenda_with(*map(task, range(9)), a_example=Grant(8))
+        now, starts = 0.0, []
+        for _ in range(2):  # what failed at the same moment counts once
+            agenda.pause(task(0), 0.0, now)
+        while len(starts) < 5:
+            started = agenda.next(now)
+            if started is not None:
+                starts.append(now)
+                agenda.ended(started, now)
+                agenda.pause(started, 0.0, now)
+            now += 0.5
+        assert starts == [1.0, 3.0, 7.0, 11.0, 15.0]
 
 
 class TestLease:

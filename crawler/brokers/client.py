@@ -178,7 +178,13 @@ class ManagerBroker:
     def _greet(self) -> None:
         assert self._socket is not None
         self._socket.settimeout(CONNECT_TIMEOUT)
-        self._socket.sendall(wire.frame(wire.answer(self._key, self._receive())))
+        try:
+            challenge = self._receive()
+        except TimeoutError as error:
+            raise BrokerUnreachable(
+                f"{self._server} takes connections and says nothing; was --unencrypted given at one end only?"
+            ) from error
+        self._socket.sendall(wire.frame(wire.answer(self._key, challenge)))
         if self._receive() != wire.WELCOME:
             raise WrongKey(self._wrong_key())
         ours = wire.challenge()
@@ -207,10 +213,16 @@ class ManagerBroker:
             TimeoutError: lambda: BrokerUnreachable(
                 f"{where} does not answer; a firewall may drop the packets: open TCP port {where.port} there"
             ),
-            ssl.SSLError: lambda: WrongKey(self._wrong_key()),
+            ssl.SSLEOFError: lambda: BrokerUnreachable(f"{where} hangs up before it greets"),
+            ssl.SSLError: lambda: self._explain_tls(error),
             WireError: lambda: UsageError(f"{where} is no manager of this program: {error}"),
         }
         for kind, make in explain.items():
             if isinstance(error, kind):
                 return make()
         return BrokerUnreachable(f"the connection to {where} broke: {error}")
+
+    def _explain_tls(self, error: Exception) -> CrawlerError:
+        if getattr(error, "reason", "") == "WRONG_VERSION_NUMBER":
+            return UsageError(f"{self._server} does not speak TLS: give --unencrypted at both ends, or at none")
+        return WrongKey(self._wrong_key())

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from crawler.model import Grant, Outcome
+from crawler.model import COMPLAINTS, PAUSING, Grant, Outcome
 
 #: Failed connections in a row that open the circuit.
 DOWN_AFTER = 20
-#: Seconds of the first pause after a complaint (429, 503); doubled by each that follows.
+#: Seconds of the first pause after a complaint (429, 503) or silence; doubled by each that follows, to these.
 FIRST_PAUSE = 1.0
 MAX_PAUSE = 300.0
+#: Small, so that a host that restarts is not taken for dead, and a dead one is told within half a minute.
+MAX_SILENT_PAUSE = 4.0
 #: Answers this many times later than the host's best, and by this many seconds, count as "rising latency".
 SLOW_FACTOR = 5.0
 SLOW_SECONDS = 1.0
 #: Seconds that a worker may keep a host with a delay to itself while others wait for it.
 TURN = 5.0
 
-COMPLAINTS = frozenset({"http_429", "http_503"})
 NO_CONNECTION = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TLS, Outcome.TIMEOUT})
 
 
@@ -143,19 +144,18 @@ class Pace:
         self.pause = FIRST_PAUSE
 
     def failed(self, outcome: str, retry_after: float, now: float) -> None:
-        """Take a failure: a complaint pauses the host, no connection counts towards the circuit breaker."""
+        """Take a failure: complaint and silence pause the host, no connection counts towards the circuit breaker."""
         if outcome in NO_CONNECTION:
             self.failures_in_row += 1
         else:
             self.failures_in_row = 0
-        if outcome in COMPLAINTS:
-            if now >= self.blocked_until:  # one pause for all answers of the same moment
-                self.limit = max(1.0, self.limit / 2)
-                self.blocked_until = now + self.pause
-                self.pause = min(self.pause * 2, MAX_PAUSE)
-            self.blocked_until = max(self.blocked_until, now + retry_after)
-        elif outcome == Outcome.TIMEOUT:
+        if outcome not in PAUSING:
+            return
+        if now >= self.blocked_until:  # one pause for all answers of the same moment
             self.limit = max(1.0, self.limit / 2)
+            self.blocked_until = now + self.pause
+            self.pause = min(self.pause * 2, MAX_PAUSE if outcome in COMPLAINTS else MAX_SILENT_PAUSE)
+        self.blocked_until = max(self.blocked_until, now + retry_after)
 
     @property
     def down(self) -> bool:

@@ -113,10 +113,12 @@ class Waiting:
     def enrol(self, lane: Lane, kind: Kind, *, first: bool = False) -> None:
         """Let a lane with waiting tasks take its turn, or ask for its robots.txt first."""
         queue = lane.queue(kind)
-        if queue.in_rotation or not queue.waiting:
+        if not queue.waiting:
             return
         if lane.closed:
             self._closed.add(lane)
+        elif queue.in_rotation:
+            return
         elif lane.robots is None:
             self._want_robots(lane)
         else:

@@ -20,6 +20,7 @@ from crawler.guard import Guard
 from crawler.images.engine import Engine, Transfer, referrer_for
 from crawler.images.verify import Picture, verify
 from crawler.model import (
+    PAUSING,
     ImageDetail,
     ImageResult,
     Kind,
@@ -166,8 +167,8 @@ class DownloadLoop(WorkLoop):
 
     def _give_up(self, task: Task, error: FetchError) -> None:
         """Settle a failure: retry it, or go on with the next candidate, or let it be final."""
-        if error.outcome in ("http_429", "http_503"):
-            self._agenda.pause(task, time.monotonic() + max(1.0, error.retry_after))
+        if error.outcome in PAUSING:
+            self._agenda.pause(task, error.retry_after, time.monotonic())
         if task.kind is Kind.IMAGE and not error.retriable:
             fallbacks = decode(task.detail, ImageDetail).fallbacks
             if task.candidate < len(fallbacks):

@@ -15,6 +15,7 @@ from crawler.contracts import Broker
 from crawler.errors import FetchError
 from crawler.guard import Guard
 from crawler.model import (
+    PAUSING,
     Found,
     ImageDetail,
     Kind,
@@ -124,8 +125,8 @@ class PageLoop(WorkLoop):
         elif settlement is not None:
             for portion in _portions(settlement):
                 self._agenda.settle(portion)
-            if settlement.outcome in ("http_429", "http_503") and settlement.verb is Verb.RETRY:
-                self._agenda.pause(task, now + max(1.0, settlement.retry_after))
+            if settlement.outcome in PAUSING:
+                self._agenda.pause(task, settlement.retry_after, now)
             self._agenda.settle(settlement)
 
     def _fed(self, task: Task) -> Settlement:

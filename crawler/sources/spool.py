@@ -30,7 +30,7 @@ def spool(stream: BinaryIO, directory: Path, *, table: bool) -> Path:
                 file.write(block)
         if not first:
             draft.unlink()
-            return _latest(directory)
+            return _accepted(directory)
         ending = "jsonl" if first == b"{" else "csv" if table else "txt"
         path = directory / f"{_PREFIX}{digest.hexdigest()[:16]}.{ending}"
         draft.replace(path)
@@ -40,14 +40,15 @@ def spool(stream: BinaryIO, directory: Path, *, table: bool) -> Path:
 
 
 def forget_others(directory: Path, kept: set[Path]) -> None:
-    """Remove lists of earlier runs."""
+    """Remove lists of earlier runs, and those that were not accepted."""
     for path in directory.glob(f"{_PREFIX}*"):
         if path not in kept:
             path.unlink(missing_ok=True)
 
 
-def _latest(directory: Path) -> Path:
+def _accepted(directory: Path) -> Path:
+    """Return the list of before: the oldest, since a start that is refused leaves its own behind."""
     known = sorted(directory.glob(f"{_PREFIX}*"), key=lambda path: path.stat().st_mtime)
     if not known:
         raise UsageError("the list on standard input is empty")
-    return known[-1]
+    return known[0]

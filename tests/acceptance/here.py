@@ -36,12 +36,18 @@ class Here:
         return self.folder / "state" / "crawler"
 
     def start(
-        self, door: str, *arguments: str, prefix: tuple[str, ...] = (), stdin: Any = subprocess.DEVNULL
+        self,
+        door: str,
+        *arguments: str,
+        prefix: tuple[str, ...] = (),
+        stdin: Any = subprocess.DEVNULL,
+        start_new_session: bool = False,
     ) -> subprocess.Popen[str]:
         """Start a door; `prefix` is a command that runs it, such as `ip netns exec NAME`."""
         process = subprocess.Popen(
             [*prefix, sys.executable, "-m", door, *arguments],
             stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment,
+            start_new_session=start_new_session,
         )  # fmt: skip
         self.started.append(process)
         return process

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -150,20 +148,33 @@ def test_troubles_of_a_worker_have_their_messages(here: Here, gallery: FaultySit
     assert len(list((tmp_path / "mine").rglob("*.png"))) == 1200
 
 
+@pytest.mark.parametrize("to_all", [False, True], ids=["door", "group"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_stops_and_the_same_command_goes_on(
-    here: Here, gallery: FaultySite, number: signal.Signals, code: int
+    here: Here, gallery: FaultySite, number: signal.Signals, code: int, to_all: bool
 ) -> None:
-    door = here.start("crawler", gallery.url, "--job", "j", "--output", str(here.output), *OPEN)
+    """To the door alone as by `kill`, or to its whole process group as by Ctrl-C and systemd."""
+    door = here.start("crawler", *here.job(gallery.url), start_new_session=to_all)
     wait_for(lambda: len(gallery.requests) > 100)
-    door.send_signal(number)
+    (os.killpg if to_all else os.kill)(door.pid, number)
     _, errors = door.communicate(timeout=60)
     assert door.returncode == code, errors
-    assert "the same command goes on" in errors
+    assert "the same command goes on" in errors and "starting it again" not in errors
     assert here.crawl(gallery.url)[0] == 0
     assert len(here.rows("metadata.jsonl")) == 1200
     assert len([r for r in gallery.requests if r.path.startswith("/i/")]) == 1200, "nothing was fetched twice"
     assert here.is_clean()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.2, 0.4, 0.8])
+def test_a_signal_while_it_starts_leaves_no_traceback(here: Here, gallery: FaultySite, delay: float) -> None:
+    door = here.start("crawler", *here.job(gallery.url), start_new_session=True)
+    wait_for(lambda: (here.state / "j").exists())  # before, the interpreter itself may be starting
+    time.sleep(delay)
+    os.killpg(door.pid, signal.SIGINT)
+    _, errors = door.communicate(timeout=60)
+    assert door.returncode == 130 and "Traceback" not in errors, errors
+    assert here.crawl(gallery.url)[0] == 0
 
 
 def test_kills(here: Here, gallery: FaultySite) -> None:

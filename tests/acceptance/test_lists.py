@@ -54,6 +54,35 @@ def test_a_list_from_standard_input_is_kept_for_the_next_start(here: Here, site:
     assert sorted(asked(site)) == sorted(PATHS[:40])
 
 
+def test_another_list_on_standard_input_does_not_replace_the_one_that_is_read(here: Here, site: FaultySite) -> None:
+    job = here.job("--urls", "-", "--max-images", "10")
+    first = here.start("crawler", *job, stdin=subprocess.PIPE)
+    first.communicate("\n".join(site.url + path for path in PATHS[:40]), timeout=30)
+    other = here.start("crawler", *job, stdin=subprocess.PIPE)
+    _, errors = other.communicate(site.url + PATHS[50], timeout=30)
+    assert (first.returncode, other.returncode) == (3, 2) and "is not finished" in errors
+    assert here.crawl("--urls", "-")[0] == 0
+    assert len(here.rows("metadata.jsonl")) == 40
+    last = here.start("crawler", *here.job("--urls", "-"), stdin=subprocess.PIPE)
+    _, errors = last.communicate(site.url + PATHS[50], timeout=30)
+    assert last.returncode == 0, errors
+    assert len(here.rows("metadata.jsonl")) == 41
+    assert len(list((here.state / "j").glob("input-*"))) == 1
+
+
+def test_each_odd_row_has_an_outcome_and_the_others_are_fetched(here: Here, site: FaultySite) -> None:
+    good = [site.url + path for path in PATHS[:6]]
+    path = here.folder / "list.jsonl"
+    lines = [f'{{"url": "{url}"}}' for url in good]
+    path.write_text("\n".join([*lines[:2], "[1]", *lines[2:4], '{"url": "no-url"}', '{"url": ', *lines[4:]]))
+    code, _, errors = here.crawl("--urls", str(path), "--fail-above", "60")
+    assert code == 0 and "6 success" in errors and "3 bad_url" in errors
+    assert sorted(here.rows("metadata.jsonl")) == sorted(good)
+    failures = here.rows("failures.jsonl")
+    assert {row["outcome"] for row in failures.values()} == {"bad_url"}
+    assert sorted(failures) == sorted(["[1]", "no-url", '{"url":'])
+
+
 def write_table(path: Path, rows: list[dict[str, str]]) -> None:
     if path.suffix == ".parquet":
         pyarrow = pytest.importorskip("pyarrow")
@@ -88,4 +117,4 @@ def test_a_column_that_is_not_there_is_named(here: Here, site: FaultySite) -> No
     path = here.folder / "list.csv.gz"
     write_table(path, [{"picture": site.url + PATHS[0], "text": "x"}])
     code, _, errors = here.crawl("--urls", str(path), "--url-column", "pictur")
-    assert code == 1 and "no column 'pictur'; it has picture, text" in errors
+    assert code == 2 and "no column 'pictur'; it has picture, text" in errors

@@ -198,11 +198,26 @@ def test_retry_after_lengthens_the_pause() -> None:
     assert host.blocked_until == 130.0
 
 
-def test_time_outs_halve_without_a_pause() -> None:
+@pytest.mark.parametrize("outcome", ["connect", "timeout"])
+def test_silence_halves_and_pauses_but_never_for_long(outcome: str) -> None:
+    host, now, pauses = pace(), 100.0, []
+    for _ in range(5):
+        host.failed(outcome, 0.0, now)
+        host.failed(outcome, 0.0, now)  # of the same moment
+        pauses.append(host.blocked_until - now)
+        now = host.blocked_until
+    assert pauses == [1.0, 2.0, 4.0, 4.0, 4.0]
+    assert host.limit == 1
+    host.succeeded()
+    host.failed(outcome, 0.0, now)
+    assert host.blocked_until - now == 1.0
+
+
+@pytest.mark.parametrize("outcome", ["dns", "tls"])
+def test_what_will_not_pass_by_waiting_pauses_nothing(outcome: str) -> None:
     host = pace()
-    host.failed("timeout", 0.0, 100.0)
-    assert host.limit == 4
-    assert host.blocked_until == 0.0
+    host.failed(outcome, 0.0, 100.0)
+    assert (host.limit, host.blocked_until) == (8, 0.0)
 
 
 def test_a_missing_image_changes_nothing() -> None:

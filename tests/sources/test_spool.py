@@ -33,8 +33,10 @@ def test_an_empty_stream_is_the_list_of_before(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="empty"):
         kept(b"", tmp_path)
     one, two = kept(b"1\n", tmp_path), kept(b"2\n", tmp_path)
-    os.utime(two, (1, 1))
-    assert kept(b"", tmp_path) == one
+    os.utime(one, (1, 1))
+    assert kept(b"", tmp_path) == one, "a newer one was not accepted"
+    forget_others(tmp_path, {two})
+    assert kept(b"", tmp_path) == two
 
 
 def test_lists_of_before_are_forgotten(tmp_path: Path) -> None:
