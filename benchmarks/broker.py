@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from crawler.brokers.client import ManagerBroker, ServerAddress
-from crawler.brokers.local import socket_path
+from crawler.brokers.local import STOP_SIGNAL, socket_path
 from crawler.brokers.process import run_broker
 from crawler.model import (
     Found,
@@ -86,11 +88,12 @@ def drain(broker: ManagerBroker, batch: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--tasks", type=int, default=50_000, help="as many as a source lets wait")
     parser.add_argument("--hosts", type=int, default=1)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
+    sys.setswitchinterval(0.0001)  # the thread that exchanges need not wait for the one that makes settlements
     for run in range(args.runs):
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder)
@@ -106,7 +109,8 @@ def main() -> None:
             settled = drain(broker, args.batch)
             print(f"run {run + 1}: put {put:,.0f}/s, taken and settled {settled:,.0f}/s", flush=True)
             broker.close()
-            process.terminate()
+            assert process.pid is not None
+            os.kill(process.pid, STOP_SIGNAL)
             process.join()
 
 

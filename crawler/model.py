@@ -270,7 +270,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     obey_robots: bool = True
     user_agent: str = ""
     allow_net: tuple[str, ...] = ()
-    queue_limit: int = 100_000
+    queue_limit: int = 50_000
     lease: float = 15.0
     # images
     connect_timeout: float = 5.0

@@ -127,7 +127,7 @@ class Job(Working):
     allow_net: Annotated[
         tuple[str, ...], _flag("Open a private network (CIDR) to requests.", _POLITENESS, common=True)
     ] = ()
-    queue_limit: Annotated[int, _flag("Waiting images of a source at which it pauses.", _POLITENESS)] = 100_000
+    queue_limit: Annotated[int, _flag("Waiting images of a source at which it pauses.", _POLITENESS)] = 50_000
 
     connect_timeout: Annotated[float, _flag("Time to connect.", _IMAGES, converter=_seconds)] = 5.0
     timeout: Annotated[float, _flag("Time for an image in all.", _IMAGES, converter=_seconds)] = 60.0

@@ -1,7 +1,7 @@
 """The lanes of waiting tasks, as the broker has them in memory.
 
-A lane is one origin. It loads its tasks from the state in small stretches, so that memory grows with origins and held
-tasks, never with what waits.
+A lane is one origin. New tasks are kept up to a bound; beyond it a lane loads them from the state in small stretches,
+so that memory does not grow with what waits.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ class Queue:
     loaded: deque[Pending] = field(default_factory=deque)
     delayed: list[tuple[float, int, Pending]] = field(default_factory=list)
     in_rotation: bool = False
+
+    @property
+    def is_loaded(self) -> bool:
+        """Tell whether all that waits is in memory."""
+        return self.waiting == len(self.loaded) + len(self.delayed)
 
     def put_back(self, pending: Pending, due: float = 0.0, *, last: bool = False) -> None:
         self.waiting += 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from msgspec import Raw
+
 from crawler.brokers.records import Records
 from crawler.brokers.run import LEFT_OUT, Run
 from crawler.brokers.tasks import Known
 from crawler.brokers.waiting import Waiting
-from crawler.model import SUCCESSES, Found, Kind, encode, task_id
+from crawler.model import SUCCESSES, Found, Kind, Task, encode, task_id
 
 
 class Putter:
@@ -46,7 +48,11 @@ class Putter:
         lane = self._waiting.of(item.url if item.kind is not Kind.SOURCE else "")
         detail = bytes(item.detail)
         number = self._records.tasks.insert(identity, item.kind, lane.number, source, item.url, detail)
-        self._waiting.add(lane, item.kind, number, number if item.kind is Kind.SOURCE else source)
+        if item.kind is Kind.SOURCE:
+            self._waiting.add(lane, item.kind, number, number)
+        else:
+            task = Task(number, item.kind, item.url, item.url, Raw(detail), 0, 0, 0)
+            self._waiting.add(lane, item.kind, number, source, task)
         return number
 
     def rearm(self, number: int, source: int, item: Found) -> None:

@@ -19,6 +19,8 @@ from crawler.urls import address
 
 #: Requests for pages at a time per host, at most.
 PAGES_AT_A_TIME = 2
+#: New tasks are kept in memory up to this many, as many as a source lets wait by default: it spares reading them.
+MOST_KEPT = 50_000
 #: Kinds whose tasks belong to a host.
 HOSTED = (Kind.PAGE, Kind.IMAGE)
 #: The lane of what a list names but is no URL: it is closed from the beginning.
@@ -97,11 +99,16 @@ class Waiting:
         self._lanes[row.url] = self._numbered[row.number] = lane
         return lane
 
-    def add(self, lane: Lane, kind: Kind, number: int, source: int) -> None:
-        """Count a task that has just begun to wait in the state."""
+    def add(self, lane: Lane, kind: Kind, number: int, source: int, task: Task | None = None) -> None:
+        """Count a task that has just begun to wait in the state, and keep it in memory where it comes next anyway."""
         queue = lane.queue(kind)
+        if task is not None and queue.is_loaded and len(self.resident) < MOST_KEPT:
+            pending = self.resident[number] = Pending(task, source, lane)
+            queue.loaded.append(pending)
+            queue.cursor = number
+        else:
+            queue.cursor = min(queue.cursor, number - 1)
         queue.waiting += 1
-        queue.cursor = min(queue.cursor, number - 1)
         self._enlist(lane, kind, source, 1)
 
     def _enlist(self, lane: Lane, kind: Kind, source: int, number: int) -> None:
