@@ -427,14 +427,16 @@ while True:
 class Victim:
     """A manager in a process of its own, as some messages could end all of it; started again when it ended."""
 
-    server: "subprocess.Popen[str] | None" = None
-    address = ("127.0.0.1", 0)
+    def __init__(self, flags: tuple[str, ...] = ()) -> None:
+        self.flags = flags
+        self.server: subprocess.Popen[str] | None = None
+        self.address = ("127.0.0.1", 0)
 
     def start(self) -> None:
         if self.server is not None and self.server.poll() is None:
             return
         self.server = subprocess.Popen(
-            [sys.executable, "-c", SERVER, KEY.decode()],
+            [sys.executable, *self.flags, "-c", SERVER, KEY.decode()],
             cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.server.stdout is not None
