@@ -10,7 +10,7 @@ trap 'exit 130' INT TERM
 
 python examples/serve.py --port 0 >"$state/site" &
 server=$!
-while ! grep -q http "$state/site"; do sleep 0.1; done
+while ! grep -qs http "$state/site"; do sleep 0.1; done
 site=$(sed -n 's/^Serving //p' "$state/site")
 
 rm -rf .sample
