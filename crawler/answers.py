@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from crawler.errors import FetchError
-from crawler.model import Kind, Move, Outcome, RobotsFile, Settlement, Task, Verb, pack
+from crawler.model import MAX_RETRY_AFTER, Kind, Move, Outcome, RobotsFile, Settlement, Task, Verb, pack
 from crawler.robots import MAX_REDIRECTS as MAX_ROBOTS_REDIRECTS
 from crawler.robots import read
 from crawler.urls import address, normalise
@@ -20,12 +20,15 @@ def retriable(status: int) -> bool:
 
 
 def retry_after(value: str, now: float) -> float:
-    """Return the seconds that a Retry-After field asks for, as seconds or as a date (RFC 9110, 10.2.3); else 0."""
+    """Return the seconds that a Retry-After field asks for, as seconds or as a date (RFC 9110, 10.2.3); else 0.
+
+    At most MAX_RETRY_AFTER.
+    """
     value = value.strip()
     if value.isascii() and value.isdecimal():
-        return float(value[:9])
+        return min(float(value[:9]), MAX_RETRY_AFTER)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        return min(max(0.0, parsedate_to_datetime(value).timestamp() - now), MAX_RETRY_AFTER)
     except (TypeError, ValueError, IndexError, OverflowError):
         return 0.0
 

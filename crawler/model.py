@@ -86,6 +86,8 @@ class Outcome:
 #: Outcomes by which a host asks for a pause, and all after which it is given one.
 COMPLAINTS: Final = frozenset({"http_429", "http_503"})
 PAUSING: Final = COMPLAINTS | {Outcome.CONNECT, Outcome.TIMEOUT}
+#: Seconds; a longer Retry-After is taken as this.
+MAX_RETRY_AFTER: Final = 3600.0
 #: Outcomes that leave an image accounted for as there.
 SUCCESSES: Final = frozenset({Outcome.SUCCESS, Outcome.REPORTED})
 #: Outcomes of pages that were read.

@@ -39,7 +39,11 @@ class TestRetryAfter:
         assert answers.retry_after(value, NOW) == pytest.approx(expected)
 
     def test_endless_digits_are_a_number_still(self) -> None:
-        assert answers.retry_after("9" * 5000, NOW) >= 100_000_000
+        assert answers.retry_after("9" * 5000, NOW) == 3600
+
+    def test_nobody_makes_us_wait_for_more_than_an_hour(self) -> None:
+        assert answers.retry_after("86400", NOW) == 3600
+        assert answers.retry_after("Fri, 31 Dec 2100 23:59:59 GMT", NOW) == 3600
 
 
 @pytest.mark.parametrize(

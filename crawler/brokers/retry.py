@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from crawler.model import MAX_RETRY_AFTER
+
 #: Attempts in all.
 MAX_ATTEMPTS = 3
 #: Seconds before the second attempt; doubled for each further one.
 BASE_DELAY = 1.0
-#: Retry-After beyond this many seconds is taken as this.
-MAX_RETRY_AFTER = 3600.0
 
 
 class Retry(NamedTuple):

@@ -18,6 +18,7 @@ from crawler.brokers.retry import decide
 from crawler.brokers.run import LEFT_OUT, Run
 from crawler.brokers.waiting import Waiting
 from crawler.model import (
+    MAX_RETRY_AFTER,
     PAGES_READ,
     SUCCESSES,
     Kind,
@@ -195,7 +196,7 @@ class Settler:
         if outcome in SUCCESSES:
             lane.pace.succeeded()
         else:
-            lane.pace.failed(outcome, retry_after, now)
+            lane.pace.failed(outcome, min(retry_after, MAX_RETRY_AFTER), now)
             if lane.pace.down and not lane.closed:
                 self._dispatch.close(lane, Outcome.HOST_DOWN, "20 connections in a row failed; last: " + outcome)
         return False

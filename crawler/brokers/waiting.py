@@ -15,7 +15,7 @@ from crawler.brokers.records import Records
 from crawler.brokers.tasks import WaitingRow
 from crawler.model import Kind, Outcome, RobotsFile, Spec, Task
 from crawler.robots import MAX_AGE, digest
-from crawler.urls import address
+from crawler.urls import address, normalise
 
 #: Requests for pages at a time per host, at most.
 PAGES_AT_A_TIME = 2
@@ -73,9 +73,14 @@ class Waiting:
     # Lanes
 
     def of(self, url: str) -> Lane:
-        """Return the lane of a URL's origin; that of sources has no origin."""
-        origin = (address(url).origin if url.startswith(_SCHEMES) else NOWHERE) if url else ""
-        return self._lanes.get(origin) or self._lane(self._records.origins.of(origin))
+        """Return the lane of a URL's origin; that of sources has no origin, that of what is no URL is NOWHERE."""
+        origin = address(url).origin if url.startswith(_SCHEMES) else NOWHERE if url else ""
+        lane = self._lanes.get(origin)
+        if lane is None:
+            if origin and normalise(url) is None:
+                origin = NOWHERE
+            lane = self._lanes.get(origin) or self._lane(self._records.origins.of(origin))
+        return lane
 
     def by_number(self, number: int) -> Lane:
         return self._numbered.get(number) or self._lane(self._records.origins.by_number(number))

@@ -53,6 +53,14 @@ class Transfer:
     error: FetchError | None = None
 
 
+def _text(value: bytes) -> str:
+    """Decode a header's value: UTF-8 where it is, as many servers send file names, else as RFC 9110 had it."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 class _Opened(socket.socket):
     """A socket that libcurl takes a duplicate of; this one is closed as soon as it is let go."""
 
@@ -131,13 +139,14 @@ class _Handle:
         headers: dict[str, str] = {}
         for line in self.header_lines[1:]:
             name, _, value = line.partition(b":")
-            headers.setdefault(name.lower().decode("latin-1"), value.strip().decode("latin-1"))
+            headers.setdefault(name.lower().decode("latin-1"), _text(value.strip()))
+        status = curl.getinfo(pycurl.RESPONSE_CODE)
         return Transfer(
             self.task,
-            curl.getinfo(pycurl.RESPONSE_CODE),
+            status,
             self.body.getvalue(),
             headers,
-            curl.getinfo(pycurl.REDIRECT_URL) or "",
+            headers.get("location", "") if 300 <= status < 400 else "",
             curl.getinfo(pycurl.STARTTRANSFER_TIME) - curl.getinfo(pycurl.PRETRANSFER_TIME),
         )
 

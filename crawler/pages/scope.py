@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
+
+from publicsuffixlist import PublicSuffixList
 
 from crawler.urls import host, without_www
 
 SCOPES = ("host", "domain", "prefix", "any")
 
-# Public suffixes of two labels under which people register names; the list that browsers use is far longer, and a
-# site under another such suffix is crawled with --scope host.
-_SECOND_LEVEL = frozenset({"ac", "co", "com", "edu", "gob", "gov", "go", "ne", "net", "or", "org"})
+
+@lru_cache(maxsize=1)
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
 
 
 def _domain(name: str) -> str:
-    """Return the registrable part of a host name, as far as its labels tell."""
-    labels = name.split(".")
-    if len(labels) <= 2 or labels[-1].isdecimal():
+    """Return the part of a host name that somebody registered (publicsuffix.org); an address is its own."""
+    if ":" in name or name.rpartition(".")[2].isdecimal():
         return name
-    short = len(labels[-1]) == 2 and labels[-2] in _SECOND_LEVEL
-    return ".".join(labels[-3:] if short else labels[-2:])
+    return _suffixes().privatesuffix(name) or name
 
 
 def _folder(url: str) -> str:

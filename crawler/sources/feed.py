@@ -51,7 +51,7 @@ class Feed:
         for row in rows_now:
             words = Words(found_in="list", caption=row.caption, columns=row.columns)
             # What is no URL goes the same way: the broker settles it as `bad_url`, so that nothing goes unsaid.
-            found.append(Found(Kind.IMAGE, normalise(row.url) or row.url[:MAX_URL], nothing, words))
+            found.append(Found(Kind.IMAGE, normalise(row.url) or _as_it_is(row.url), nothing, words))
         return found, None if ended else self._at, {}
 
     def _next_rows(self) -> tuple[list[Row], bool]:
@@ -71,3 +71,8 @@ class Feed:
             self._broken = error  # what was read before it counts; the next stretch tells
             return rows, False
         return rows, len(rows) < STRETCH
+
+
+def _as_it_is(text: str) -> str:
+    """Return what is no URL, so that it still is none when it is cut."""
+    return text if len(text) <= MAX_URL else f"too long: {text[:500]}…"

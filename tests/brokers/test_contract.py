@@ -589,6 +589,15 @@ def test_a_slow_host_stops_nobody_else(job: Job) -> None:
     assert 0 < hosts["slow.test"] < 300
 
 
+@pytest.mark.parametrize(
+    "url", ["http://", "nonsense", "ftp://a.test/x", "http://a b/", "http://a.test:99999/", "https://"]
+)
+def test_what_is_no_url_is_told_and_nothing_waits_for_it(job: Job, url: str) -> None:
+    job.begin([image(url), *images(2)])
+    job.finish(done)
+    assert job.broker.counts().images == {"bad_url": 1, "success": 2}
+
+
 def test_room_is_kept(job: Job) -> None:
     job.begin([*images(10), *images(10, "b.test")])
     assert len(job.worker().exchange(room={Kind.IMAGE: 7})) == 7

@@ -94,8 +94,15 @@ def test_a_redirect_is_told_not_followed(site: FaultySite, make: Any, status: in
     site.redirect("/a.jpg", "/b.jpg", status)
     site.add("/b.jpg", BODY)
     (transfer,) = run(make(), site.url + "/a.jpg")
-    assert (transfer.status, transfer.location, transfer.body) == (status, site.url + "/b.jpg", b"")
+    assert (transfer.status, transfer.location, transfer.body) == (status, "/b.jpg", b"")
     assert [request.path for request in site.requests] == ["/a.jpg"]
+
+
+def test_a_redirect_in_another_charset_is_told(site: FaultySite, make: Any) -> None:
+    for path, name in (("/utf8.jpg", "b\u00fccher".encode()), ("/latin.jpg", "b\u00fccher".encode("latin-1"))):
+        site.redirect(path, f"http://{name.decode('latin-1')}.example/x")
+    transfers = run(make(), site.url + "/utf8.jpg", site.url + "/latin.jpg")
+    assert [transfer.location for transfer in transfers] == ["http://b\u00fccher.example/x"] * 2
 
 
 def test_a_redirect_to_a_file_is_only_told(site: FaultySite, make: Any) -> None:

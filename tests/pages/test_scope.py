@@ -40,8 +40,12 @@ def test_scopes(url: str, kinds: str) -> None:
         ("10.0.0.1", "10.0.0.2", False),
         ("10.1.0.1", "10.2.0.1", False),
         ("10.0.0.1", "10.0.0.1", True),
-        ("localhost", "localhost", True),
         ("[2001:db8::1]", "[2001:db8::2]", False),
+        ("shop.example.kawasaki.jp", "example.kawasaki.jp", False),
+        ("one.github.io", "two.github.io", False),
+        ("a.one.github.io", "one.github.io", True),
+        ("127.0.0.1", "10.0.0.1", False),
+        ("localhost", "localhost", True),
     ],
 )
 def test_domains(one: str, other: str, same: bool) -> None:

@@ -10,6 +10,7 @@ from crawler.errors import FetchError
 from crawler.model import Found, Kind, Outcome, PageDetail, SourceDetail, Task, Words, decode, encode, pack
 from crawler.sources import feed
 from crawler.sources.feed import Feed
+from crawler.urls import normalise
 
 A, B = "https://a.example/1.jpg", "https://b.example/2.jpg"
 
@@ -169,3 +170,10 @@ def test_what_is_found_can_be_sent_whatever_the_list_says(tmp_path: Path, escape
     found, _, _ = read(Feed(), SourceDetail(sort="list", path=str(tmp_path / "a.jsonl"), caption_column="text"))
     assert urls(found) == [A]
     assert encode(found)
+
+
+def test_what_is_too_long_is_cut_and_no_url_still(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(f"https://a.example/{'x' * 100_000}\n{A}\n")
+    found, _, _ = read(Feed(), SourceDetail(sort="list", path=str(tmp_path / "a.txt")))
+    assert len(found[0].url) < 1000 and normalise(found[0].url) is None
+    assert urls(found)[1:] == [A]
