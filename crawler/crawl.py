@@ -13,12 +13,13 @@ from pathlib import Path
 from crawler import ledger, progress
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.local import is_running
-from crawler.errors import BrokerUnreachable, StateError, StoreError
+from crawler.errors import BrokerUnreachable, StateError, StoreError, UsageError
 from crawler.hosting import hosted_broker, local_link
 from crawler.limits import EXIT_LIMIT, Limits, exit_code
 from crawler.lines import Lines
 from crawler.model import Begun, Counts, Outcome, Spec, State
 from crawler.processes import Link, Place, download_process, page_process
+from crawler.progress import counted
 from crawler.recheck import WINDOW, lost_files
 from crawler.sources.spool import forget_others
 from crawler.stores.files import MARK, mark, sweep
@@ -70,6 +71,7 @@ class Crawl:
         self._began = time.monotonic()
         self._seen_worker = time.monotonic()
         self._broker: ManagerBroker
+        self._resumed = False
         self._bar: progress.Bar | None = None
 
     def run(self) -> int:
@@ -78,6 +80,7 @@ class Crawl:
             signal.signal(number, self._on_signal)
         with hosted_broker(self._supervisor, self._directory, self._listen, self._link) as self._broker:
             begun = self._begin()
+            self._resumed = begun.resumed
             self._announce(begun)
             self._start_workers()
             self._bar = progress.Bar(self._shows_bar)
@@ -89,24 +92,28 @@ class Crawl:
 
     def export(self) -> None:
         """Write the ledger's files as things stand, from the running broker or one of our own."""
+        if not (self._directory / "queue.sqlite").exists():
+            raise UsageError(
+                f"there is no job {self._spec.job} in {self._directory.parent}; python -m crawler.status lists them"
+            )
         with contextlib.ExitStack() as stack:
             if is_running(self._directory):
                 broker = local_link(self._directory, self._link).broker()
             else:
                 broker = stack.enter_context(hosted_broker(self._supervisor, self._directory, self._listen, self._link))
             there, rest = ledger.write_ledger(broker, self._root)
-        print(f"{there:,} images and {rest:,} failures are in {self._root}", file=sys.stderr)
+        print(f"{counted(there, 'image')} and {counted(rest, 'failure')} are in {self._root}", file=sys.stderr)
 
     # The beginning
 
     def _begin(self) -> Begun:
-        begun = self._broker.begin(self._spec)
-        counts = self._broker.counts()
-        if (begun.run > 1 or counts.images.get(Outcome.SUCCESS)) and not (self._root / MARK).exists():
+        before = self._broker.counts()
+        if (before.run > 1 or before.images.get(Outcome.SUCCESS)) and not (self._root / MARK).exists():
             raise StateError(
                 f"job {self._spec.job} has images, but {self._root} is gone: mount it or name its place with --output, "
                 f"or remove {self._directory} to fetch everything anew"
             )
+        begun = self._broker.begin(self._spec)
         mark(self._root, begun.job_id)
         forget_others(self._directory, {Path(detail.path) for _, detail in self._spec.sources})
         if begun.rebooted_since:
@@ -117,9 +124,7 @@ class Crawl:
         return begun
 
     def _announce(self, begun: Begun) -> None:
-        log.info(
-            "%s %s run %d of job %s", "resuming" if begun.resumed else "beginning", "the", begun.run, self._spec.job
-        )
+        log.info("%s run %d of job %s", "resuming" if begun.resumed else "beginning", begun.run, self._spec.job)
         if not self._spec.obey_robots:
             log.warning("robots.txt is ignored (--ignore-robots): do this only on sites that are yours")
 
@@ -136,6 +141,7 @@ class Crawl:
     def _conduct(self) -> tuple[str, Counts]:
         """Watch the run to its end, and return how it ended."""
         counts = self._counts()
+        self._limits.begin(counts)
         next_count = 0.0
         while True:
             now = time.monotonic()
@@ -157,7 +163,7 @@ class Crawl:
 
     def _check_children(self) -> None:
         for child in self._supervisor.children:
-            if child.done and child.exit_code == 2:
+            if child.done and child.exit_code:
                 raise StateError(f"the {child.name} process cannot work here; the log says why")
 
     def _counts(self) -> Counts:
@@ -206,7 +212,7 @@ class Crawl:
         if ending == "finished":
             self._finish()
         seconds = time.monotonic() - self._began
-        print(progress.summary(self._spec.job, counts, self._root, ending, seconds), file=sys.stderr)
+        print(progress.summary(self._spec.job, counts, self._root, ending, seconds, self._resumed), file=sys.stderr)
         if self._signals:
             return 128 + self._signals[0]
         return EXIT_LIMIT if ending != "finished" else exit_code(counts, self._fail_above)

@@ -22,7 +22,7 @@ def enter(kind: type[S], program: str, about: str, work: Callable[[S], int], arg
         logs.set_up(settings.log_file, settings.quiet)
         return work(settings)
     except CrawlerError as error:
-        print(f"crawler: {error}", file=sys.stderr)
+        print(f"crawler: {logs.shown(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -48,7 +48,7 @@ class AlreadyRunning(CrawlerError):
 
 
 class BrokerUnreachable(CrawlerError):
-    exit_code = 2
+    exit_code = 69  # EX_UNAVAILABLE of sysexits.h, as 75 is EX_TEMPFAIL
 
 
 class WireError(CrawlerError):

@@ -13,13 +13,18 @@ EXIT_TROUBLE, EXIT_LIMIT = 1, 3
 
 
 class Limits:
-    """When a run is to stop, in seconds, bytes and images; 0 is never."""
+    """When a start is to stop, in its seconds, bytes and images, so that the next one goes on; 0 is never."""
 
     def __init__(self, max_time: float, max_images: int, max_bytes: float, min_free: float) -> None:
         self._until = time.monotonic() + max_time if max_time else float("inf")
         self._max_images = max_images
         self._max_bytes = max_bytes
         self._min_free = min_free
+
+    def begin(self, counts: Counts) -> None:
+        """Count from here on: what earlier starts of the run saved is theirs."""
+        self._max_images += saved(counts) if self._max_images else 0
+        self._max_bytes += counts.bytes if self._max_bytes else 0
 
     def reached(self, counts: Counts, output: Path) -> str:
         """Return which limit is reached, or `""`."""

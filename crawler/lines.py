@@ -10,7 +10,7 @@ from pathlib import Path
 from crawler.brokers.stock import line_of
 from crawler.contracts import Broker
 from crawler.errors import BrokerUnreachable
-from crawler.progress import shown
+from crawler.logs import shown
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,18 @@ from pathlib import Path
 from crawler.errors import UsageError
 
 
+def shown(text: str) -> str:
+    """Return `text` safe for a terminal: control characters escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class _Formatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Escape what URLs, servers and peers may have put into the message; a traceback below it keeps its lines."""
+        record.message = shown(record.message)
+        return super().formatMessage(record)
+
+
 def set_up(log_file: Path | None, quiet: bool) -> None:
     """Send the log of this process to stderr or `log_file`, from warnings on when `quiet`.
 
@@ -19,7 +31,7 @@ def set_up(log_file: Path | None, quiet: bool) -> None:
         handler = logging.handlers.WatchedFileHandler(log_file) if log_file else logging.StreamHandler()
     except OSError as error:
         raise UsageError(f"the log file {log_file} cannot be written: {error.strerror}") from error
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    formatter = _Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     root = logging.getLogger("crawler")

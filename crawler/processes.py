@@ -124,10 +124,11 @@ Maker: TypeAlias = "Callable[[ManagerBroker, Spec], tuple[WorkLoop, Callable[[],
 def _work(link: Link, wait: float, *, forever: bool, make: Maker) -> None:
     logs.set_up(link.log_file, link.quiet)
     stopper = _Stopper()
+    finished = ""
     try:
         while not stopper.stopped and parent_lives():
             broker = link.broker()
-            spec = wait_for_job(broker, wait, forever, lambda: not stopper.stopped and parent_lives())
+            spec = wait_for_job(broker, wait, forever, lambda: not stopper.stopped and parent_lives(), after=finished)
             if spec is None:
                 break
             loop, close = make(broker, spec)
@@ -140,8 +141,11 @@ def _work(link: Link, wait: float, *, forever: bool, make: Maker) -> None:
                 stopper.loop = None
                 close()
                 broker.close()
-            if ended is State.FINISHED and not forever:
+            finished = spec.job if ended is State.FINISHED else ""
+            if finished and not forever:
                 break
+            if finished:
+                log.info("job %s is finished; waiting for the next", finished)
     except CrawlerError as error:
         log.error("%s", error)
         sys.exit(error.exit_code)
@@ -149,13 +153,15 @@ def _work(link: Link, wait: float, *, forever: bool, make: Maker) -> None:
         os._exit(1)  # threads may still wait for servers that nobody asks for any more
 
 
-def wait_for_job(broker: ManagerBroker, wait: float, forever: bool, go_on: Callable[[], bool]) -> Spec | None:
+def wait_for_job(
+    broker: ManagerBroker, wait: float, forever: bool, go_on: Callable[[], bool], *, after: str = ""
+) -> Spec | None:
     """Return the settings of the job that the broker has work for; None when told to stop or it is finished.
 
-    Raises BrokerUnreachable after `wait` seconds without a collector.
+    `after` is the job that ended before: its collector may well be gone, which is worth no warning. Raises BrokerUnreachable after `wait` seconds without a collector.
     """
     until = time.monotonic() + wait
-    said = False
+    said = bool(after)
     while go_on():
         try:
             spec, counts = broker.spec(), broker.counts()

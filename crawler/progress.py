@@ -9,14 +9,10 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from crawler.logs import shown
 from crawler.model import PAGES_READ, SUCCESSES, Counts, Outcome
 
 _PREFIXES = ("B", "kB", "MB", "GB", "TB")
-
-
-def shown(text: str) -> str:
-    """Return `text` safe for a terminal: control characters escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def size(number: float) -> str:
@@ -27,6 +23,11 @@ def size(number: float) -> str:
             return f"{text} {prefix}"
         number /= 1000
     return ""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 page`, `2 pages`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def duration(seconds: float) -> str:
@@ -96,7 +97,7 @@ def attention(counts: Counts) -> list[str]:
             why = f": {site.first_message}" if site.first_message else ""
             lines.append(f"{site.url}: its first page failed: {site.first_outcome}{why}")
         elif total and not good and not counts.already_there:
-            lines.append(f"{site.url}: none of its {total:,} images could be saved: {_listed(site.outcomes)}")
+            lines.append(f"{site.url}: none of its {counted(total, 'image')} could be saved: {_listed(site.outcomes)}")
     return lines
 
 
@@ -106,29 +107,32 @@ def why_none(counts: Counts) -> str:
     reasons = []
     if pages.get(Outcome.SCRIPT_ONLY):
         number = pages[Outcome.SCRIPT_ONLY]
-        subject = "1 page names no images but runs" if number == 1 else f"{number:,} pages name no images but run"
-        reasons.append(f"{subject} scripts; rendering is not supported yet")
+        verbs = "names no images but runs" if number == 1 else "name no images but run"
+        reasons.append(f"{counted(number, 'page')} {verbs} scripts; rendering is not supported yet")
     if pages.get(Outcome.ROBOTS_DENIED):
-        reasons.append(f"robots.txt forbids {pages[Outcome.ROBOTS_DENIED]:,} pages")
+        reasons.append(f"robots.txt forbids {counted(pages[Outcome.ROBOTS_DENIED], 'page')}")
     if counts.left_out.get("scope"):
-        reasons.append(f"{counts.left_out['scope']:,} links lead out of the scope (--scope)")
+        verb = "leads" if counts.left_out["scope"] == 1 else "lead"
+        reasons.append(f"{counted(counts.left_out['scope'], 'link')} {verb} out of the scope (--scope)")
     failed = {name: n for name, n in pages.items() if name not in PAGES_READ and name != Outcome.ROBOTS_DENIED}
     if failed:
         reasons.append(f"pages failed: {_listed(failed)}")
     if not reasons:
-        reasons.append(f"the {sum(pages.values()):,} pages that were read name none")
+        number = sum(pages.values())
+        what = "the page that was read names" if number == 1 else f"the {number:,} pages that were read name"
+        reasons.append(f"{what} none")
     return "no image was found: " + "; ".join(reasons)
 
 
-def summary(job: str, counts: Counts, output: Path, ending: str, seconds: float) -> str:
-    """Return the run in a few lines: what needs a person first."""
+def summary(job: str, counts: Counts, output: Path, ending: str, seconds: float, resumed: bool = False) -> str:
+    """Return the run in a few lines: what needs a person first; `seconds` are those of this start."""
     pages = sum(counts.pages.get(name, 0) for name in PAGES_READ)
     lines = [f"! {line}" for line in attention(counts)[:8]]
     if ending == "finished" and not counts.images and not counts.already_there:
         lines.append(f"! {why_none(counts)}")
     there = f", {counts.already_there:,} were there already" if counts.already_there else ""
     lines += [
-        f"{job}: run {counts.run} {ending} in {duration(seconds)}",
+        f"{job}: run {counts.run} {ending} in {duration(seconds)}" + (" after it was resumed" if resumed else ""),
         f"  pages   {pages:,} read" + _rest({k: n for k, n in counts.pages.items() if k not in PAGES_READ}),
         f"  images  {_listed(counts.images)}{there}; {size(counts.bytes)}",
     ]
@@ -136,9 +140,12 @@ def summary(job: str, counts: Counts, output: Path, ending: str, seconds: float)
         lines.append(f"  left out  {_listed(counts.left_out)}")
     if counts.waiting_images or counts.waiting_pages:
         lines.append(
-            f"  waiting {counts.waiting_images:,} images, {counts.waiting_pages:,} pages; the same command goes on"
+            f"  waiting {counted(counts.waiting_images, 'image')}, {counted(counts.waiting_pages, 'page')}; "
+            "the same command goes on"
         )
-    lines += [f"  files   {output}", f"  ledger  {output / 'metadata.jsonl'}, failures.jsonl"]
+    written = f"{output / 'metadata.jsonl'}, failures.jsonl"
+    ledger = written if ending == "finished" else "not written yet; the same command with --export writes it now"
+    lines += [f"  files   {output}", f"  ledger  {ledger}"]
     return "\n".join(shown(line) for line in lines)
 
 

@@ -139,8 +139,8 @@ class Job(Working):
     min_bytes: Annotated[float, _flag("Leave out images with fewer bytes.", _IMAGES, converter=_bytes)] = 0
 
     max_time: Annotated[float, _flag("Stop after this time (30m, 4h).", _LIMITS, common=True, converter=_seconds)] = 0.0
-    max_images: Annotated[int, _flag("Stop after this many images.", _LIMITS)] = 0
-    max_bytes: Annotated[float, _flag("Stop after this much (10G).", _LIMITS, converter=_bytes)] = 0.0
+    max_images: Annotated[int, _flag("Stop after so many images of this start.", _LIMITS)] = 0
+    max_bytes: Annotated[float, _flag("Stop after about so much (10G) of this start.", _LIMITS, converter=_bytes)] = 0.0
     min_free: Annotated[float, _flag("Stop when the output disk has less free.", _LIMITS, converter=_bytes)] = 0.0
     fail_above: Annotated[float, _flag("Exit with 1 when more than this percentage failed.", _LIMITS)] = 20.0
 

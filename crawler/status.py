@@ -13,9 +13,10 @@ from crawler.building import local_key
 from crawler.door import enter
 from crawler.errors import CrawlerError, UsageError
 from crawler.hosting import local_link
+from crawler.logs import shown
 from crawler.model import PAGES_READ, SUCCESSES, Counts, State
 from crawler.processes import Link
-from crawler.progress import attention, shown, size
+from crawler.progress import attention, size
 from crawler.settings import StatusSettings
 
 ABOUT = "List the jobs of this machine: where they stand, and how to stop them."

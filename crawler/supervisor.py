@@ -14,13 +14,15 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from crawler.errors import CrawlerError
+from crawler.errors import BrokerUnreachable, CrawlerError, UsageError
 
 log = logging.getLogger(__name__)
 
 #: Deaths of one process within WINDOW seconds that are too many.
 MOST_DEATHS = 20
 WINDOW = 60.0
+#: Exit codes after which a child is not started again: it is done, or trying again would end the same way.
+FINAL_CODES = frozenset({0, UsageError.exit_code, BrokerUnreachable.exit_code})
 #: Kept from children until they can handle them: a service manager and Ctrl-C send them to every process.
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 
@@ -53,7 +55,7 @@ class Child:
 
 
 class Supervisor:
-    """Starts children by `spawn`; one that dies is started again, one that exits with 0 or 2 is not."""
+    """Starts children by `spawn`; one that dies is started again, one that exits with one of FINAL_CODES is not."""
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("spawn")
@@ -79,7 +81,7 @@ class Supervisor:
                 continue
             process.join()
             code = process.exitcode or 0
-            if code in (0, 2) or self._stopping:
+            if code in FINAL_CODES or self._stopping:
                 child.done, child.exit_code = True, max(code, 0)
                 continue
             self._note_death(child, code)

@@ -98,3 +98,15 @@ def test_other_libraries_stay_silent(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_a_wrong_setting(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written: No such file"):
         logs.set_up(tmp_path / "missing" / "log", quiet=False)
+
+
+def test_what_others_say_forges_no_line_and_steers_no_terminal(tmp_path: Path) -> None:
+    logs.set_up(tmp_path / "log", False)
+    log.warning("a server says %s", "\x1b[2J\n2026-01-01T00:00:00Z INFO all is well")
+    try:
+        raise ValueError("x")
+    except ValueError:
+        log.exception("ours")
+    text = (tmp_path / "log").read_text()
+    assert "says \\x1b[2J\\n2026-01-01" in text and "\x1b" not in text
+    assert "ours\nTraceback" in text, "our own traceback keeps its lines"

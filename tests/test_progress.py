@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from crawler.logs import shown
 from crawler.model import Counts, SiteCounts, State
-from crawler.progress import Bar, attention, duration, shown, size, summary, why_none
+from crawler.progress import Bar, attention, duration, size, summary, why_none
 
 OUTPUT = Path("/data/downloads/example.com")
 

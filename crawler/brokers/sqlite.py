@@ -73,6 +73,7 @@ class SqliteBroker:
         self._spec_digest = ""
         self._next_second = 0.0
         self._grace_until = 0.0
+        self._images_before = 0  # this start, in the same run
         self._records = records = Records(path)
         self._outage = Outage()
         self._run = Run(records)
@@ -89,6 +90,7 @@ class SqliteBroker:
             if self._run.number:
                 self._adopt_spec(decode(self._records.meta("spec"), Spec))
                 self._waiting.restore(self._run.number)
+                self._images_before = int(self._records.meta("images_before") or 0)
                 if not self._records.meta("clean"):
                     self._grace_until = self._clock() + GRACE
             self._records.set_meta("clean", 0)
@@ -127,6 +129,8 @@ class SqliteBroker:
             if not resumed:
                 self._open_run()
             self._records.set_meta("boot_id", _boot_id())
+            self._images_before = self._run.images_there()
+            self._records.set_meta("images_before", self._images_before)
             return Begun(run=self._run.number, resumed=resumed, job_id=job_id, rebooted_since=rebooted)
 
     def _open_run(self) -> None:
@@ -185,7 +189,8 @@ class SqliteBroker:
     def _capped(self, room: dict[Kind, int]) -> dict[Kind, int]:
         if not self._spec.max_images:
             return room
-        left = max(0, self._spec.max_images - self._run.images_there() - self._dispatch.held(Kind.IMAGE))
+        since_start = self._run.images_there() - self._images_before
+        left = max(0, self._spec.max_images - since_start - self._dispatch.held(Kind.IMAGE))
         return {**room, Kind.IMAGE: min(room.get(Kind.IMAGE, 0), left)}
 
     def _every_second(self, now: float) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 import certifi
 import pycurl
 
+from crawler import robots as robots_txt
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
-from crawler.model import Outcome, Spec, Task
+from crawler.model import Kind, Outcome, Spec, Task
 from crawler.urls import address, host
 
 #: Below this many bytes a second for SLOW_SECONDS a transfer is ended.
@@ -78,7 +79,8 @@ class _Handle:
         self.header_bytes = 0
         self.body = BytesIO()
         self.refused = ""
-        self.most = spec.max_image_bytes
+        self.cut = False
+        self.most = self._most_of_images = spec.max_image_bytes
         curl = self.curl = pycurl.Curl()
         options: dict[int, Any] = {
             pycurl.NOSIGNAL: 1,
@@ -109,8 +111,17 @@ class _Handle:
         self.header_bytes = 0
         self.refused = ""
         self.body = BytesIO()
+        self.cut = False
+        self._bound(task.kind is Kind.ROBOTS)
         self.curl.setopt(pycurl.URL, task.at)
         self.curl.setopt(pycurl.HTTPHEADER, [f"Referer: {referrer}" if referrer else "Referer:"])
+
+    def _bound(self, robots: bool) -> None:
+        """Let a body be as long as an image may be; of robots.txt the beginning is kept, however long it is."""
+        most = robots_txt.MAX_BYTES if robots else self._most_of_images
+        if most != self.most:
+            self.most = most
+            self.curl.setopt(pycurl.MAXFILESIZE_LARGE, 0 if robots else most)
 
     def _open_socket(self, purpose: int, target: Any) -> Any:
         """Open a socket for the very address that is about to be connected, or refuse it."""
@@ -131,7 +142,14 @@ class _Handle:
 
     def _write(self, data: bytes) -> int:
         """Keep a part of the body, unless it is too much; libcurl itself counts what it has not yet decoded."""
-        return self.body.write(data) if self.body.tell() + len(data) <= self.most else -1
+        room = self.most - self.body.tell()
+        if len(data) <= room:
+            return self.body.write(data)
+        assert self.task is not None
+        if self.task.kind is Kind.ROBOTS:
+            self.body.write(data[:room])
+            self.cut = True
+        return -1
 
     def answer(self) -> Transfer:
         assert self.task is not None
@@ -152,6 +170,8 @@ class _Handle:
 
     def failure(self, code: int, message: str) -> Transfer:
         assert self.task is not None
+        if self.cut:
+            return self.answer()
         return Transfer(self.task, error=self._explain(code, message))
 
     def _explain(self, code: int, message: str) -> FetchError:

@@ -133,9 +133,7 @@ class DownloadLoop(WorkLoop):
         """Go on with an answer: redirect, robots, or the image itself; raises FetchError."""
         task, status = transfer.task, transfer.status
         if transfer.error is not None:
-            if not (task.kind is Kind.ROBOTS and transfer.error.outcome == Outcome.TOO_LARGE):
-                raise transfer.error
-            status = 200  # RFC 9309, 2.5: what is beyond the limit is ignored
+            raise transfer.error
         retry = transfer.headers.get("retry-after", "")
         if transfer.location and 300 <= status < 400:
             self._redirect(task, transfer.location)

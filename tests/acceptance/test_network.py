@@ -135,7 +135,7 @@ def test_a_server_that_hangs_up_is_waited_for(here: Here, cable: Cable) -> None:
     worker = work(here, cable, leaver.port, write_key(here.folder / "key"), wait="2")
     _, errors = worker.communicate(timeout=20)
     leaver.close()
-    assert worker.returncode == 2 and "waiting for a collector" in errors and "another key" not in errors
+    assert worker.returncode == 69 and "waiting for a collector" in errors and "another key" not in errors
     assert leaver.connections > 1
 
 

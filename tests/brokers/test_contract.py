@@ -713,6 +713,16 @@ def test_max_images_gives_out_no_more(job: Job) -> None:
     assert job.broker.counts().images == {"success": 5, "http_404": 2}
 
 
+def test_max_images_counts_from_each_start(job: Job) -> None:
+    job.begin(images(20), max_images=5)
+    worker = job.worker()
+    worker.exchange(*map(done, worker.exchange()))
+    assert worker.exchange() == []
+    job.broker.begin(spec(max_images=5))
+    assert len(worker.exchange()) == 5
+    assert worker.exchange() == []
+
+
 def test_max_images_counts_images_only(job: Job) -> None:
     """A collector at work on sources and pages takes nothing from what may be fetched."""
     job.begin([*images(5), page("http://b.test/p1"), page("http://b.test/p2")], max_images=1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 from crawler.guard import Guard
 from crawler.images.engine import MAX_HEADERS, Engine, Transfer, referrer_for
 from crawler.model import ImageDetail, Kind, Outcome, Spec, Task, pack
+from crawler.robots import MAX_BYTES
 from servers.faulty import CountingServer, FaultySite
 from servers.pictures import jpeg
 
@@ -268,3 +270,23 @@ class RawServer:
                     connection.sendall(piece)
         except OSError:
             return  # the client has had enough
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_of_a_long_robots_txt_the_beginning_is_kept(site: FaultySite, make: Any, status: int, packed: bool) -> None:
+    text = b"User-agent: *\nDisallow: /private\n" + b"#" * 2_000_000
+    if packed:
+        site.add("/robots.txt", gzip.compress(text), status=status, headers={"Content-Encoding": "gzip"})
+    else:
+        site.add("/robots.txt", text, status=status)
+    engine = make(1, max_image_bytes=1000)
+    url = site.url + "/robots.txt"
+    engine.start(Task(1, Kind.ROBOTS, url, url, pack(None)), "")
+    ended: list[Transfer] = []
+    while not ended:
+        ended = engine.wait(0.1)
+    assert (ended[0].status, ended[0].error) == (status, None)
+    assert ended[0].body == text[:MAX_BYTES]
+    site.add("/a.jpg", b"x" * 2000)
+    assert outcome(engine, site.url + "/a.jpg")[0] == "too_large", "the next one is bounded as an image"
