@@ -158,7 +158,8 @@ def wait_for_job(
 ) -> Spec | None:
     """Return the settings of the job that the broker has work for; None when told to stop or it is finished.
 
-    `after` is the job that ended before: its collector may well be gone, which is worth no warning. Raises BrokerUnreachable after `wait` seconds without a collector.
+    `after` is the job that ended before: its collector may well be gone, which is worth no warning.
+    Raises BrokerUnreachable after `wait` seconds without a collector.
     """
     until = time.monotonic() + wait
     said = bool(after)
