@@ -15,6 +15,14 @@ from crawler.urls import address, normalise
 _RETRIABLE = frozenset({408, 425, 429})
 
 
+def header_text(value: bytes) -> str:
+    """Decode a header's value: UTF-8 where it is, as many servers send paths, else as RFC 9110 (5.5) had it."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 def retriable(status: int) -> bool:
     return status in _RETRIABLE or status >= 500
 
@@ -58,8 +66,7 @@ def follow(task: Task, location: str, most: int) -> Redirect:
     target = normalise(location, task.at)
     if target is None:
         raise FetchError(Outcome.BAD_URL, f"a redirect to {location[:300]!r}")
-    here = address(target).authority == address(task.at).authority and address(target) == address(task.at)
-    return Redirect(Move(target, task.hops + 1, task.candidate), here)
+    return Redirect(Move(target, task.hops + 1, task.candidate), address(target) == address(task.at))
 
 
 def failed(task: Task, error: FetchError, *, final: bool = False) -> Settlement:

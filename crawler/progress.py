@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
 
 from tqdm import tqdm
 
@@ -43,12 +42,12 @@ class Bar:
 
     def __init__(self, enabled: bool) -> None:
         self._started = time.monotonic()
-        self._first = -1
+        self._first: tuple[int, int] | None = None  # done and bytes of earlier starts
         self._bar = tqdm(
             disable=not (enabled and sys.stderr.isatty()),
             unit="image",
             dynamic_ncols=True,
-            bar_format="{bar:16} {n_fmt}/{total_fmt} images{postfix}",
+            bar_format="{bar:8} {n_fmt}/{total_fmt}{postfix}",
             mininterval=0.2,
         )
 
@@ -56,26 +55,17 @@ class Bar:
         done = sum(counts.images.values())
         saved = sum(counts.images.get(name, 0) for name in SUCCESSES)
         pages = sum(counts.pages.get(name, 0) for name in PAGES_READ)
-        if self._first < 0:
-            self._first = done
+        self._first = self._first or (done, counts.bytes)
         seconds = max(time.monotonic() - self._started, 0.1)
-        rate = (done - self._first) / seconds
-        left = f", {duration(counts.waiting_images / rate)} left" if rate and counts.waiting_images else ""
+        rate = (done - self._first[0]) / seconds
+        left = f"{duration(counts.waiting_images / rate)} left, " if rate and counts.waiting_images else ""
         self._bar.total = done + counts.waiting_images
         self._bar.n = done
         self._bar.set_postfix_str(
-            f"{pages} pages read, {saved} saved, {done - saved} failed, {rate:.0f}/s, "
-            f"{size(counts.bytes / seconds)}/s{left}",
+            f"{left}{saved} saved, {done - saved} failed, {pages} pages, {rate:.0f}/s, {size((counts.bytes - self._first[1]) / seconds)}/s",
             refresh=False,
         )
         self._bar.refresh()
-
-    def write(self, text: str, file: TextIO) -> None:
-        """Print a line without breaking the bar."""
-        if self._bar.disable:
-            print(text, file=file, flush=True)
-        else:
-            self._bar.write(text, file=file)
 
     def close(self) -> None:
         self._bar.leave = False

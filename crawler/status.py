@@ -53,7 +53,7 @@ def line(directory: Path, counts: Counts) -> str:
 def details(counts: Counts) -> list[str]:
     pages = sum(counts.pages.get(name, 0) for name in PAGES_READ)
     lines = [f"  {pages:,} pages read, {counts.waiting_pages:,} waiting, {counts.held:,} tasks held by workers"]
-    lines += [f"  ! {text}" for text in attention(counts)]
+    lines += [f"  ! {text}" for text in (counts.notice, *attention(counts)) if text]
     lines += [f"  {number:>9,}  {outcome:<20} {origin}" for origin, outcome, number in counts.hosts[:40]]
     return lines
 

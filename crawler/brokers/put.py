@@ -34,7 +34,7 @@ class Putter:
                 if known is not None:
                     number = known.number
                     self._meet_again(item, known)
-                elif item.kind is Kind.PAGE and self._pages_full():
+                elif item.kind is Kind.PAGE and parent != source and self._pages_full():  # a site's first is read
                     self._run.count(Kind.PAGE, source, 0, LEFT_OUT + "max_pages", 1, 0)
                     continue
                 else:

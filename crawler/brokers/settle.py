@@ -174,11 +174,11 @@ class Settler:
             return  # its host was closed by this very answer
         lane = self._waiting.by_number(-pending.task.number)
         lane.robots_attempts += not (said.suspect and self._outage.suspected)
+        never = said.outcome in (Outcome.DNS, Outcome.PRIVATE_ADDRESS)  # nothing can be asked there at all
         again = decide(max(lane.robots_attempts, 1), said.retry_after, self._chance())
-        if again is not None:
+        if again is not None and (said.suspect or not never):
             self._dispatch.robots_again(pending, now + again.delay)
         elif not lane.closed:
-            never = said.outcome in (Outcome.DNS, Outcome.PRIVATE_ADDRESS)  # nothing can be asked there at all
             self._dispatch.close(lane, said.outcome if never else Outcome.ROBOTS_UNREACHABLE, why)
 
     # What an outcome teaches, and the end of a task

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
+from typing import NamedTuple
 
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.model import (
     Found,
+    Grant,
     ImageDetail,
     ImageResult,
     Kind,
@@ -58,6 +60,14 @@ def parse_line(line: str) -> tuple[str, str, str]:
     return url, Outcome.REPORTED_ERROR, said.strip()
 
 
+class _Taken(NamedTuple):
+    """A task that a client works on: its number, its host, and since when."""
+
+    number: int
+    authority: str
+    since: float
+
+
 class StockClient:
     """What one connection has set aside or taken."""
 
@@ -67,7 +77,8 @@ class StockClient:
         self._heard = 0
         self._reserved: Task | None = None
         self._ready = 0.0
-        self._taken: dict[str, tuple[int, float]] = {}
+        self._taken: dict[str, _Taken] = {}
+        self._grants: dict[str, Grant] = {}
         self._renew_at = 0.0
         self._allowed = True
 
@@ -76,29 +87,41 @@ class StockClient:
         now = time.monotonic()
         if self._reserved is None:
             self._reserved = self._ask(now)
-        return self._reserved is not None and now >= self._ready
+        return self._reserved is not None and now >= self._ready and self._may_start(self._reserved)
+
+    def _may_start(self, task: Task) -> bool:
+        """Tell whether the host of `task` takes another request while those that were taken may be under way."""
+        authority = address(task.at).authority
+        grant = self._grants.get(authority)
+        return self._busy().get(authority, 0) < max(1, grant.count if grant else 1)
+
+    def _busy(self) -> dict[str, int]:
+        return Counter(taken.authority for taken in self._taken.values())
 
     def take(self) -> str:
         """Return the URL of the task that was set aside."""
         assert self._reserved is not None
         task, self._reserved = self._reserved, None
-        self._taken[task.url] = (task.number, time.monotonic())
+        self._taken[task.url] = _Taken(task.number, address(task.at).authority, time.monotonic())
         return task.url
 
     def settled(self, url: str) -> None:
-        self._taken.pop(url, None)
+        taken = self._taken.pop(url, None)
+        grant = self._grants.get(taken.authority) if taken else None
+        if grant is not None and grant.delay:
+            self._ready = max(self._ready, time.monotonic() + grant.delay)
 
     def renew(self) -> None:
         """Name what is held, so that it is kept; let go what was held for too long."""
         now = time.monotonic()
         if now < self._renew_at or not (self._taken or self._reserved):
             return
-        late = [url for url, (_, since) in self._taken.items() if now - since > HOLD]
-        self._exchange(now, [Settlement(number=self._taken.pop(url)[0], verb=Verb.RETURNED) for url in late])
+        late = [url for url, taken in self._taken.items() if now - taken.since > HOLD]
+        self._exchange(now, [Settlement(number=self._taken.pop(url).number, verb=Verb.RETURNED) for url in late])
 
     def close(self) -> None:
         """Return all that it holds."""
-        numbers = [number for number, _ in self._taken.values()]
+        numbers = [taken.number for taken in self._taken.values()]
         if self._reserved is not None:
             numbers.append(self._reserved.number)
         self._taken, self._reserved = {}, None
@@ -106,17 +129,18 @@ class StockClient:
 
     def _exchange(self, now: float, settlements: list[Settlement], room: int = 0) -> list[Task]:
         self._renew_at = now + RENEW_EVERY
-        held = [number for number, _ in self._taken.values()]
+        held = [taken.number for taken in self._taken.values()]
         if self._reserved is not None:
             held.append(self._reserved.number)
         reply = self._broker.exchange(
             self._name,
-            Report(settlements=settlements, held=held, room={Kind.IMAGE: room}, heard=self._heard),
+            Report(settlements=settlements, held=held, busy=self._busy(), room={Kind.IMAGE: room}, heard=self._heard),
         )
         self._heard = reply.serial
+        self._grants = reply.grants
         for task in reply.tasks:
             wait = max((grant.wait for grant in reply.grants.values()), default=0.0)
-            self._ready = now + wait
+            self._ready = max(self._ready, now + wait)
             self._allowed = self._allows(task, reply.robots)
         return reply.tasks
 

@@ -15,6 +15,7 @@ import certifi
 import pycurl
 
 from crawler import robots as robots_txt
+from crawler.answers import header_text
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
 from crawler.model import Kind, Outcome, Spec, Task
@@ -52,14 +53,6 @@ class Transfer:
     location: str = ""
     latency: float = 0.0
     error: FetchError | None = None
-
-
-def _text(value: bytes) -> str:
-    """Decode a header's value: UTF-8 where it is, as many servers send file names, else as RFC 9110 had it."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
 
 
 class _Opened(socket.socket):
@@ -157,7 +150,7 @@ class _Handle:
         headers: dict[str, str] = {}
         for line in self.header_lines[1:]:
             name, _, value = line.partition(b":")
-            headers.setdefault(name.lower().decode("latin-1"), _text(value.strip()))
+            headers.setdefault(name.lower().decode("latin-1"), header_text(value.strip()))
         status = curl.getinfo(pycurl.RESPONSE_CODE)
         return Transfer(
             self.task,
@@ -184,7 +177,9 @@ class _Handle:
             return FetchError(Outcome.TOO_LARGE, f"more than {self.most:,} bytes")
         if code == 28 and "too slow" in message:
             outcome = Outcome.TOO_SLOW
-        if code in (55, 56) and self.body.tell():
+        if code in (55, 56) and "chunk" in message:
+            outcome = Outcome.PROTOCOL
+        elif code in (55, 56) and self.body.tell():
             outcome = Outcome.TRUNCATED
         connected = bool(self.curl.getinfo(pycurl.CONNECT_TIME))
         suspect = code == 6 or (

@@ -11,8 +11,6 @@ from publicsuffixlist import PublicSuffixList
 
 from crawler.urls import host, without_www
 
-SCOPES = ("host", "domain", "prefix", "any")
-
 
 @lru_cache(maxsize=1)
 def _suffixes() -> PublicSuffixList:

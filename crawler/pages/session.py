@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import http.client
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from crawler.answers import header_text
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
 from crawler.model import Outcome
@@ -148,11 +150,18 @@ def _pool(base: type[HTTPConnectionPool], connection: type[HTTPConnection]) -> t
     return type(f"Guarded{base.__name__}", (base,), {"ConnectionCls": connection})
 
 
+class _Session(requests.Session):
+    """Leaves redirects to us: resolving one that is no URL would raise where its answer is read."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+
 class PageSession:
     """Fetches pages from any thread; never follows redirects, never uses proxies of the environment."""
 
     def __init__(self, guard: Guard, user_agent: str, connect_timeout: float, connections: int = 16) -> None:
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = False
         self._session.headers.update(
             {
@@ -181,7 +190,9 @@ class PageSession:
             with self._session.get(
                 url, stream=True, allow_redirects=False, timeout=(self._connect_timeout, READ_TIMEOUT)
             ) as response:
-                headers = {name.lower(): value for name, value in response.headers.items()}
+                headers = {
+                    name.lower(): header_text(value.encode("latin-1")) for name, value in response.headers.items()
+                }
                 wanted = not 300 <= response.status_code < 400 and accepts(headers.get("content-type", ""))
                 body = _read(response, deadline, max_bytes, cut) if wanted else b""
                 return Page(response.status_code, headers, body)
@@ -247,7 +258,9 @@ _MEANINGS: tuple[tuple[type[BaseException], str], ...] = (
     (requests.exceptions.Timeout, Outcome.TIMEOUT),
     (urllib3.exceptions.TimeoutError, Outcome.TIMEOUT),
     (TimeoutError, Outcome.TIMEOUT),
-    (urllib3.exceptions.IncompleteRead, Outcome.TRUNCATED),
+    (http.client.IncompleteRead, Outcome.TRUNCATED),
+    (http.client.RemoteDisconnected, Outcome.CONNECT),
+    (http.client.HTTPException, Outcome.PROTOCOL),
     (urllib3.exceptions.DecodeError, Outcome.PROTOCOL),
     (requests.exceptions.ChunkedEncodingError, Outcome.TRUNCATED),
     (urllib3.exceptions.ProtocolError, Outcome.CONNECT),

@@ -26,7 +26,8 @@ def file_name(url: str, sha256: str, format: str) -> str:
     """Return `{host}/{path of the URL}/{stem}-{first 12 of sha256}.{format}`.
 
     Where that does not tell the whole URL (a query, unsafe characters, length, another suffix), the stem gains 8 digits
-    of the URL's hash, so that URLs of a site that differ never share a name.
+    of the URL's hash, so that URLs never share a name, unless they differ in nothing but http and https and have the
+    same content.
     """
     rest = url.partition("://")[2]
     split = urlsplit(url)

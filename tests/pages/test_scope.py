@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from crawler.pages.scope import SCOPES, Scope
+from crawler.pages.scope import Scope
 
+SCOPES = ("host", "domain", "prefix", "any")
 BASE = "https://www.example.com/blog/2024/index.html"
 
 
