@@ -19,7 +19,7 @@ from crawler import __version__
 from crawler.brokers.client import ServerAddress
 from crawler.building import MAX_NAME, build_spec, job_name, local_key, sites_of, user_agent, worker_key
 from crawler.errors import CrawlerError, UsageError
-from crawler.model import SourceDetail, Spec
+from crawler.model import SourceDetail, Spec, decode, encode
 from crawler.settings import CollectSettings, CrawlSettings
 
 KEY = "0123456789abcdef" * 4
@@ -129,6 +129,22 @@ class TestSites:
             sites_of(crawl(text))
         assert "secret" not in str(caught.value) and "a.example" in str(caught.value)
 
+    @pytest.mark.parametrize("text", ["me:secret@a.example", "secret@a.example/x"])
+    def test_with_a_password_and_no_scheme_are_refused_alike(self, text: str) -> None:
+        with pytest.raises(UsageError, match="user and password are never sent") as caught:
+            sites_of(crawl(text))
+        assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize("text", ["me:secret@exa mple", "me:secret@"])
+    def test_that_are_none_do_not_tell_a_password(self, text: str) -> None:
+        with pytest.raises(UsageError) as caught:
+            sites_of(crawl(text))
+        assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize("rest", ["?mail=me@b.example", "#me@b.example"])
+    def test_may_have_the_sign_of_a_password_behind_the_host(self, rest: str) -> None:
+        assert sites_of(crawl("https://a.example" + rest))[0].startswith("https://a.example/")
+
     @given(st.text(max_size=40))
     def test_are_absolute_urls_or_a_usage_error(self, text: str) -> None:
         try:
@@ -192,6 +208,11 @@ class TestJobName:
         with pytest.raises(UsageError, match=r"is too long for a job; give another with --job"):
             job_name(crawl(job=longest + character), [])
 
+    def test_that_is_no_text_is_refused(self) -> None:
+        for settings in (crawl(job="\udcff"), crawl(urls="\udcff.txt")):
+            with pytest.raises(UsageError, match="cannot be the name of a job"):
+                job_name(settings, [])
+
     @given(st.text(max_size=60) | st.sampled_from(["~", " ", "con", "-rf", "a" * 121]))
     def test_is_one_folder_or_a_usage_error(self, given_name: str) -> None:
         for settings in (crawl(job=given_name), crawl(urls=given_name or "-")):
@@ -253,6 +274,21 @@ class TestSpec:
             build_spec(crawl())
         with pytest.raises(UsageError, match="nothing to crawl"):
             build_spec(CollectSettings(job="j"))
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"depth": 10**30}, {"max_pages": 2**64}, {"max_image_bytes": 1e30}, {"min_bytes": 1e400},
+            {"output": Path("\udcff")}, {"include": ("\udcff",)}, {"exclude": ("\udcff",)},
+        ],
+    )  # fmt: skip
+    def test_can_be_sent_or_is_refused(self, more: dict[str, Any]) -> None:
+        try:
+            made = spec(**more)
+        except UsageError as error:
+            assert str(error).startswith("--")
+        else:
+            assert decode(encode(made), Spec) == made
 
     def test_may_have_sites_and_a_list(self, tmp_path: Path) -> None:
         (tmp_path / "x.txt").write_text("https://b.example/1.jpg\n")
@@ -320,6 +356,25 @@ class TestChecks:
         with pytest.raises(UsageError, match=f"--{key.replace('_', '-')} must be at least {least}"):
             spec(**{key: least - 1})
 
+    @pytest.mark.parametrize("path", ["~nobody-has-this-name/x", "x" * 300])
+    def test_an_output_that_can_be_no_path_is_refused(self, path: str) -> None:
+        with pytest.raises(UsageError, match="--output"):
+            spec(output=Path(path))
+
+    @pytest.mark.parametrize("pattern", ["a{99999999999}", "(" * 5000])
+    def test_patterns_beyond_all_measure(self, pattern: str) -> None:
+        with pytest.raises(UsageError, match="--include and --exclude take regular expressions: "):
+            spec(include=(pattern,))
+
+    def test_a_percentage_is_a_number(self) -> None:
+        with pytest.raises(UsageError, match="--fail-above"):
+            spec(fail_above=float("nan"))
+
+    @pytest.mark.parametrize("key", ["max_page_bytes", "max_image_bytes"])
+    def test_less_than_one_byte_is_nothing(self, key: str) -> None:
+        with pytest.raises(UsageError, match=f"--{key.replace('_', '-')} must be more than 0"):
+            spec(**{key: 0.5})
+
     def test_a_collector_needs_no_download_process_of_its_own(self) -> None:
         build_spec(CollectSettings(site=("a.example",), processes=0))
         with pytest.raises(UsageError, match="--processes must be at least 0"):
@@ -349,6 +404,11 @@ class TestLists:
     def test_that_are_no_file_are_named(self, urls: str) -> None:
         with pytest.raises(UsageError, match=f"the list {re.escape(urls)} is not there"):
             listed(urls)
+
+    @pytest.mark.parametrize("urls", ["~nobody-has-this-name/x.txt", "x" * 300])
+    def test_that_can_be_no_path_are_named(self, urls: str) -> None:
+        with pytest.raises(UsageError, match=f"the list {urls}"):
+            listed(urls, job="j")
 
     def test_of_an_unknown_format_say_which_are_known(self, tmp_path: Path) -> None:
         (tmp_path / "x.xlsx").touch()
@@ -473,6 +533,11 @@ class TestLocalKey:
         with pytest.raises(UsageError, match=r"the key in .*/k is shorter than 32 characters"):
             local_key(key_at(tmp_path / "k", text), tmp_path)
 
+    def test_that_is_no_text_is_refused(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("CRAWLER_KEY", "\udcff" * 40)
+        with pytest.raises(UsageError, match="CRAWLER_KEY"):
+            local_key(None, tmp_path)
+
     def test_that_others_can_read_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"can be read by others; run: chmod 600 .*/k"):
             local_key(key_at(tmp_path / "k", mode=0o644), tmp_path)
@@ -535,4 +600,20 @@ class TestWorkerKey:
         assert prompts == ["Key of the collector at machine-a:8001: "]
         monkeypatch.setattr(getpass, "getpass", lambda _: "mistyped")
         with pytest.raises(UsageError, match="the key in the answer is shorter than 32 characters"):
+            worker_key(None, tmp_path, FAR)
+
+    def test_is_not_asked_for_where_standard_input_is_closed(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(sys, "stdin", None)
+        with pytest.raises(UsageError, match="no key for machine-a:8001"):
+            worker_key(None, tmp_path, FAR)
+
+    def test_that_a_person_does_not_know_is_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        def leave(_: str) -> str:
+            raise EOFError
+
+        monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+        monkeypatch.setattr(getpass, "getpass", leave)
+        with pytest.raises(UsageError, match="key"):
             worker_key(None, tmp_path, FAR)

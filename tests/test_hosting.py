@@ -105,6 +105,12 @@ class TestHostedBroker:
         assert boss.children[0].done and not boss.children[0].is_alive, "it is not started again"
         assert not is_running(job)
 
+    def test_one_that_ends_before_it_begins_is_said(self, boss: Supervisor, job: Path) -> None:
+        (job / "lock" / "is no file").mkdir(parents=True)
+        refused = pytest.raises(CrawlerError, match=r"ended before it began|lock")
+        with refused, hosted(boss, job):
+            raise AssertionError("it has begun")
+
     def test_a_state_that_cannot_be_made_starts_nothing(self, boss: Supervisor, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         for directory in (tmp_path / "file", tmp_path / "file" / "night"):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from crawler.errors import CrawlerError
 from crawler.limits import EXIT_LIMIT, EXIT_TROUBLE, Limits, exit_code, saved
 from crawler.model import Counts, SiteCounts, State
 
@@ -71,6 +72,10 @@ class TestLimits:
     def test_the_real_disk_is_asked(self, tmp_path: Path) -> None:
         assert limits(min_free=1.0).reached(counts(), tmp_path) == ""
         assert limits(min_free=1e30).reached(counts(), tmp_path) == "--min-free"
+
+    def test_a_disk_that_is_gone_is_an_error_of_ours(self, tmp_path: Path) -> None:
+        with pytest.raises(CrawlerError, match="missing"):
+            limits(min_free=1.0).reached(counts(), tmp_path / "missing")
 
     def test_one_is_named_where_several_are_reached(self, clock: list[float], tmp_path: Path) -> None:
         limit = limits(max_time=1.0, max_images=1, max_bytes=1.0, min_free=1e30)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -11,7 +12,7 @@ from typing import TextIO, cast
 import pytest
 
 from crawler.contracts import Broker
-from crawler.errors import BrokerUnreachable, StateError
+from crawler.errors import BrokerUnreachable, CrawlerError, StateError, UsageError
 from crawler.lines import Lines
 from crawler.model import ImageResult, LedgerPage, LedgerRow, pack
 
@@ -29,6 +30,8 @@ class Results:
         self.asked.append(cursor)
         if self.error is not None:
             raise self.error
+        if cursor and not cursor.isdecimal():
+            raise UsageError(f"{cursor!r} is no cursor")
         start = int(cursor or 0)
         end = min(start + 2, len(self.rows))
         return LedgerPage(self.rows[start:end], str(end) if end else "")
@@ -168,3 +171,34 @@ class TestReaderLeaves:
         monkeypatch.setattr(sys, "stdout", out := io.StringIO())
         assert all_of(Lines(tmp_path, wanted=True), broker) == 3
         assert out.getvalue().count("success") == 3
+
+
+def test_what_the_output_cannot_spell_is_escaped(wanted: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(body := io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert pass_on(wanted, Results(row(1, "protocol", "\u6f22"))) == 1
+    assert body.getvalue().startswith(b"https://a.example/1.jpg--->protocol: ")
+
+
+def test_an_output_that_is_full_is_an_error_of_ours(wanted: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    with pytest.raises(CrawlerError, match="No space left"):
+        pass_on(wanted, Results(row(1)))
+
+
+def test_an_output_that_is_closed_is_one_that_nobody_reads(wanted: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert pass_on(wanted, Results(row(1))) == 0
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", bytes(16), b"12 or so"])
+def test_what_no_one_wrote_as_the_place_is_the_beginning(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "printed").write_bytes(content)
+    assert all_of(Lines(tmp_path, wanted=True), Results(row(1), row(2), row(3))) == 3
+    assert capsys.readouterr().out.count("success") == 3

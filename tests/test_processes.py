@@ -172,6 +172,10 @@ class TestJobDirectory:
         assert job_directory(Path("here"), spec) == tmp_path / "here" / "night"
         assert job_directory(Path("~/here"), spec) == tmp_path / "home" / "here" / "night"
 
+    def test_that_can_be_no_path_is_refused(self) -> None:
+        with pytest.raises(CrawlerError, match="--output"):
+            job_directory(Path("~nobody-has-this-name/x"), Spec(job="night"))
+
 
 def test_a_link_makes_a_broker_that_connects_later() -> None:
     with socket.socket() as silent:
@@ -179,6 +183,12 @@ def test_a_link_makes_a_broker_that_connects_later() -> None:
         broker = Link(ServerAddress("127.0.0.1", silent.getsockname()[1]), b"k" * 64).broker()
         with pytest.raises(BrokerUnreachable, match="nothing listens at"):
             broker.counts()
+
+
+def test_nothing_stays_open_where_nobody_listens(tmp_path: Path) -> None:
+    broker = Link(ServerAddress(path=str(tmp_path / "none.sock")), b"k" * 64).broker()
+    with pytest.raises(BrokerUnreachable, match="nothing listens at"):
+        broker.counts()
 
 
 def test_a_process_without_a_parent_lives() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import pytest
 
 from brokers.driver import Clock, Job, done, images, page, served
-from crawler import status
+from crawler import logs, status
 from crawler.brokers.listen import listen_unix
 from crawler.brokers.local import job_lock, socket_path, write_whereabouts
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.building import local_key
+from crawler.door import enter
 from crawler.errors import StateError, UsageError
 from crawler.model import Counts, SiteCounts, State
 from crawler.settings import StatusSettings
@@ -223,6 +225,17 @@ class TestRun:
         assert night.startswith("night: finished; ")
         assert older.startswith("older: cannot be read: ") and "has version 1, this program reads version" in older
 
+    def test_a_state_that_is_damaged_hides_no_other(
+        self, settings: StatusSettings, state: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        made(state, "night")
+        file = made(state, "damaged") / "queue.sqlite"
+        whole = file.read_bytes()
+        file.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+        assert run(settings) == 2
+        damaged, night = capsys.readouterr().out.splitlines()
+        assert damaged.startswith("damaged: cannot be read: ") and night.startswith("night: finished; ")
+
     def test_a_broker_that_does_not_answer_is_said(
         self, settings: StatusSettings, state: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -240,3 +253,16 @@ class TestRun:
         run(StatusSettings(state=state, job="night"))
         out = capsys.readouterr().out
         assert "\\x1b[2J\\n! fake" in out and "\x1b" not in out
+
+    def test_a_reader_who_leaves_is_no_defect(self, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        made(state, "night")
+        reader, writer = os.pipe()
+        os.close(reader)
+        out = os.fdopen(writer, "w", buffering=1)
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(logs, "set_up", lambda *_: None)
+        try:
+            assert enter(StatusSettings, "python -m crawler.status", "About.", run, ["--state", str(state)]) != 0
+        finally:
+            with contextlib.suppress(BrokenPipeError):
+                out.close()

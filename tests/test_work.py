@@ -415,3 +415,19 @@ def test_a_notice_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: py
     with caplog.at_level(logging.WARNING, logger="crawler"):
         assert run(loop) is State.FINISHED
     assert [record.getMessage() for record in caplog.records] == ["the network is down"] * 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_defect_beside_the_loop_ends_it_too() -> None:
+    broker = Manager(task(1))
+    broker.error = ValueError("an answer that cannot be read")
+    loop = Loop(broker)
+    turns: list[None] = []
+
+    def give_up() -> None:
+        turns.append(None)
+        assert len(turns) < 500, "the loop waits for ever"
+
+    loop.each_turn = give_up
+    with pytest.raises((ValueError, CrawlerError), match="an answer that cannot be read"):
+        run(loop)

@@ -915,3 +915,11 @@ def test_counts_by_site_and_host(job: Job) -> None:
     (site,) = counts.sites
     assert (site.url, site.outcomes, site.first_outcome) == (SITE, {"success": 2, "http_404": 1}, "success")
     assert sorted(map(tuple, counts.hosts)) == [("http://a.test", "success", 2), ("http://b.test", "http_404", 1)]
+
+
+@pytest.mark.parametrize("cursor", ["12 or so", "\0", "-"])
+def test_a_cursor_that_is_none_harms_nobody(job: Job, cursor: str) -> None:
+    job.begin(images(1))
+    with pytest.raises(UsageError):
+        job.broker.results(cursor, 3)
+    assert job.broker.counts().run == 1

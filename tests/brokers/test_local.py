@@ -214,3 +214,28 @@ def test_a_lock_on_the_same_file_by_other_means_counts(job: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert is_running(job)
     assert not is_running(job)
+
+
+def test_a_directory_that_is_none_has_nothing_running(job: Path) -> None:
+    (job / "file").touch()
+    assert not is_running(job / "file")
+
+
+def test_who_asks_whether_a_job_runs_keeps_none_from_beginning(job: Path) -> None:
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            is_running(job)
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    try:
+        for _ in range(200):
+            with job_lock(job):
+                pass
+    finally:
+        over.set()
+        for asker in askers:
+            asker.join()
