@@ -17,14 +17,17 @@ from crawler.guard import parse_networks
 from crawler.images.verify import FORMATS
 from crawler.model import SourceDetail, Spec
 from crawler.pages.scope import Scope
+from crawler.paths import absolute
 from crawler.settings import KEY_VARIABLE, CollectSettings, CrawlSettings, Job
 from crawler.sources.lists import read_list
 from crawler.sources.spool import spool
-from crawler.urls import from_command_line, without_credentials
+from crawler.urls import from_command_line
 
 KEY_NAME = "key"
 #: Bytes of a job's name, which names folders and a socket.
 MAX_NAME = 120
+#: Largest number that a setting may have: numbers travel as 64 bits, and some through floats.
+MOST = 2**53
 _HERE = ("127.0.0.1", "localhost", "::1")
 
 
@@ -40,7 +43,7 @@ def sites_of(settings: CrawlSettings | CollectSettings) -> list[str]:
     texts = list(settings.sites)
     if settings.sites_file is not None:
         try:
-            lines = settings.sites_file.read_text("utf-8-sig").splitlines()
+            lines = absolute(settings.sites_file, "--sites-file").read_text("utf-8-sig").splitlines()
         except OSError as error:
             raise UsageError(f"the sites file {settings.sites_file} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -48,10 +51,9 @@ def sites_of(settings: CrawlSettings | CollectSettings) -> list[str]:
         texts += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     urls = []
     for text in texts:
-        if "@" in text.partition("://")[2].partition("/")[0]:
-            raise UsageError(
-                f"{without_credentials(text)}: user and password are never sent; leave them out of the URL"
-            )
+        if "@" in re.split(r"[/?#\\]", text.rpartition("://")[2], maxsplit=1)[0]:
+            shown = text.rpartition("@")[2]
+            raise UsageError(f"…@{shown}: user and password are never sent; leave them out of the URL")
         url = from_command_line(text)
         if url is None:
             raise UsageError(f"{text!r} is no site; write example.com or https://example.com/start/")
@@ -67,12 +69,13 @@ def job_name(settings: Job, sites: list[str]) -> str:
     else:
         name = urlsplit(sites[0]).netloc.replace(":", "_")
         name += f"-and-{len(sites) - 1}-more" if len(sites) > 1 else ""
-    if len(name.encode()) > MAX_NAME:
+    if len(os.fsencode(name)) > MAX_NAME:
         raise UsageError(f"the name {name[:40]!r}… is too long for a job; give another with --job")
     if (
         not name
         or name == KEY_NAME
         or name.startswith(".")
+        or name != name.strip()
         or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name)
     ):
         raise UsageError(f"{name!r} cannot be the name of a job: it is a folder's name; give another with --job")
@@ -95,7 +98,7 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
     return Spec(
         job=job,
         sources=tuple(sources),
-        output=str(settings.output.expanduser().absolute()),
+        output=str(absolute(settings.output, "--output")),
         scope=settings.scope,
         depth=settings.depth,
         max_pages=settings.max_pages,
@@ -123,17 +126,22 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
 
 
 def _check(settings: Job) -> None:
+    for key, value in vars(settings).items():
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+                raise UsageError(f"--{key.replace('_', '-')}: {text!r} is no UTF-8 text")
     try:
         parse_networks(settings.allow_net)
     except ValueError as error:
         raise UsageError(f"--allow-net: {error}; write a network such as 192.168.1.0/24") from error
-    output = settings.output.expanduser().absolute()
+    output = absolute(settings.output, "--output")
     there = next(path for path in (output, *output.parents) if path.exists())
     if not there.is_dir():
         raise UsageError(f"--output {settings.output}: {there} is no directory")
     for key in ("connect_timeout", "timeout", "page_deadline", "max_page_bytes", "max_image_bytes"):
-        if getattr(settings, key) <= 0:
-            raise UsageError(f"--{key.replace('_', '-')} must be more than 0")
+        value = getattr(settings, key)
+        if not 0 < value <= MOST or (key.endswith("bytes") and value < 1):
+            raise UsageError(f"--{key.replace('_', '-')} must be more than 0 and at most {MOST:,}")
     for key in ("contact", "user_agent"):
         if not re.fullmatch(r"[\x20-\x7e]*", getattr(settings, key)):
             raise UsageError(f"--{key.replace('_', '-')} goes into a header: write it in printable ASCII")
@@ -142,22 +150,22 @@ def _check(settings: Job) -> None:
             raise UsageError(f"--formats: {name!r} is no format; known are {', '.join(FORMATS)}")
     try:
         Scope(settings.scope, settings.include, settings.exclude)
-    except (ValueError, re.error) as error:
+    except (ValueError, re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"--include and --exclude take regular expressions: {error}") from error
     least = {
         "requests_per_host": 1, "connections": 1, "page_processes": 1, "processes": 0, "depth": 0, "max_pages": 0,
         "max_images": 0, "max_redirects": 0, "queue_limit": 1, "lease": 1, "fail_above": 0, "min_width": 0,
-        "min_height": 0,
+        "min_height": 0, "min_bytes": 0, "max_bytes": 0, "min_free": 0, "max_time": 0,
     }  # fmt: skip
     if isinstance(settings, CrawlSettings):
         least["processes"] = 1
     for key, value in least.items():
-        if getattr(settings, key) < value:
-            raise UsageError(f"--{key.replace('_', '-')} must be at least {value}")
+        if not value <= getattr(settings, key) <= MOST:
+            raise UsageError(f"--{key.replace('_', '-')} must be at least {value} and at most {MOST:,}")
 
 
 def _list_source(settings: Job, job: str) -> tuple[str, SourceDetail]:
-    path = Path(settings.urls).expanduser().absolute()
+    path = absolute(Path(settings.urls), "--urls")
     name = path.as_uri()
     directory, table = settings.state_directory / job, bool(settings.url_column)
     if settings.urls == "-":
@@ -189,7 +197,7 @@ def local_key(key: Path | None, state: Path) -> bytes:
     text = os.environ.get(KEY_VARIABLE)
     if text and key is None:
         return check_key(text.strip(), KEY_VARIABLE)
-    return key_file(key or state / KEY_NAME)
+    return key_file(absolute(key, "--key-file") if key else state / KEY_NAME)
 
 
 def worker_key(key: Path | None, state: Path, server: ServerAddress) -> bytes:
@@ -198,13 +206,16 @@ def worker_key(key: Path | None, state: Path, server: ServerAddress) -> bytes:
     Raises UsageError where it is nowhere.
     """
     if key is not None:
-        return read_key(key)
+        return read_key(absolute(key, "--key-file"))
     if os.environ.get(KEY_VARIABLE) or (state / KEY_NAME).exists() or server.path or server.host in _HERE:
         return local_key(None, state)  # on one machine whoever comes first makes it
-    if sys.stdin.isatty():
+    if sys.stdin is not None and sys.stdin.isatty():
         import getpass
 
-        return check_key(getpass.getpass(f"Key of the collector at {server}: ").strip(), "the answer")
+        try:
+            return check_key(getpass.getpass(f"Key of the collector at {server}: ").strip(), "the answer")
+        except EOFError as error:
+            raise UsageError(f"no key for {server} was given") from error
     raise UsageError(
         f"no key for {server}: copy the collector's key file here and name it with --key-file, or set {KEY_VARIABLE}"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -26,3 +28,6 @@ def enter(kind: type[S], program: str, about: str, work: Callable[[S], int], arg
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # who reads us has seen enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE

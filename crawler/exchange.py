@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from msgspec.structs import replace
 
 from crawler.contracts import Broker
-from crawler.errors import BrokerUnreachable, CrawlerError
+from crawler.errors import BrokerUnreachable
 from crawler.model import Grant, Kind, Reply, Report, Settlement, State, Task, Verb, encode
 from crawler.urls import address
 
@@ -241,18 +241,18 @@ class Courier(threading.Thread):
         self._patience = patience
         self._wake = wake
         self._reports: SimpleQueue[Report | None] = SimpleQueue()
-        self._replies: SimpleQueue[tuple[Reply, dict[str, str]] | CrawlerError] = SimpleQueue()
+        self._replies: SimpleQueue[tuple[Reply, dict[str, str]] | Exception] = SimpleQueue()
         self._known: set[str] = {""}
 
     def send(self, report: Report) -> None:
         self._reports.put(report)
 
     def received(self) -> tuple[Reply, dict[str, str]] | None:
-        """Return a reply and the robots texts that it names for the first time, or None; raises CrawlerError."""
+        """Return a reply and the robots texts that it names for the first time, or None; raises what ended the talk."""
         if self._replies.empty():
             return None
         reply = self._replies.get()
-        if isinstance(reply, CrawlerError):
+        if isinstance(reply, Exception):
             raise reply
         return reply
 
@@ -263,7 +263,7 @@ class Courier(threading.Thread):
         while (report := self._reports.get()) is not None:
             try:
                 self._replies.put(self._exchange(report))
-            except CrawlerError as error:
+            except Exception as error:  # noqa: BLE001 — whatever it is, the loop must end with it rather than wait
                 self._replies.put(error)
             self._wake()
 

@@ -55,14 +55,13 @@ def _start(supervisor: Supervisor, directory: Path, listen: ServerAddress | None
         "broker", broker_process, directory, listen, link, _FirstTime(theirs), stop_signal=STOP_SIGNAL
     )
     theirs.close()
-    while not ours.poll(0.05):
-        if child.process is None or not child.process.is_alive():
-            raise CrawlerError("the broker's process ended before it began; see the log")
-    with contextlib.suppress(EOFError):
+    try:
         refusal = ours.recv()
-        if refusal is not None:
-            child.done = True
-            raise refusal
+    except EOFError:
+        refusal = CrawlerError("the broker's process ended before it began; see the log")
+    if refusal is not None:
+        child.done = True
+        raise refusal
 
 
 class _FirstTime:

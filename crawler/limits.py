@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+from crawler.errors import StoreError
 from crawler.model import PAGES_READ, SUCCESSES, Counts
 
 #: Exit codes (README): a person should look at it; stopped at a limit.
@@ -27,16 +28,21 @@ class Limits:
         self._max_bytes += counts.bytes if self._max_bytes else 0
 
     def reached(self, counts: Counts, output: Path) -> str:
-        """Return which limit is reached, or `""`."""
+        """Return which limit is reached, or `""`; raises StoreError where the disk is gone."""
         if time.monotonic() > self._until:
             return "--max-time"
         if self._max_images and saved(counts) >= self._max_images:
             return "--max-images"
         if self._max_bytes and counts.bytes >= self._max_bytes:
             return "--max-bytes"
-        if self._min_free and shutil.disk_usage(output).free < self._min_free:
-            return "--min-free"
-        return ""
+        return "--min-free" if self._min_free and _free(output) < self._min_free else ""
+
+
+def _free(directory: Path) -> int:
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError as error:
+        raise StoreError(f"{directory} cannot be looked at: {error.strerror}; mount it again") from error
 
 
 def saved(counts: Counts) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crawler.brokers.stock import line_of
 from crawler.contracts import Broker
-from crawler.errors import BrokerUnreachable
+from crawler.errors import BrokerUnreachable, StoreError
 from crawler.logs import shown
 
 log = logging.getLogger(__name__)
@@ -24,9 +24,11 @@ class Lines:
         self._directory = directory
         self._wanted = wanted
         try:
-            self._cursor = (directory / "printed").read_text()
+            self._cursor = (directory / "printed").read_text(errors="replace").strip()
         except FileNotFoundError:
             self._cursor = ""
+        if not (self._cursor.isascii() and self._cursor.isdecimal()):
+            self._cursor = ""  # rather once more than never
 
     def pass_on(self, broker: Broker) -> int:
         """Print the results that are new, remember how far, and return how many there were."""
@@ -46,8 +48,12 @@ class Lines:
         return len(page.rows)
 
     def _print(self, lines: str) -> bool:
+        if sys.stdout is None:
+            self._wanted = False
+            return False
         try:
-            sys.stdout.write(lines)
+            charset = sys.stdout.encoding or "utf-8"
+            sys.stdout.write(lines.encode(charset, "backslashreplace").decode(charset))
             sys.stdout.flush()
             return True
         except BrokenPipeError:
@@ -55,3 +61,7 @@ class Lines:
             self._wanted = False
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
             return False
+        except OSError as error:
+            raise StoreError(
+                f"the result lines cannot be written: {error.strerror}; the next start prints them"
+            ) from error

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from crawler.errors import UsageError
+from crawler.paths import absolute
 
 
 def shown(text: str) -> str:
@@ -28,7 +29,11 @@ def set_up(log_file: Path | None, quiet: bool) -> None:
     Raises UsageError where the file cannot be written.
     """
     try:
-        handler = logging.handlers.WatchedFileHandler(log_file) if log_file else logging.StreamHandler()
+        handler = (
+            logging.handlers.WatchedFileHandler(absolute(log_file, "--log-file"))
+            if log_file
+            else logging.StreamHandler()
+        )
     except OSError as error:
         raise UsageError(f"the log file {log_file} cannot be written: {error.strerror}") from error
     formatter = _Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")

@@ -19,6 +19,7 @@ from crawler import logs
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.errors import BrokerUnreachable, CrawlerError
 from crawler.model import Spec, State
+from crawler.paths import absolute
 from crawler.stores.files import FileStore, check_mark, sweep, worker_name
 from crawler.stores.names import file_name
 from crawler.supervisor import ready_for_signals
@@ -108,7 +109,7 @@ def download_process(link: Link, place: Place) -> None:
 
 def job_directory(output: Path | None, spec: Spec) -> Path:
     """Return the directory of a job's images: below `output` here, or where the collector has it."""
-    return (output.expanduser().absolute() if output else Path(spec.output)) / spec.job
+    return (absolute(output, "--output") if output else Path(spec.output)) / spec.job
 
 
 def _page_loop(broker: ManagerBroker, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:

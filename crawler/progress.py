@@ -47,7 +47,7 @@ class Bar:
             disable=not (enabled and sys.stderr.isatty()),
             unit="image",
             dynamic_ncols=True,
-            bar_format="{bar:8} {n_fmt}/{total_fmt}{postfix}",
+            bar_format="{bar:5} {desc}",
             mininterval=0.2,
         )
 
@@ -58,11 +58,13 @@ class Bar:
         self._first = self._first or (done, counts.bytes)
         seconds = max(time.monotonic() - self._started, 0.1)
         rate = (done - self._first[0]) / seconds
-        left = f"{duration(counts.waiting_images / rate)} left, " if rate and counts.waiting_images else ""
-        self._bar.total = done + counts.waiting_images
-        self._bar.n = done
-        self._bar.set_postfix_str(
-            f"{left}{saved} saved, {done - saved} failed, {pages} pages, {rate:.0f}/s, {size((counts.bytes - self._first[1]) / seconds)}/s",
+        bytes_a_second = (counts.bytes - self._first[1]) / seconds
+        found = done + counts.waiting_images
+        left = f"{tqdm.format_interval(counts.waiting_images / rate)} left, " if rate and counts.waiting_images else ""
+        self._bar.total, self._bar.n = found, done
+        self._bar.set_description_str(
+            f"{_short(pages)} pages, {_short(found)} images, {_short(saved)} saved, {_short(done - saved)} failed, "
+            f"{left}{rate:.0f}/s, {size(bytes_a_second)}/s",
             refresh=False,
         )
         self._bar.refresh()
@@ -70,6 +72,11 @@ class Bar:
     def close(self) -> None:
         self._bar.leave = False
         self._bar.close()
+
+
+def _short(number: int) -> str:
+    """Return a number as it is, or from a hundred thousand on as 123k, 1.23M."""
+    return str(number) if number < 100_000 else tqdm.format_sizeof(number)
 
 
 def _listed(outcomes: dict[str, int]) -> str:

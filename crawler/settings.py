@@ -16,6 +16,7 @@ from cyclopts.config import Dict, Env
 
 from crawler import __version__
 from crawler.errors import UsageError
+from crawler.paths import absolute
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -79,7 +80,7 @@ class Common:
 
     @property
     def state_directory(self) -> Path:
-        return (self.state or default_state()).expanduser().absolute()
+        return absolute(self.state or default_state(), "--state")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -407,7 +407,7 @@ class TestLists:
 
     @pytest.mark.parametrize("urls", ["~nobody-has-this-name/x.txt", "x" * 300])
     def test_that_can_be_no_path_are_named(self, urls: str) -> None:
-        with pytest.raises(UsageError, match=f"the list {urls}"):
+        with pytest.raises(UsageError, match=f"--urls: '{urls[:100]}"):
             listed(urls, job="j")
 
     def test_of_an_unknown_format_say_which_are_known(self, tmp_path: Path) -> None:

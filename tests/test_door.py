@@ -64,7 +64,7 @@ def test_the_work_gets_the_settings_and_says_the_exit_code(code: int, capsys: py
     ("error", "code"),
     [
         (CrawlerError("it went wrong"), 1), (StoreError("it went wrong"), 1), (UsageError("it went wrong"), 2),
-        (WrongKey("it went wrong"), 2), (StateError("it went wrong"), 2), (BrokerUnreachable("it went wrong"), 2),
+        (WrongKey("it went wrong"), 2), (StateError("it went wrong"), 2), (BrokerUnreachable("it went wrong"), 69),
         (AlreadyRunning("it went wrong"), 75),
     ],
 )  # fmt: skip

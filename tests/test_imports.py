@@ -22,7 +22,7 @@ FLOORS = [
     "work",
     "exchange",
     "answers",
-    "robots guard urls",
+    "robots guard urls paths",
     "contracts",
     "model",
     "errors",

@@ -268,7 +268,7 @@ class TestWork:
     def test_a_job_that_is_finished_already_needs_no_loop(self) -> None:
         assert self.work(brokers=[Scripted(Job("night", State.FINISHED))]) == []
 
-    @pytest.mark.parametrize(("error", "code"), [(WrongKey("another key"), 2), (CrawlerError("no"), 1), (AWAY, 2)])
+    @pytest.mark.parametrize(("error", "code"), [(WrongKey("another key"), 2), (CrawlerError("no"), 1), (AWAY, 69)])
     def test_an_error_is_logged_and_is_the_exit_code(
         self, capsys: pytest.CaptureFixture[str], error: CrawlerError, code: int
     ) -> None:

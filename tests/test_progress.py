@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from crawler import progress
 from crawler.logs import shown
 from crawler.model import Counts, SiteCounts, State
 from crawler.progress import Bar, attention, duration, size, summary, why_none
@@ -180,10 +181,13 @@ def test_the_bar_fits_into_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("COLUMNS", "80")
+    clock = iter([0.0, 1.0, 200.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     bar = Bar(True)
     for done in (1000, 120_000):
-        bar.update(counts(images={"success": done, "http_404": 34}, waiting_images=9999, pages={"success": 812}))
+        images = {"success": done, "http_404": 34}
+        bar.update(counts(images=images, waiting_images=99_999, pages={"success": 812}, bytes=done * 30_000))
     bar.close()
     drawn = [text for text in screen.getvalue().replace("\n", "\r").split("\r") if "saved" in text]
-    assert drawn and all(len(text) <= 80 for text in drawn)
-    assert "left, 120000 saved, 34 failed, 812 pages, " in drawn[-1] and "B/s" in drawn[-1]
+    assert [len(text) <= 80 for text in drawn] == [True, True], drawn
+    assert drawn[-1].endswith("812 pages, 220k images, 120k saved, 34 failed, 02:48 left, 595/s, 17.9 MB/s")

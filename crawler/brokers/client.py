@@ -159,7 +159,11 @@ class ManagerBroker:
         if self._server.path:
             plain_socket = socket.socket(socket.AF_UNIX)
             plain_socket.settimeout(CALL_TIMEOUT)
-            plain_socket.connect(self._server.path)
+            try:
+                plain_socket.connect(self._server.path)
+            except OSError:
+                plain_socket.close()
+                raise
             return plain_socket
         connection = socket.create_connection((self._server.host, self._server.port), CONNECT_TIMEOUT)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

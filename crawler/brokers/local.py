@@ -19,6 +19,8 @@ from crawler.errors import AlreadyRunning, StateError
 STOP_SIGNAL = signal.SIGUSR1
 #: Seconds that a broker whose door was killed gets to end.
 ORPHAN_PATIENCE = 5.0
+#: Seconds that those who only ask may hold the lock.
+GLANCE = 0.2
 
 
 class Whereabouts(NamedTuple):
@@ -37,10 +39,15 @@ def job_lock(directory: Path) -> Iterator[None]:
     Raises AlreadyRunning where another holds it.
     """
     with (directory / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunning(f"job {directory.name} is running already") from None
+        until = time.monotonic() + GLANCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise AlreadyRunning(f"job {directory.name} is running already") from None
+                time.sleep(0.01)
         yield
 
 
@@ -49,10 +56,12 @@ def is_running(directory: Path) -> bool:
     try:
         with (directory / "lock").open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except BlockingIOError:
         return True
+    except OSError as error:
+        raise StateError(f"the lock of {directory} cannot be looked at: {error.strerror}") from error
     return False
 
 

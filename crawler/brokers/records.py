@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from crawler.brokers.results import Results
 from crawler.brokers.schema import open_database
 from crawler.brokers.tally import Tally
 from crawler.brokers.tasks import Tasks
+from crawler.errors import StateError
 
 
 class RunRow(NamedTuple):
@@ -29,11 +31,15 @@ class Records:
 
     def __init__(self, path: Path | None) -> None:
         self._db = db = open_database(path)
-        self.tasks = Tasks(db)
-        self.results = Results(db)
-        self.origins = Origins(db)
-        self.tally = Tally(db)
-        row = db.execute("SELECT run, began, ended, already_there FROM runs ORDER BY run DESC LIMIT 1").fetchone()
+        try:
+            self.tasks = Tasks(db)
+            self.results = Results(db)
+            self.origins = Origins(db)
+            self.tally = Tally(db)
+            row = db.execute("SELECT run, began, ended, already_there FROM runs ORDER BY run DESC LIMIT 1").fetchone()
+        except sqlite3.Error as error:
+            db.close()
+            raise StateError(f"the state {path} cannot be read: {error}") from error
         self.run = RunRow(*row) if row else RunRow(0, 0.0, 0.0, 0)
 
     def start(self) -> None:

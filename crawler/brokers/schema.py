@@ -89,6 +89,9 @@ def open_database(path: Path | None) -> sqlite3.Connection:
     """
     try:
         db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise StateError(f"the state {path} cannot be opened: {error}") from error
+    try:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA cache_size=-65536")
@@ -98,8 +101,10 @@ def open_database(path: Path | None) -> sqlite3.Connection:
             db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={VERSION}; COMMIT;")
             version = VERSION
     except sqlite3.Error as error:
+        db.close()
         raise StateError(f"the state {path} cannot be opened: {error}") from error
     if version != VERSION:
+        db.close()
         raise StateError(
             f"the state {path} has version {version}, this program reads version {VERSION}; "
             "use the program that made it, or another --state"

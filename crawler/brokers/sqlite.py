@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from crawler.brokers.records import Records
 from crawler.brokers.run import Run
 from crawler.brokers.settle import Settler
 from crawler.brokers.waiting import Waiting
-from crawler.errors import UsageError
+from crawler.errors import StateError, UsageError
 from crawler.model import (
     Begun,
     Counts,
@@ -216,7 +217,7 @@ class SqliteBroker:
     def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
         with self.group():
             self._records.flush()
-            return self._records.results.page(int(cursor or 0), limit, mentions)
+            return self._records.results.page(_position(cursor), limit, mentions)
 
     def counts(self) -> Counts:
         with self.group():
@@ -321,8 +322,17 @@ class SqliteBroker:
             return True
 
 
+def _position(cursor: str) -> int:
+    """Return what a cursor says; raises UsageError where it was never one of ours."""
+    if not cursor:
+        return 0
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 19):
+        raise UsageError(f"{cursor[:40]!r} is no place in the results")
+    return int(cursor)
+
+
 def read_counts(path: Path) -> Counts:
-    """Return the numbers of a job that nobody runs, without changing its state."""
+    """Return the numbers of a job that nobody runs, without changing its state; raises StateError."""
     records = Records(path)
     try:
         run = Run(records)
@@ -333,5 +343,7 @@ def read_counts(path: Path) -> Counts:
             elif kind == Kind.IMAGE:
                 counts.waiting_images += number
         return counts
+    except sqlite3.Error as error:
+        raise StateError(f"the state {path} cannot be read: {error}") from error
     finally:
         records.close()

@@ -137,7 +137,7 @@ class StockClient:
             Report(settlements=settlements, held=held, busy=self._busy(), room={Kind.IMAGE: room}, heard=self._heard),
         )
         self._heard = reply.serial
-        self._grants = reply.grants
+        self._grants.update(reply.grants)
         for task in reply.tasks:
             wait = max((grant.wait for grant in reply.grants.values()), default=0.0)
             self._ready = max(self._ready, now + wait)

@@ -114,6 +114,8 @@ def read_key(path: Path) -> bytes:
 
 
 def check_key(text: str, where: str) -> bytes:
+    if not text.isascii():
+        raise UsageError(f"the key in {where} is no key: it has characters beyond ASCII")
     if len(text) < 32:
         raise UsageError(f"the key in {where} is shorter than 32 characters; copy the collector's key file whole")
     return text.encode()

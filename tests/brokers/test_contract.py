@@ -740,13 +740,20 @@ def test_max_images_counts_what_stock_clients_fetched(job: Job) -> None:
 
 
 def test_max_pages_leaves_the_rest_out(job: Job) -> None:
-    job.begin(max_pages=2)
-    assert job.broker.put([page(f"http://a.test/{i}") for i in range(5)], job.source.number) == 2
-    assert job.broker.put(images(3), job.source.number) == 3
+    job.begin([page("http://a.test/")], max_pages=2)
+    (first,) = job.worker("r", {Kind.PAGE: 1}).exchange()
+    assert job.broker.put([page(f"http://a.test/{i}") for i in range(5)], first.number) == 1
+    assert job.broker.put(images(3), first.number) == 3
     counts = job.broker.counts()
-    assert (counts.waiting_pages, counts.left_out) == (2, {"max_pages": 3})
+    assert (counts.waiting_pages, counts.left_out) == (2, {"max_pages": 4})
     job.finish()
     assert job.broker.counts().pages == {"success": 2}
+
+
+def test_the_first_page_of_each_site_is_read_whatever_max_pages_says(job: Job) -> None:
+    job.begin([page(f"http://{name}.test/") for name in "abc"], max_pages=1)
+    job.finish()
+    assert job.broker.counts().pages == {"success": 3}
 
 
 # The next run

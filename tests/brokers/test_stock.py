@@ -218,6 +218,28 @@ def test_what_another_holds_keeps_empty_waiting(service: Service) -> None:
     assert program.communicate(timeout=10)[0] == "True\n"
 
 
+def test_a_client_takes_no_more_at_a_time_than_its_host_may_be_asked() -> None:
+    with running(20, requests_per_host=2) as service:
+        task, result = service.queues()
+        urls = [task.get(True, 5) for _ in range(2)]
+        with pytest.raises(queue.Empty):
+            task.get(True, 0.5)
+        result.put(urls[0] + "--->success")
+        task.get(True, 5)
+
+
+def test_a_delay_is_kept_from_the_end_of_one_to_the_start_of_the_next() -> None:
+    with running(3, delay=1.0) as service:
+        task, result = service.queues()
+        url = task.get(True, 5)
+        with pytest.raises(queue.Empty):
+            task.get(True, 1.5)
+        result.put(url + "--->success")
+        settled = time.monotonic()
+        task.get(True, 5)
+        assert time.monotonic() - settled >= 1.0
+
+
 def test_put_adds_an_image(service: Service) -> None:
     task, result = service.queues()
     task.put("HTTP://New.Test/a.png#there")
