@@ -47,7 +47,7 @@ class Bar:
             disable=not (enabled and sys.stderr.isatty()),
             unit="image",
             dynamic_ncols=True,
-            bar_format="{bar:5} {desc}",
+            bar_format="{bar:4} {desc}",
             mininterval=0.2,
         )
 
@@ -63,7 +63,7 @@ class Bar:
         left = f"{tqdm.format_interval(counts.waiting_images / rate)} left, " if rate and counts.waiting_images else ""
         self._bar.total, self._bar.n = found, done
         self._bar.set_description_str(
-            f"{_short(pages)} pages, {_short(found)} images, {_short(saved)} saved, {_short(done - saved)} failed, "
+            f"{_short(pages)} pages, {_short(found)} found, {_short(saved)} saved, {_short(done - saved)} failed, "
             f"{left}{rate:.0f}/s, {size(bytes_a_second)}/s",
             refresh=False,
         )

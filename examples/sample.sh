@@ -4,7 +4,8 @@ set -eu
 cd "$(dirname "$0")/.."
 state=$(mktemp -d)
 server=
-finish() { [ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$state"; }
+workers=
+finish() { for process in $server $workers; do kill "$process" 2>/dev/null || true; done; rm -rf "$state"; }
 trap finish EXIT
 trap 'exit 130' INT TERM
 
@@ -17,7 +18,8 @@ rm -rf .sample
 echo "The sample site is at $site; its images go to .sample/"
 for worker in 1 2; do
     python -m crawler.download --server 127.0.0.1:8011 --state "$state" --processes 1 --quiet &
+    workers="$workers $!"
 done
 python -m crawler.collect --site "$site" --listen 127.0.0.1:8011 --state "$state" --output .sample --job sample \
     --allow-net 127.0.0.1/32
-wait $!
+wait $workers

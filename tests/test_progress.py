@@ -190,4 +190,4 @@ def test_the_bar_fits_into_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     bar.close()
     drawn = [text for text in screen.getvalue().replace("\n", "\r").split("\r") if "saved" in text]
     assert [len(text) <= 80 for text in drawn] == [True, True], drawn
-    assert drawn[-1].endswith("812 pages, 220k images, 120k saved, 34 failed, 02:48 left, 595/s, 17.9 MB/s")
+    assert drawn[-1].endswith("812 pages, 220k found, 120k saved, 34 failed, 02:48 left, 595/s, 17.9 MB/s")

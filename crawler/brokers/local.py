@@ -105,4 +105,6 @@ def socket_path(directory: Path) -> Path:
         return path
     short = Path("/tmp") / f"crawler-{os.getuid()}"
     short.mkdir(mode=0o700, exist_ok=True)
+    if short.stat().st_uid != os.getuid() or short.is_symlink():
+        raise StateError(f"{short} belongs to somebody else; choose a shorter --state, whose sockets need it not")
     return short / f"{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}.sock"

@@ -173,7 +173,9 @@ class _Handle:
             refused = PrivateAddress(host(self.task.at), self.refused)
             return FetchError(Outcome.PRIVATE_ADDRESS, str(refused))
         outcome = _CODES.get(code, Outcome.PROTOCOL)
-        if code == 23 and self.header_bytes <= MAX_HEADERS:
+        if self.header_bytes > MAX_HEADERS:
+            return FetchError(Outcome.PROTOCOL, f"more than {MAX_HEADERS:,} bytes of headers")
+        if code == 23:
             return FetchError(Outcome.TOO_LARGE, f"more than {self.most:,} bytes")
         if code == 28 and "too slow" in message:
             outcome = Outcome.TOO_SLOW

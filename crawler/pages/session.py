@@ -83,7 +83,7 @@ _local = threading.local()
 
 def _guarded_connection(base: type[HTTPConnection], guard: Guard) -> type[HTTPConnection]:
     class Guarded(base):  # type: ignore[misc, valid-type]
-        def __repr__(self) -> str:  # stands in urllib3's messages
+        def __str__(self) -> str:  # stands in urllib3's messages
             return f"{self.host}:{self.port}"
 
         def _new_conn(self) -> socket.socket:
@@ -108,7 +108,10 @@ def _attend(sock: Any) -> None:
 
 
 def _connect(name: str, port: int, timeout: Any, guard: Guard, connection: Any) -> socket.socket:
-    """Connect to the first address of `name` that answers; each is checked when it is about to be connected."""
+    """Connect to the first address of `name` that takes us; each is checked when it is about to be connected.
+
+    One that stays silent ends it, since the next would cost as much time again.
+    """
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
@@ -130,7 +133,7 @@ def _connect(name: str, port: int, timeout: Any, guard: Guard, connection: Any) 
         else:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return opened
-    raise urllib3.exceptions.NewConnectionError(connection, f"{name}: {failure}") from failure
+    raise urllib3.exceptions.NewConnectionError(connection, str(failure)) from failure
 
 
 class _Adapter(HTTPAdapter):

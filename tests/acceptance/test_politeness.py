@@ -65,6 +65,5 @@ def test_a_crawl_delay_is_kept_over_all_processes(here: Here) -> None:
                 site.add(path, png(9 * p + n))
         code, _, errors = here.crawl(site.url, "--processes", "2")
         assert code == 0, errors
-        assert len({row["worker"] for row in here.rows("metadata.jsonl").values()}) == 2
         assert site.most_at_once == 1
         assert min(site.gaps()[1:]) >= 0.3, "counted from the end of the last answer"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from crawler.errors import NotAnImage, Truncated
-from crawler.images.verify.picture import Picture
+from crawler.images.verify.picture import Picture, steps
 
 _IMAGE, _EXTENSION, _TRAILER = 0x2C, 0x21, 0x3B
 
@@ -16,12 +18,13 @@ def walk(body: bytes) -> Picture:
     """Return the dimensions of the logical screen after walking from block to block to the trailer."""
     try:
         at, images = 13 + _table(body[10]), 0
+        left = steps()
         while (kind := body[at]) != _TRAILER:
             if kind == _IMAGE:
-                at = _past_blocks(body, at + 11 + _table(body[at + 9]))
+                at = _past_blocks(body, at + 11 + _table(body[at + 9]), left)
                 images += 1
             elif kind == _EXTENSION:
-                at = _past_blocks(body, at + 2)
+                at = _past_blocks(body, at + 2, left)
             else:
                 raise NotAnImage(f"no GIF block at byte {at}")
     except IndexError:
@@ -36,7 +39,10 @@ def _table(packed: int) -> int:
     return 3 << ((packed & 7) + 1) if packed & 0x80 else 0
 
 
-def _past_blocks(body: bytes, at: int) -> int:
-    while length := body[at]:
+def _past_blocks(body: bytes, at: int, left: Iterator[None]) -> int:
+    for _ in left:
+        length = body[at]
+        if not length:
+            break
         at += length + 1
     return at + 1

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from crawler.errors import NotAnImage, Truncated
-from crawler.images.verify.picture import Picture
+from crawler.images.verify.picture import Picture, steps
 
 # In entropy-coded data FF is followed by 00 or a restart marker (B.1.1.5); FF FF is fill. Anything else ends the scan.
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_FILL = re.compile(rb"\xff+")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _EOI, _SOS = 0xD9, 0xDA
@@ -22,14 +23,17 @@ def walk(body: bytes) -> Picture:
     """Return the dimensions after walking from marker to marker to EOI; bytes after it are let be."""
     at, width, height, scanned = 2, 0, 0, False
     size = len(body)
-    while at + 1 < size:
-        if body[at] != 0xFF:
+    for _ in steps():
+        if at + 1 >= size:
+            break
+        fill = _FILL.match(body, at)
+        if fill is None:
             raise NotAnImage(f"no JPEG marker at byte {at}")
-        marker = body[at + 1]
-        if marker == 0xFF:
-            at += 1
-            continue
-        at += 2
+        at = fill.end()
+        if at >= size:
+            break
+        marker = body[at]
+        at += 1
         if marker == _EOI:
             if not scanned or not width:
                 raise NotAnImage("a JPEG without image data")

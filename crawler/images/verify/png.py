@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crawler.errors import NotAnImage, Truncated
-from crawler.images.verify.picture import Picture
+from crawler.images.verify.picture import Picture, steps
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -17,7 +17,9 @@ def walk(body: bytes) -> Picture:
     size, at, data = len(body), 8, False
     if body[12:16] != b"IHDR" and size >= 16:
         raise NotAnImage("a PNG whose first chunk is not IHDR")
-    while at + 12 <= size:
+    for _ in steps():
+        if at + 12 > size:
+            break
         length = int.from_bytes(body[at : at + 4], "big")
         kind = body[at + 4 : at + 8]
         at += length + 12

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crawler.errors import NotAnImage, Truncated
-from crawler.images.verify.picture import Picture
+from crawler.images.verify.picture import Picture, steps
 
 
 def recognises(body: bytes) -> bool:
@@ -16,7 +16,9 @@ def walk(body: bytes) -> Picture:
     if end > len(body):
         raise Truncated(f"the WebP ends at byte {len(body)} of {end}")
     at, picture, data = 12, None, False
-    while at + 8 <= end:
+    for _ in steps():
+        if at + 8 > end:
+            break
         kind = body[at : at + 4]
         length = int.from_bytes(body[at + 4 : at + 8], "little")
         if at + 8 + length > end:

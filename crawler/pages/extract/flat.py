@@ -17,6 +17,7 @@ def flat_tree(text: str) -> Any:
     reader = _Reader()
     reader.feed(text)
     reader.close()
+    reader.set_text()
     return reader.root()
 
 
@@ -25,11 +26,13 @@ class _Reader(HTMLParser):
         super().__init__(convert_charrefs=True)
         self._root = etree.Element("html")
         self._open = [self._root]
+        self._pieces: list[str] = []
 
     def root(self) -> Any:
         return self._root
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.set_text()
         try:
             element = etree.SubElement(self._open[-1], tag)
         except ValueError:
@@ -45,17 +48,24 @@ class _Reader(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag in _VOID:
             return
+        self.set_text()
         for depth in range(len(self._open) - 1, max(0, len(self._open) - 32), -1):
             if self._open[depth].tag == tag:
                 del self._open[depth:]
                 return
 
     def handle_data(self, data: str) -> None:
+        self._pieces.append(data)
+
+    def set_text(self) -> None:
+        """Put the text since the last tag into the tree, all at once: it may have come in very many pieces."""
+        text = "".join(self._pieces)
+        self._pieces.clear()
+        parent = self._open[-1]
         try:
-            if len(self._open[-1]):
-                last = self._open[-1][-1]
-                last.tail = (last.tail or "") + data
+            if len(parent):
+                parent[-1].tail = (parent[-1].tail or "") + text
             else:
-                self._open[-1].text = (self._open[-1].text or "") + data
+                parent.text = (parent.text or "") + text
         except ValueError:
             return  # control characters

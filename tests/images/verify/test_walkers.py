@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from crawler.errors import BadImage, NotAnImage, Truncated
 from crawler.images.verify import FORMATS, Picture, verify
+from crawler.images.verify import picture as parts
 
 Image = pytest.importorskip("PIL.Image")
 SIZE = (37, 23)
@@ -179,3 +180,19 @@ def test_a_shell_without_a_picture_is_no_image(body: bytes) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (257, 1)])
 def test_small_and_narrow_ones(kind: str, size: tuple[int, int]) -> None:
     assert verify(saved(picture("RGB", size=size).convert("P"), kind)) == Picture(kind.lower(), *size)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xff\xd8" + b"\xff\xe0\x00\x02" * 2000, b"\xff\xd8" + b"\xff\x01" * 2000,
+        b"GIF89a" + bytes(7) + b"\x21\xf9" + b"\x01\x01" * 2000, b"GIF89a" + bytes(7) + b"\x21\xf9\x00" * 2000,
+        b"RIFF" + (16004).to_bytes(4, "little") + b"WEBP" + b"ABCD\0\0\0\0" * 2000,
+        b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0IHDR\0\0\0\0" * 2000,
+    ],
+    ids=["jpeg segments", "jpeg markers", "gif blocks", "gif extensions", "webp", "png"],
+)  # fmt: skip
+def test_nobody_has_a_worker_walk_for_ever(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "MOST_PARTS", 1000)
+    with pytest.raises(NotAnImage, match="more than 1,000 parts"):
+        verify(body)
