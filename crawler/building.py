@@ -12,11 +12,9 @@ from urllib.parse import urlsplit
 from crawler import __version__
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.wire import check_key, key_file, read_key
+from crawler.checks import check
 from crawler.errors import UsageError
-from crawler.guard import parse_networks
-from crawler.images.verify import FORMATS
 from crawler.model import SourceDetail, Spec
-from crawler.pages.scope import Scope
 from crawler.paths import absolute
 from crawler.settings import KEY_VARIABLE, CollectSettings, CrawlSettings, Job
 from crawler.sources.lists import read_list
@@ -26,8 +24,6 @@ from crawler.urls import from_command_line
 KEY_NAME = "key"
 #: Bytes of a job's name, which names folders and a socket.
 MAX_NAME = 120
-#: Largest number that a setting may have: numbers travel as 64 bits, and some through floats.
-MOST = 2**53
 _HERE = ("127.0.0.1", "localhost", "::1")
 
 
@@ -94,7 +90,7 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
     sources = [(url, SourceDetail()) for url in sites]
     if settings.urls:
         sources.append(_list_source(settings, job))
-    _check(settings)
+    check(settings)
     return Spec(
         job=job,
         sources=tuple(sources),
@@ -123,45 +119,6 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
         min_bytes=int(settings.min_bytes),
         max_images=settings.max_images,
     )
-
-
-def _check(settings: Job) -> None:
-    for key, value in vars(settings).items():
-        for text in value if isinstance(value, tuple) else (value,):
-            if isinstance(text, str) and not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-                raise UsageError(f"--{key.replace('_', '-')}: {text!r} is no UTF-8 text")
-    try:
-        parse_networks(settings.allow_net)
-    except ValueError as error:
-        raise UsageError(f"--allow-net: {error}; write a network such as 192.168.1.0/24") from error
-    output = absolute(settings.output, "--output")
-    there = next(path for path in (output, *output.parents) if path.exists())
-    if not there.is_dir():
-        raise UsageError(f"--output {settings.output}: {there} is no directory")
-    for key in ("connect_timeout", "timeout", "page_deadline", "max_page_bytes", "max_image_bytes"):
-        value = getattr(settings, key)
-        if not 0 < value <= MOST or (key.endswith("bytes") and value < 1):
-            raise UsageError(f"--{key.replace('_', '-')} must be more than 0 and at most {MOST:,}")
-    for key in ("contact", "user_agent"):
-        if not re.fullmatch(r"[\x20-\x7e]*", getattr(settings, key)):
-            raise UsageError(f"--{key.replace('_', '-')} goes into a header: write it in printable ASCII")
-    for name in settings.formats:
-        if name not in FORMATS:
-            raise UsageError(f"--formats: {name!r} is no format; known are {', '.join(FORMATS)}")
-    try:
-        Scope(settings.scope, settings.include, settings.exclude)
-    except (ValueError, re.error, OverflowError, RecursionError) as error:
-        raise UsageError(f"--include and --exclude take regular expressions: {error}") from error
-    least = {
-        "requests_per_host": 1, "connections": 1, "page_processes": 1, "processes": 0, "depth": 0, "max_pages": 0,
-        "max_images": 0, "max_redirects": 0, "queue_limit": 1, "lease": 1, "fail_above": 0, "min_width": 0,
-        "min_height": 0, "min_bytes": 0, "max_bytes": 0, "min_free": 0, "max_time": 0,
-    }  # fmt: skip
-    if isinstance(settings, CrawlSettings):
-        least["processes"] = 1
-    for key, value in least.items():
-        if not value <= getattr(settings, key) <= MOST:
-            raise UsageError(f"--{key.replace('_', '-')} must be at least {value} and at most {MOST:,}")
 
 
 def _list_source(settings: Job, job: str) -> tuple[str, SourceDetail]:

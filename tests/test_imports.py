@@ -14,7 +14,7 @@ FLOORS = [
     "collect download inspect status",
     "__main__",
     "crawl",
-    "hosting building door",
+    "hosting building checks door",
     "settings processes",
     "lines recheck limits",
     "supervisor progress ledger logs",

@@ -25,7 +25,7 @@ def site() -> Iterator[FaultySite]:
 
 @pytest.mark.parametrize(
     ("flag", "value", "most"),
-    [("--max-images", "30", 30), ("--max-time", "2", 63), ("--max-bytes", "100k", 63), ("--min-free", "9999T", 0)],
+    [("--max-images", "30", 30), ("--max-time", "2", 63), ("--max-bytes", "100k", 63), ("--min-free", "8000T", 0)],
 )
 def test_a_limit_is_resumable(here: Here, site: FaultySite, flag: str, value: str, most: int) -> None:
     code, _, errors = here.crawl(site.url, flag, value)

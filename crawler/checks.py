@@ -1,0 +1,73 @@
+"""What settings may be: each refusal names the flag and what is allowed."""
+
+from __future__ import annotations
+
+import re
+
+from crawler.errors import UsageError
+from crawler.guard import parse_networks
+from crawler.images.verify import FORMATS
+from crawler.pages.scope import Scope
+from crawler.paths import absolute
+from crawler.settings import CrawlSettings, Job
+
+#: Largest number that a setting may have: numbers travel as 64 bits, and some through floats.
+MOST = 2**53
+_MORE_THAN_NOTHING = ("connect_timeout", "timeout", "page_deadline")
+_LEAST = {
+    "requests_per_host": 1, "connections": 1, "page_processes": 1, "queue_limit": 1, "lease": 1,
+    "max_page_bytes": 1, "max_image_bytes": 1,
+    **dict.fromkeys(
+        ("processes", "depth", "max_pages", "max_images", "max_redirects", "fail_above", "min_width", "min_height",
+         "min_bytes", "max_bytes", "min_free", "max_time"), 0,
+    ),
+}  # fmt: skip
+
+
+def check(settings: Job) -> None:
+    """Raise UsageError where a setting cannot be worked with."""
+    _check_texts(settings)
+    _check_numbers(settings)
+    _check_output(settings)
+    try:
+        parse_networks(settings.allow_net)
+    except ValueError as error:
+        raise UsageError(f"--allow-net: {error}; write a network such as 192.168.1.0/24") from error
+    for name in settings.formats:
+        if name not in FORMATS:
+            raise UsageError(f"--formats: {name!r} is no format; known are {', '.join(FORMATS)}")
+    try:
+        Scope(settings.scope, settings.include, settings.exclude)
+    except (ValueError, re.error, OverflowError, RecursionError) as error:
+        raise UsageError(f"--include and --exclude take regular expressions: {error}") from error
+
+
+def _flag(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
+def _check_texts(settings: Job) -> None:
+    for key, value in vars(settings).items():
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and any("\ud800" <= c <= "\udfff" for c in text):
+                raise UsageError(f"{_flag(key)}: {text!r} is no UTF-8 text")
+    for key in ("contact", "user_agent"):
+        if not re.fullmatch(r"[\x20-\x7e]*", getattr(settings, key)):
+            raise UsageError(f"{_flag(key)} goes into a header: write it in printable ASCII")
+
+
+def _check_numbers(settings: Job) -> None:
+    for key in _MORE_THAN_NOTHING:
+        if not 0 < getattr(settings, key) <= MOST:
+            raise UsageError(f"{_flag(key)} must be more than 0 and at most {MOST:,}")
+    least = _LEAST | ({"processes": 1} if isinstance(settings, CrawlSettings) else {})
+    for key, value in least.items():
+        if not value <= getattr(settings, key) <= MOST:
+            raise UsageError(f"{_flag(key)} must be at least {value} and at most {MOST:,}")
+
+
+def _check_output(settings: Job) -> None:
+    output = absolute(settings.output, "--output")
+    there = next(path for path in (output, *output.parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError(f"--output {settings.output}: {there} is no directory")
