@@ -118,6 +118,8 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
         min_height=settings.min_height,
         min_bytes=int(settings.min_bytes),
         max_images=settings.max_images,
+        icons=settings.icons,
+        variants=settings.variants,
     )
 
 

@@ -104,6 +104,12 @@ def _mention(page: str, words: Words) -> dict[str, Any]:
         "alt": words.alt,
         "title": words.title,
         "caption": words.caption,
+        "label": words.label,
+        "link_text": words.link_text,
+        "heading": words.heading,
+        "author": words.author,
+        "image_license": words.image_license,
+        "credit": words.credit,
         "columns": words.columns or None,
     }
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 #: The broker's wire protocol; both ends must agree on it.
-WIRE_VERSION: Final = 1
+WIRE_VERSION: Final = 2
 
 T = TypeVar("T")
 
@@ -106,6 +106,12 @@ class Words(Message, kw_only=True, omit_defaults=True):
     title: str = ""
     caption: str = ""
     columns: dict[str, str] = {}
+    label: str = ""  #: aria-label
+    link_text: str = ""
+    heading: str = ""  #: the nearest one before it
+    author: str = ""
+    image_license: str = ""  #: hints of the page, no permissions
+    credit: str = ""
 
 
 class SourceDetail(Message, kw_only=True):
@@ -285,6 +291,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     min_bytes: int = 0
     # limits of a run
     max_images: int = 0
+    icons: bool = False  #: also what people call no image of a page: icons, tracking pixels
+    variants: str = "best"  #: `best`: one image of those that are the same in several sizes; `all`: each
 
 
 class LedgerRow(Message, kw_only=True):

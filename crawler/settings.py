@@ -112,6 +112,10 @@ class Job(Working):
     max_pages: Annotated[int, _flag("Pages of a run at most; 0: no limit.", _PAGES, common=True)] = 0
     include: Annotated[tuple[str, ...], _flag("Read only pages whose URL matches this regex.", _PAGES)] = ()
     exclude: Annotated[tuple[str, ...], _flag("Never read pages whose URL matches this regex.", _PAGES)] = ()
+    icons: Annotated[bool, _flag("Also icons and tracking pixels.", _PAGES)] = False
+    variants: Annotated[Literal["best", "all"], _flag("Of an image in several sizes the best one, or all.", _PAGES)] = (
+        "best"
+    )
     page_deadline: Annotated[float, _flag("Time for a page in all.", _PAGES, converter=_seconds)] = 60.0
     max_page_bytes: Annotated[float, _flag("Largest page.", _PAGES, converter=_bytes)] = 20 * 2**20
 
@@ -201,7 +205,26 @@ class StatusSettings(Common):
     job: Annotated[str, _flag("The same as JOB, for configuration.", _JOB)] = ""
 
 
-_DOORS: tuple[type[Common], ...] = (CrawlSettings, CollectSettings, DownloadSettings, StatusSettings)
+@dataclass(frozen=True, kw_only=True)
+class InspectSettings(Common):
+    """`python -m crawler.inspect`."""
+
+    targets: Annotated[tuple[str, ...], _flag("The same as TARGETS, for configuration.", _JOB)] = ()
+    json: Annotated[bool, _flag("One JSON object a line.", _OUT, common=True)] = False
+    base: Annotated[str, _flag("The URL that files are taken to come from.", _PAGES, common=True)] = ""
+    scope: Annotated[
+        Literal["host", "domain", "prefix", "any"], _flag("Which pages belong to a site.", _PAGES, common=True)
+    ] = "host"
+    contact: Annotated[str, _flag("Your URL or e-mail, told to sites in the User-Agent.", _POLITENESS, common=True)] = (
+        ""
+    )
+    user_agent: Annotated[str, _flag("The whole User-Agent.", _POLITENESS)] = ""
+    allow_net: Annotated[
+        tuple[str, ...], _flag("Open a private network (CIDR) to requests.", _POLITENESS, common=True)
+    ] = ()
+
+
+_DOORS: tuple[type[Common], ...] = (CrawlSettings, CollectSettings, DownloadSettings, StatusSettings, InspectSettings)
 
 
 def parse(kind: type[T], door: str, about: str, arguments: Sequence[str]) -> T | None:
@@ -256,6 +279,8 @@ def _words_of(kind: type[Any]) -> Parameter:
         return Parameter(name="SITES", help="Sites, such as example.com.", group=_JOB)
     if kind is StatusSettings:
         return Parameter(name="JOB", help="Show this job's hosts and errors.", group=_JOB)
+    if kind is InspectSettings:
+        return Parameter(name="TARGETS", help="Pages: files, or URLs such as example.com.", group=_JOB)
     return Parameter(show=False)
 
 
@@ -264,6 +289,8 @@ def _with_words(settings: T, words: tuple[str, ...]) -> T:
         raise UsageError("the collector is missing: name it with --server HOST or HOST:PORT")
     if isinstance(settings, CrawlSettings):
         return replace(settings, sites=words + settings.sites)
+    if isinstance(settings, InspectSettings):
+        return replace(settings, targets=words + settings.targets)
     if isinstance(settings, StatusSettings) and len(words) <= 1:
         return replace(settings, job="".join(words) or settings.job)
     if words:

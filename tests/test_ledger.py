@@ -71,6 +71,12 @@ def test_what_is_there_and_the_rest(tmp_path: Path) -> None:
             "alt": "Ein Bär",
             "title": "",
             "caption": "",
+            "label": "",
+            "link_text": "",
+            "heading": "",
+            "author": "",
+            "image_license": "",
+            "credit": "",
             "columns": {"id": "7"},
         }
     ]

@@ -189,10 +189,16 @@ class PageLoop(WorkLoop):
     def _found(self, task: Task, links: Links, depth: int, base: str) -> tuple[list[Found], dict[str, int]]:
         found: list[Found] = []
         left_out: dict[str, int] = {}
+        alone = pack(ImageDetail(referrer=task.at))
         for image in links.images:
-            first, *fallbacks = image.candidates
-            detail = pack(ImageDetail(fallbacks=tuple(fallbacks), referrer=task.at))
-            found.append(Found(Kind.IMAGE, first, detail, image.words))
+            if image.left_out and not self._spec.icons:
+                left_out[image.left_out] = left_out.get(image.left_out, 0) + 1
+            elif self._spec.variants == "all":
+                found += [Found(Kind.IMAGE, url, alone, image.words) for url in image.candidates]
+            else:
+                first, *fallbacks = image.candidates
+                detail = pack(ImageDetail(fallbacks=tuple(fallbacks), referrer=task.at)) if fallbacks else alone
+                found.append(Found(Kind.IMAGE, first, detail, image.words))
         child = pack(PageDetail(depth=depth + 1, scope_base=base))
         for url in links.pages:
             reason = self._scope.refuses(url, base)

@@ -77,7 +77,7 @@ class TestWords:
 
     def test_of_an_anchor(self) -> None:
         link = one('<a href="a.jpg" title="T">A <i>bear</i></a>')
-        assert link.words == Words(found_in="a@href", title="T", caption="A bear")
+        assert link.words == Words(found_in="a@href", title="T", link_text="A bear")
 
     def test_are_bounded(self) -> None:
         words = one(f'<img src="a.jpg" alt="{"x " * 5000}" title="{"y" * 5000}">').words

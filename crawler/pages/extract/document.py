@@ -84,6 +84,11 @@ def parse(body: bytes, content_type: str = "") -> Document:
     return Document(_tree(text), encoding, found_in)
 
 
+def fragment(text: str) -> Any:
+    """Return the tree of markup that stands in text, or None where there is none."""
+    return _tree(text.replace("\x00", "\ufffd"))
+
+
 def _tree(text: str) -> Any:
     if not text.strip():
         return None

@@ -8,6 +8,8 @@ from typing import NamedTuple
 _SPACES = " \t\n\r\f"
 _URL = re.compile(r"[^ \t\n\r\f]+")
 _SEPARATORS = re.compile(r"[ \t\n\r\f,]*")
+# One candidate as nearly all are written, up to its comma: it spares reading its descriptors one by one.
+_USUAL = re.compile(r"[ \t\n\r\f,]*([^\s,](?:[^\s]*[^\s,])?)[ \t\n\r\f]+([1-9][0-9]{0,7})([wx])[ \t\n\r\f]*(?:,|\Z)")
 _WIDTH = re.compile(r"[0-9]+w$")
 _HEIGHT = re.compile(r"[0-9]+h$")
 _DENSITY = re.compile(r"-?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?x$")
@@ -26,6 +28,10 @@ def parse_srcset(text: str) -> list[Candidate]:
     found: list[Candidate] = []
     at = 0
     while True:
+        while match := _USUAL.match(text, at):
+            url, number, unit = match.groups()
+            found.append(Candidate(url, int(number)) if unit == "w" else Candidate(url, 0, float(number)))
+            at = match.end()
         at = _SEPARATORS.match(text, at).end()  # type: ignore[union-attr]
         match = _URL.match(text, at)
         if match is None:

@@ -1,0 +1,131 @@
+"""Image URLs of style sheets and `style` attributes (CSS Syntax, CSS Images): `url()`, `src()` and `image-set()`."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+# The tokens that matter to us and those that hide them (comments, strings); the rest is passed over at once.
+_TOKEN = re.compile(
+    r"""/\*(?:[^*]|\*(?!/))*(?:\*/|\Z)
+      | "(?P<double>(?:[^"\\\n]|\\(?:.|\n))*)"?
+      | '(?P<single>(?:[^'\\\n]|\\(?:.|\n))*)'?
+      | (?P<url>\burl\([ \t\r\n\f]*(?P<quote>["'])?)
+      | (?P<set>(?:-webkit-)?image-set\()
+      | (?P<rule>@(?:import|font-face|namespace)\b)
+      | (?P<mark>[(){};,])""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_BARE = re.compile(r"(?:[^\s\"'()\\\x00-\x08\x0b\x0e-\x1f\x7f]|\\[0-9a-fA-F]{1,6}\s?|\\[^\n])*")
+_CLOSE = re.compile(r"[ \t\r\n\f]*(?:\)|\Z)")
+_QUOTED = {'"': re.compile(r'(?:[^"\\\n]|\\(?:.|\n))*'), "'": re.compile(r"(?:[^'\\\n]|\\(?:.|\n))*")}
+_ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|\s)?|(\n)|(.))", re.S)
+_RESOLUTION = re.compile(r"\s*([0-9.]+)(x|dppx|dpi|dpcm)", re.I)
+_PER_DPPX = {"x": 1.0, "dppx": 1.0, "dpi": 96.0, "dpcm": 96.0 / 2.54}
+
+
+class Sheet(NamedTuple):
+    """What a style sheet names, as written: images, each with its candidates best first, and imported sheets."""
+
+    images: list[list[str]]
+    imports: list[str]
+
+
+def urls_in(style: str) -> list[list[str]]:
+    """Return the images that a style names."""
+    return read(style).images
+
+
+def read(text: str) -> Sheet:
+    """Return what a style sheet or a `style` attribute names; linear in its length."""
+    sheet = Sheet([], [])
+    lowered = text.lower()
+    if "url(" in lowered or "image-set(" in lowered or "@import" in lowered:
+        _Reader(text, sheet).run()
+    return sheet
+
+
+class _Reader:
+    def __init__(self, text: str, sheet: Sheet) -> None:
+        self._text = text
+        self._sheet = sheet
+        self._rule = ""  #: of the statement that is read: import, font-face or namespace
+        self._set: list[tuple[float, str]] | None = None
+        self._depth = 0  #: of parentheses within a set
+
+    def run(self) -> None:
+        at = 0
+        while match := _TOKEN.search(self._text, at):
+            at = match.end()
+            if match["url"]:
+                url, at = self._url(at, match["quote"])
+                self._name(url, at)
+            elif match["double"] is not None or match["single"] is not None:
+                if self._rule == "import" or (self._set is not None and self._depth == 1):
+                    self._name(_unescaped(match["double"] or match["single"] or ""), at)
+            elif match["set"]:
+                self._end_set()
+                self._set, self._depth = [], 1
+            elif match["rule"]:
+                self._rule = match["rule"][1:].lower()
+            elif match["mark"]:
+                self._mark(match["mark"])
+        self._end_set()
+
+    def _url(self, at: int, quote: str | None) -> tuple[str, int]:
+        match = (_QUOTED[quote] if quote else _BARE).match(self._text, at)
+        assert match is not None
+        at = match.end() + bool(quote)
+        close = _CLOSE.match(self._text, at)
+        if close is not None:
+            return _unescaped(match[0]), close.end()
+        if not quote:  # a bad-url token: it ends at the next parenthesis (CSS Syntax, 4.3.14)
+            at = self._text.find(")", at) + 1 or len(self._text)
+        return "", at
+
+    def _name(self, url: str, at: int) -> None:
+        if not url:
+            return
+        if self._rule == "import":
+            self._sheet.imports.append(url)
+            self._rule = "imported"  # what follows are conditions
+        elif self._set is not None:
+            self._set.append((_density(self._text, at), url))
+        elif not self._rule:
+            self._sheet.images.append([url])
+
+    def _mark(self, mark: str) -> None:
+        if self._set is not None and mark in "()":
+            self._depth += 1 if mark == "(" else -1
+            if self._depth == 0:
+                self._end_set()
+        elif mark == "}" or (mark == ";" and self._rule != "font-face"):
+            self._end_set()
+            self._rule = ""
+
+    def _end_set(self) -> None:
+        if self._set:
+            self._set.sort(key=lambda entry: -entry[0])
+            self._sheet.images.append([url for _, url in self._set])
+        self._set = None
+
+
+def _density(text: str, at: int) -> float:
+    match = _RESOLUTION.match(text, at)
+    if match is None:
+        return 1.0
+    try:
+        return float(match[1]) / _PER_DPPX[match[2].lower()]
+    except ValueError:
+        return 1.0
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(_character, text) if "\\" in text else text
+
+
+def _character(match: re.Match[str]) -> str:
+    if match[1]:
+        code = int(match[1], 16)
+        return chr(code) if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000 else "\ufffd"
+    return match[3] or ""

@@ -1,0 +1,112 @@
+"""Images as such: `img`, `picture` and its sources, `input[type=image]`, AMP's, with the ways to load them late."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from crawler.pages.extract.links import MAX_CANDIDATES, Gathering, text_of
+from crawler.pages.extract.srcset import Candidate, best_first, parse_srcset
+
+#: Attributes that hold an image's URL until a script puts it into `src`; the largest image first.
+LAZY = (
+    "data-full", "data-full-src", "data-large", "data-large-src", "data-hi-res-src", "data-highres", "data-zoom-image",
+    "data-src", "data-original", "data-lazy-src", "data-lazy", "data-url", "data-image", "data-img",
+    "data-srcfallback", "data-native-src", "data-hover", "lazy-src", "data-echo", "data-actualsrc", "data-defer-src",
+    "data-pagespeed-lazy-src",
+)  # fmt: skip
+LAZY_SETS = ("data-srcset", "data-lazy-srcset", "data-original-set", "data-src-set", "data-set", "lazy-srcset")
+
+
+def _candidates(attrs: Any) -> list[Candidate]:
+    sets = [attrs.get("srcset"), *(attrs.get(name) for name in LAZY_SETS)]
+    return [candidate for text in sets if text for candidate in parse_srcset(text)]
+
+
+def _picture_of(element: Any) -> Any:
+    """Return the `picture` around `element`; libxml2 nests what follows a `source` inside it."""
+    parent = element.getparent()
+    for _ in range(MAX_CANDIDATES):
+        if parent is None or parent.tag != "source":
+            break
+        parent = parent.getparent()
+    return parent if parent is not None and parent.tag == "picture" else None
+
+
+def _of_picture(gathering: Gathering, picture: Any) -> list[Candidate]:
+    key = ("picture", picture)
+    if key not in gathering.cache:
+        found = (candidate for source in picture.iter("source") for candidate in _candidates(source))
+        gathering.cache[key] = list(islice(found, MAX_CANDIDATES))
+    return list(gathering.cache[key])
+
+
+def caption_of(gathering: Gathering, element: Any) -> str:
+    """Return the text of the `figcaption` of the figure that `element` is in."""
+    for _ in range(6):
+        element = element.getparent()
+        if element is None:
+            return ""
+        if element.tag == "figure":
+            key = ("caption", element)
+            if key not in gathering.cache:
+                caption = element.find(".//figcaption")
+                gathering.cache[key] = "" if caption is None else text_of(caption)
+            return str(gathering.cache[key])
+    return ""
+
+
+def _is_pixel(attrs: dict[str, str]) -> bool:
+    """Tell whether an image is as small as only those are that count visits."""
+    return attrs.get("width", "").strip() in _TINY and attrs.get("height", "").strip() in _TINY
+
+
+_TINY = frozenset({"0", "1", "2", "0px", "1px", "2px"})
+
+
+def read_img(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
+    own = _candidates(attrs)
+    picture = _picture_of(element)
+    sources = _of_picture(gathering, picture) if picture is not None else []
+    lazy = [text for name in LAZY if (text := attrs.get(name))]
+    found_in = "img@srcset" if own else "picture" if sources else "img@data-src" if lazy else "img@src"
+    gathering.image(
+        [*best_first([*sources, *own]), *lazy, attrs.get("src", "")],
+        found_in,
+        left_out="pixel" if _is_pixel(attrs) else "",
+        alt=attrs.get("alt"),
+        title=attrs.get("title"),
+        label=attrs.get("aria-label"),
+        caption=caption_of(gathering, element),
+    )
+
+
+def _read_amp(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
+    texts = [*best_first(_candidates(attrs)), attrs.get("src", "")]
+    gathering.image(texts, f"{element.tag}@src", alt=attrs.get("alt"), caption=caption_of(gathering, element))
+
+
+def _read_source(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
+    picture = _picture_of(element)
+    if picture is not None:
+        key = ("has img", picture)
+        if key not in gathering.cache:
+            gathering.cache[key] = picture.find(".//img") is not None
+        if gathering.cache[key]:
+            return
+    gathering.image(best_first(_candidates(attrs)), "source@srcset")
+
+
+def _read_input(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
+    if attrs.get("type", "").lower() == "image":
+        gathering.image([attrs.get("src", "")], "input@src", alt=attrs.get("alt"), title=attrs.get("title"))
+
+
+READERS = {
+    "img": read_img,
+    "image": read_img,
+    "source": _read_source,
+    "input": _read_input,
+    "amp-img": _read_amp,
+    "amp-anim": _read_amp,
+}
