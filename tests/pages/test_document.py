@@ -102,3 +102,27 @@ def test_deep_nesting_is_read() -> None:
 def test_arbitrary_bytes_never_raise(body: bytes, content_type: str) -> None:
     parse(body, content_type)
     parse(b"<html><body>" + body, "text/html; charset=" + content_type)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        "<div " + " ".join(f"a{n}=1" for n in range(60_000)) + ">",
+        "<div " + " ".join(f'a{n}="<b>"' for n in range(60_000)) + ">",
+        "<div " + " ".join(f"a{n}" for n in range(60_000)) + ">",
+        '<a b="' * 60_000 + '">',
+        "<a b=c " * 60_000 + ">",
+        "<div>" * 60_000,
+        "<div>" * 3_000 + "a<!---->" * 60_000,
+    ],
+    ids=["attributes", "attributes that look like tags", "names", "quotes", "tags", "nesting", "comments"],
+)
+def test_floods_are_read_in_time(flood: str) -> None:
+    root = parse(f'<img src="a.jpg">{flood}<img src="b.jpg">'.encode(), "text/html; charset=utf-8").root
+    assert root.find(".//img").get("src") == "a.jpg"
+
+
+def test_many_attributes_of_many_tags_are_no_flood() -> None:
+    tag = '<p class="a" title="1 > 0" data-x=\'{"a": "b"}\'>'
+    root = parse((tag * 5_000 + '<img src="a.jpg">').encode(), "text/html; charset=utf-8").root
+    assert len(root.findall(".//p")) == 5_000 and root.find(".//img") is not None

@@ -34,6 +34,11 @@ _LABELS = {
 # Codecs of Python that no browser knows.
 _NOT_OF_PAGES = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "utf-7", "mbcs"})
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+#: libxml2 compares each attribute of a tag with all before it; a page this short cannot have too many.
+_LONG = 50_000
+_MOST_ATTRIBUTES = 5_000
+# One attribute, or what stands where one should.
+_IN_TAG = re.compile(r"""[\s/]*[^\s/>=]+(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'>]+|["']))?""")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.I)
 
 
@@ -92,6 +97,8 @@ def fragment(text: str) -> Any:
 def _tree(text: str) -> Any:
     if not text.strip():
         return None
+    if len(text) > _LONG and _has_flood_of_attributes(text):
+        return flat_tree(text)
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_pis=True)
     try:
         root = etree.fromstring(text.encode("utf-8", "replace"), parser)
@@ -99,3 +106,23 @@ def _tree(text: str) -> Any:
         root = None
     gave_up = any(entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log)
     return flat_tree(text) if root is None or gave_up else root
+
+
+def _has_flood_of_attributes(text: str) -> bool:
+    """Tell whether some tag has more attributes than any author writes; linear in the length of the page."""
+    at = 0
+    while (at := text.find("<", at) + 1) > 0:
+        if not text[at : at + 1].isalpha():
+            continue
+        end = text.find(">", at)
+        if 0 <= end < at + _LONG and text.count('"', at, end) % 2 == 0 and text.count("'", at, end) % 2 == 0:
+            at = end  # by far the most: a tag whose quotes are closed
+            continue
+        number, end = 0, at
+        while (match := _IN_TAG.match(text, end)) is not None:
+            end = match.end()
+            number += 1
+            if number > _MOST_ATTRIBUTES:
+                return True
+        at = max(at, end)
+    return False

@@ -9,13 +9,15 @@ from lxml import etree
 
 #: What is nested deeper becomes a sibling, as in browsers (Blink's limit).
 MAX_DEPTH = 512
+#: Attributes of an element that are kept; each costs a look at all before it.
+MAX_ATTRIBUTES = 1000
 _VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
 
 
 def flat_tree(text: str) -> Any:
     """Return the root of a tree in which nothing is nested deeper than MAX_DEPTH."""
     reader = _Reader()
-    reader.feed(text)
+    reader.feed(text[: text.rfind(">") + 1])  # what begins behind the last tag's end would be looked at again and again
     reader.close()
     reader.set_text()
     return reader.root()
@@ -37,7 +39,7 @@ class _Reader(HTMLParser):
             element = etree.SubElement(self._open[-1], tag)
         except ValueError:
             return  # no name that a tree can hold
-        for name, value in attrs:
+        for name, value in attrs[:MAX_ATTRIBUTES]:
             try:
                 element.set(name, value or "")
             except ValueError:
@@ -59,12 +61,15 @@ class _Reader(HTMLParser):
 
     def set_text(self) -> None:
         """Put the text since the last tag into the tree, all at once: it may have come in very many pieces."""
+        if not self._pieces:
+            return
         text = "".join(self._pieces)
         self._pieces.clear()
         parent = self._open[-1]
+        last = next(parent.iterchildren(reversed=True), None)  # asking for its length would count all children
         try:
-            if len(parent):
-                parent[-1].tail = (parent[-1].tail or "") + text
+            if last is not None:
+                last.tail = (last.tail or "") + text
             else:
                 parent.text = (parent.text or "") + text
         except ValueError:
