@@ -76,7 +76,6 @@ class Common:
     state: Annotated[Path | None, _flag("Where jobs keep their state; a local disk.", _JOB)] = None
     log_file: Annotated[Path | None, _flag("Log to this file instead of stderr.", _OUT)] = None
     quiet: Annotated[bool, _flag("Print errors and the summary only.", _OUT, common=True)] = False
-    key_file: Annotated[Path | None, _flag("The shared secret of collector and workers.", _NETWORK, common=True)] = None
 
     @property
     def state_directory(self) -> Path:
@@ -84,7 +83,14 @@ class Common:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Working(Common):
+class Keyed(Common):
+    """What doors know that talk to a broker."""
+
+    key_file: Annotated[Path | None, _flag("The shared secret of collector and workers.", _NETWORK, common=True)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Working(Keyed):
     """What doors with download workers know."""
 
     connections: Annotated[int, _flag("Downloads at a time in one process.", _PROCESSES)] = 64
@@ -199,7 +205,7 @@ class DownloadSettings(Working):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StatusSettings(Common):
+class StatusSettings(Keyed):
     """`python -m crawler.status`."""
 
     job: Annotated[str, _flag("The same as JOB, for configuration.", _JOB)] = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,8 +65,9 @@ class Links:
 class Gathering:
     """Takes what the readers of a page's parts find, and makes absolute links of it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, walk: Callable[[Gathering, Any], None]) -> None:
         self.base = url
+        self.walk = walk  #: reads all elements of a tree, for markup that stands in text
         self.links = Links()
         self.upgrades = False  #: Content-Security-Policy: upgrade-insecure-requests
         self.heading: Any = None  #: the nearest one before the element that is read

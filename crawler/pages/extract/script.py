@@ -59,10 +59,8 @@ def read_markup(gathering: Gathering, text: str | None) -> None:
         return
     root = fragment(text)
     if root is not None:
-        from crawler.pages.extract.walk import walk
-
         gathering.nested = True
-        walk(gathering, root)
+        gathering.walk(gathering, root)
         gathering.nested = False
 
 

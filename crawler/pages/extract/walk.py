@@ -17,7 +17,7 @@ _READERS: dict[str, Reader] = {**img.READERS, **anchor.READERS, **media.READERS,
 
 def links_of(root: Any, url: str) -> Links:
     """Return what the page at `url` with this root element names."""
-    gathering = Gathering(url)
+    gathering = Gathering(url, walk)
     if root is None:
         return gathering.links
     base = root.find(".//base[@href]")
