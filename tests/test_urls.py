@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ada_url
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,3 +136,29 @@ def test_what_a_person_means(text: str, expected: str | None) -> None:
 
 def test_without_www() -> None:
     assert without_www("www.example.com") == without_www("example.com") == "example.com"
+
+
+def by_the_library(text: str, base: str) -> str | None:
+    """Return what the library alone makes of `text`."""
+    if not text.strip(" "):
+        return None
+    try:
+        url = ada_url.join_url(base, text).partition("#")[0]
+    except ValueError:
+        return None
+    if not url.startswith(("http://", "https://")) or len(url) > MAX_URL:
+        return None
+    return without_credentials(url) if "@" in url else url
+
+
+ODD = st.text(alphabet="ab/.%-_~?=&'\"2eE:@0 \\#xn--A[]", max_size=24)
+HOSTS = st.sampled_from(
+    ["a.example", "A.example", "xn--bcher-kva.example", "1.2.3.4", "0x7f.1", "a.b-c.example", "a-.example",
+     "a..example", "-a.example", "a.e1", "localhost", "a.example:80", "a.example:8080", "u@a.example", "a_b.example"]
+)  # fmt: skip
+
+
+@given(st.one_of(ODD, st.builds("/{}".format, ODD), st.builds("https://{}/{}".format, HOSTS, ODD)), HOSTS)
+def test_the_short_way_of_plain_urls_is_the_librarys(text: str, host: str) -> None:
+    base = f"https://{host}/x/y"
+    assert normalise(text, base) == by_the_library(text, base)
