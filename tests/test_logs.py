@@ -15,17 +15,6 @@ from crawler.errors import UsageError
 log = logging.getLogger("crawler.test")
 
 
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    root = logging.getLogger("crawler")
-    before = root.handlers[:], root.propagate, root.level
-    yield
-    for handler in set(root.handlers) - set(before[0]):
-        handler.close()
-    root.handlers[:], root.propagate = before[:2]
-    root.setLevel(before[2])
-
-
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
