@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -73,7 +74,7 @@ class Cable:
         subprocess.run(command, check=True, timeout=10)
 
 
-class Peer:
+class Peer(ABC):
     """Listens at an address, talks to each who connects in a thread, and remembers what they sent."""
 
     def __init__(self, address: str) -> None:
@@ -88,8 +89,9 @@ class Peer:
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
+    @abstractmethod
     def talk(self, client: socket.socket) -> None:
-        raise NotImplementedError
+        """Say to a client what this peer says."""
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
