@@ -263,7 +263,7 @@ class Courier(threading.Thread):
         while (report := self._reports.get()) is not None:
             try:
                 self._replies.put(self._exchange(report))
-            except Exception as error:  # noqa: BLE001 — whatever it is, the loop must end with it rather than wait
+            except Exception as error:  # noqa: BLE001 — not swallowed: `received` raises it in the loop's own thread
                 self._replies.put(error)
             self._wake()
 

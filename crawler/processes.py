@@ -1,6 +1,6 @@
 """What each process of this machine runs: where the rooms are put together.
 
-Each imports its rooms when it begins, since the libraries of all would cost every one of them most of a second.
+Each imports its rooms when it begins, since the libraries of all would slow the start of every one.
 """
 
 from __future__ import annotations

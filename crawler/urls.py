@@ -15,7 +15,8 @@ MAX_URL = 8_192
 _SCHEMES = ("http://", "https://")
 _SPACE = " \t\n\r\f\x00"
 # What the standard leaves as it is, which is most of what pages name: nothing to encode, no dot segments (looked for
-# apart), host names that are neither addresses nor international. Seen so, it costs a fifth of the library's way.
+# apart), host names that are neither addresses nor international. Seen so, it costs less than half of the
+# library's way (1.3 and 2.4 µs, not 4.7 and 6.2, for a path and a whole URL, in one run).
 _PLAIN_ROOT = re.compile(r"https?://(?:(?!xn--)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,12}", re.ASCII)
 _PLAIN_REST = re.compile(r"/[\w~!$&()*+,;=:@%./-]*(?:\?[\w~!$&()*+,;=:@%./?-]*)?", re.ASCII)
 

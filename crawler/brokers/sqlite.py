@@ -261,8 +261,8 @@ class SqliteBroker:
         except UsageError:
             self._records.rollback()
             raise
-        except Exception:
-            # Whatever it was, memory has moved on and the state must not: the next process starts from the state.
+        except Exception:  # not swallowed: whatever it was, memory has moved on and the state must not
+            # The next process starts from the state.
             self._records.rollback()
             log.critical("the broker's state and memory differ; it must be started again")
             raise

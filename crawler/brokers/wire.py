@@ -155,7 +155,7 @@ def certificate(key: bytes) -> tuple[bytes, bytes]:
 
     Ed25519 from HKDF-SHA256 (RFC 5869, RFC 8410); its signatures are deterministic, dates and serial are fixed.
     """
-    # Here, since most processes never meet another machine, and this costs each a tenth of a second.
+    # Here, since most processes never meet another machine, and need not load it.
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -109,7 +109,7 @@ class PageLoop(WorkLoop):
                 settlement, again = self._read(task)
         except FetchError as error:
             settlement = answers.failed(task, error)
-        except Exception as error:
+        except Exception as error:  # a defect of ours costs its page only, which becomes `internal_error` in the ledger
             log.exception("%s cannot be worked on", task.at)
             settlement = answers.failed(task, FetchError(Outcome.INTERNAL_ERROR, repr(error)[:300]))
         latency = 0.0 if task.kind is Kind.SOURCE else time.monotonic() - started

@@ -16,7 +16,7 @@ class Picture(NamedTuple):
     height: int = 0
 
 
-#: Segments, chunks or blocks of an image that are walked: real ones have thousands, this many take about a second.
+#: Segments, chunks or blocks of an image that are walked: real ones have thousands.
 MOST_PARTS = 1_000_000
 
 
