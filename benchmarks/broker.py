@@ -23,14 +23,12 @@ from crawler.model import (
     ImageDetail,
     ImageResult,
     Kind,
-    Outcome,
     Report,
-    Settlement,
     SourceDetail,
     Spec,
     State,
+    Stored,
     Task,
-    Verb,
     Words,
     pack,
 )
@@ -49,36 +47,34 @@ def fill(broker: ManagerBroker, tasks: int, hosts: int) -> float:
     return tasks / (time.perf_counter() - began)
 
 
-def settlements_of(tasks: list[Task]) -> list[Settlement]:
+def stored_of(tasks: list[Task]) -> Stored:
     """Return what a download worker says of images that it stored."""
-    settlements = []
+    stored = Stored()
     for task in tasks:
         result = ImageResult(
             file="example.com/some/path/to/image-0123456789ab.jpeg", sha256="0" * 64, format="jpeg", width=640,
             height=480, status=200, etag='"5f1-6a"',
             last_modified="Sat, 21 Nov 2026 00:00:00 GMT",
         )  # fmt: skip
-        settlements.append(
-            Settlement(number=task.number, verb=Verb.DONE, outcome=Outcome.SUCCESS, size=12000, result=pack(result))
-        )
-    return settlements
+        stored.add(task.number, 12000, pack(result))
+    return stored
 
 
 def drain(broker: ManagerBroker, batch: int) -> float:
     """Take and settle everything, and return how many tasks a second.
 
-    As in a worker, a thread exchanges while the next settlements are made.
+    As in a worker, a thread exchanges while the next report is made.
     """
     heard = count = 0
     tasks: list[Task] = []
-    settlements: list[Settlement] = []
+    stored = Stored()
     began = time.perf_counter()
     with ThreadPoolExecutor(1) as courier:
         while True:
             held = [task.number for task in tasks]
-            report = Report(settlements=settlements, held=held, room={Kind.IMAGE: batch, Kind.SOURCE: 1}, heard=heard)
+            report = Report(stored=stored, held=held, room={Kind.IMAGE: batch, Kind.SOURCE: 1}, heard=heard)
             answer = courier.submit(broker.exchange, "bench", report)
-            settlements = settlements_of(tasks)
+            stored = stored_of(tasks)
             reply = answer.result()
             heard, tasks = reply.serial, reply.tasks
             count += len(tasks)
@@ -93,7 +89,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
-    sys.setswitchinterval(0.0001)  # the thread that exchanges need not wait for the one that makes settlements
+    sys.setswitchinterval(0.0001)  # the thread that exchanges need not wait for the one that makes reports
     for run in range(args.runs):
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder)

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from crawler.contracts import Broker
 from crawler.errors import BrokerUnreachable
-from crawler.model import Grant, Kind, Reply, Report, Settlement, State, Task, Verb, encode
+from crawler.model import Grant, Kind, Reply, Report, Settlement, State, Stored, Task, Verb, encode
 from crawler.urls import address
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Agenda:
         self._runnable: deque[Host] = deque()
         self._delayed: list[tuple[float, int, Host]] = []
         self._settlements: list[Settlement] = []
+        self._stored = Stored()
         self._ready = 0
         self._level = 0
         self._heard = 0
@@ -78,7 +80,11 @@ class Agenda:
     @property
     def all_told(self) -> bool:
         """Nothing is held, and all that was done has been reported."""
-        return not self._held and not self._settlements and not self._waiting
+        return not self._held and not self._to_tell and not self._waiting
+
+    @property
+    def _to_tell(self) -> int:
+        return len(self._settlements) + len(self._stored.numbers)
 
     # Starting and ending requests
 
@@ -145,6 +151,11 @@ class Agenda:
         if held(settlement.number, None) is not None:
             self._settlements.append(settlement)
 
+    def stored(self, task: Task, size: int, result: Raw) -> None:
+        """Report at the next exchange that the image of `task` is in the store, with `size` bytes."""
+        if self._held.pop(task.number, None) is not None:
+            self._stored.add(task.number, size, result)
+
     def return_ready(self) -> None:
         """Return all that is not under way."""
         for host in self._hosts.values():
@@ -165,17 +176,18 @@ class Agenda:
         """Tell whether it is time to exchange."""
         if self._waiting:
             return False
-        if self._urgent or len(self._settlements) >= BATCH or now - self._sent >= EVERY:
+        if self._urgent or self._to_tell >= BATCH or now - self._sent >= EVERY:
             return True
         if self._level and self._ready <= self._level // 2 and self.state is State.OPEN:
             return True
-        if self._settlements and not self.under_way and not self._ready:
+        if self._to_tell and not self.under_way and not self._ready:
             return True
         return now >= self._retry_at and not self._ready
 
     def report(self, room: dict[Kind, int], now: float) -> Report:
         """Return what is to be told, and wait for the reply from now on."""
-        settlements = self._bounded()
+        settlements, stored = self._bounded(), self._stored
+        self._stored = Stored()
         self._waiting, self._urgent, self._sent, self._level = True, bool(self._settlements), now, 0
         busy, latency = {}, {}
         for authority, host in list(self._hosts.items()):
@@ -187,8 +199,9 @@ class Agenda:
             if not host.busy and not host.ready and not host.grant.count:
                 del self._hosts[authority]
         return Report(
-            settlements=settlements, held=list(self._held), busy=busy, latency=latency, room=room, heard=self._heard
-        )
+            stored=stored, settlements=settlements, held=list(self._held), busy=busy, latency=latency, room=room,
+            heard=self._heard,
+        )  # fmt: skip
 
     def _bounded(self) -> list[Settlement]:
         """Take the settlements out that go into one report."""

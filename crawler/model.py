@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 #: The broker's wire protocol; both ends must agree on it.
-WIRE_VERSION: Final = 2
+WIRE_VERSION: Final = 3
 
 T = TypeVar("T")
 
@@ -225,9 +225,36 @@ class Settlement(Message, kw_only=True, omit_defaults=True):
     left_out: dict[str, Whole] = {}  #: links not followed, by reason
 
 
+class Stored(Message):
+    """Images that are in the store, by far the most of all settlements: columns of one length."""
+
+    numbers: list[Whole] = []
+    sizes: list[Whole] = []  #: bytes stored
+    results: list[msgspec.Raw] = []  #: encoded ImageResult; opaque to the broker
+
+    def __post_init__(self) -> None:
+        if not len(self.numbers) == len(self.sizes) == len(self.results):
+            raise ValueError("the columns of what is stored differ in length")
+
+    def add(self, number: int, size: int, result: msgspec.Raw) -> None:
+        self.numbers.append(number)
+        self.sizes.append(size)
+        self.results.append(result)
+
+    def without(self, places: list[int]) -> Stored:
+        """Return the rows that are not at `places`."""
+        left_out = set(places)
+        rest = Stored()
+        for place, row in enumerate(zip(self.numbers, self.sizes, self.results, strict=True)):
+            if place not in left_out:
+                rest.add(*row)
+        return rest
+
+
 class Report(Message, kw_only=True):
     """What a worker tells at each exchange."""
 
+    stored: Stored = msgspec.field(default_factory=Stored)
     settlements: list[Settlement] = []
     held: list[Whole] = []
     busy: dict[str, Whole] = {}  #: requests under way, by authority

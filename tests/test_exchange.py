@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from crawler import exchange
 from crawler.errors import BrokerUnreachable, CrawlerError, WireError
 from crawler.exchange import BATCH, EVERY, Agenda, Courier
-from crawler.model import Grant, ImageDetail, Kind, Reply, Report, Settlement, State, Task, Verb, pack
+from crawler.model import Grant, ImageDetail, Kind, Reply, Report, Settlement, State, Stored, Task, Verb, pack
 
 LEASE = 15.0
 HOST = "a.example"
@@ -234,6 +235,24 @@ class TestReport:
         agenda.report({}, 0)
         assert not agenda.all_told
         agenda.absorb(reply(serial=2), 0)
+        assert agenda.all_told
+
+    def test_stored_images_are_told_in_columns(self) -> None:
+        agenda = agenda_with(task(1), task(2), a_example=Grant(2))
+        assert numbers(agenda, 0) == [1, 2]
+        for number in (1, 2):
+            agenda.ended(task(number), 0)
+        agenda.stored(task(2), 70, Raw(b"\xc0"))
+        agenda.stored(task(2), 70, Raw(b"\xc0"))
+        assert not agenda.all_told
+        report = agenda.report({}, 0)
+        assert (report.stored, report.held) == (Stored([2], [70], [Raw(b"\xc0")]), [1])
+        agenda.stored(task(1), 80, Raw(b"\xc0"))
+        agenda.absorb(reply(serial=2), 0)
+        assert not agenda.all_told
+        assert agenda.is_due(0.1)
+        assert agenda.report({}, 0).stored.sizes == [80]
+        agenda.absorb(reply(serial=3), 0)
         assert agenda.all_told
 
     def test_a_task_is_settled_once(self) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from crawler.brokers.lanes import Lane, Pending
+from crawler.brokers.lanes import Lane, Pending, Queue
 from crawler.brokers.leases import Worker
 from crawler.brokers.outage import PROBE_EVERY
 from crawler.brokers.pace import TURN
 from crawler.brokers.records import Records
 from crawler.brokers.waiting import Waiting
-from crawler.model import Grant, Kind, Report, Spec, Task
+from crawler.model import Grant, Kind, Report, Spec
 from crawler.robots import MAX_AGE
 
 #: Lanes looked at in one exchange.
@@ -64,16 +64,11 @@ class Dispatch:
 
     def renew(self, worker: Worker, report: Report, now: float) -> None:
         """Renew the leases that `report` names, and take what it says of hosts."""
-        resident = self._waiting.resident
-        for number in report.held:
-            pending = resident.get(number) or self._waiting.pending(number)
-            if pending is None:
-                continue
-            if pending.holder == worker.name:
-                pending.named = now
-            elif not pending.holder and number > 0:
+        for number in worker.name_held(report.held, now):
+            pending = self._waiting.pending(number)
+            if pending is not None and not pending.holder and number > 0:
                 pending.lane.queue(pending.task.kind).remove(pending)
-                worker.take(pending, now)
+                worker.take([pending])
                 worker.holds_alone |= pending.alone
         self._renew_grants(worker, report, now)
         paces = self._waiting.paces
@@ -109,15 +104,14 @@ class Dispatch:
         lost: list[Pending] = []
         for worker in list(self.workers.values()):
             silent = now - worker.reported > lease
-            for pending in list(worker.held.values()):
-                if silent or now - pending.named > lease:
-                    worker.release(pending)
-                    if pending.task.kind is Kind.ROBOTS:
-                        self._waiting.robots_wanted.append(pending)
-                        continue
-                    pending.lost += silent
-                    lost.append(pending)
-                    self._waiting.put_back(pending, pending.task, last=True)
+            for pending in worker.lost(lease, now):
+                worker.release(pending)
+                if pending.task.kind is Kind.ROBOTS:
+                    self._waiting.robots_wanted.append(pending)
+                    continue
+                pending.lost += silent
+                lost.append(pending)
+                self._waiting.put_back(pending, pending.task, last=True)
             if silent:
                 self.forget(worker)
         self._records.tasks.lose((pending.lost, pending.place) for pending in lost)
@@ -125,7 +119,7 @@ class Dispatch:
 
     # Handing out
 
-    def hand_out(self, worker: Worker, room: dict[Kind, int], now: float, *, probe: bool = False) -> list[Task]:
+    def hand_out(self, worker: Worker, room: dict[Kind, int], now: float, *, probe: bool = False) -> list[Pending]:
         """Return the tasks that `worker` holds from now on; `probe` asks for a single one now and then."""
         self._waiting.wake(now)
         if worker.waits_for_alone or worker.holds_alone:
@@ -137,39 +131,48 @@ class Dispatch:
                 return []
             self._next_probe = now + PROBE_EVERY
             room = {kind: min(number, 1) for kind, number in room.items()}
-        tasks = self._robots_for(worker, room.get(Kind.ROBOTS, 0), now)
+        given = self._robots_for(worker, room.get(Kind.ROBOTS, 0), now)
         for kind in (Kind.SOURCE, Kind.PAGE, Kind.IMAGE):
             left = room.get(kind, 0)
             rotation = self._waiting.rotation[kind]
             for _ in range(min(len(rotation), SCAN)):
                 if left <= 0 or worker.waits_for_alone or worker.holds_alone:
                     break
-                left -= self._serve(worker, rotation.popleft(), kind, left, now, tasks)
-        return tasks
+                taken = self._serve(worker, rotation.popleft(), kind, left, now)
+                left -= len(taken)
+                given += taken
+        return given
 
-    def _serve(self, worker: Worker, lane: Lane, kind: Kind, room: int, now: float, tasks: list[Task]) -> int:
-        """Give `worker` up to `room` tasks of a lane that has its turn, and return how many."""
+    def _serve(self, worker: Worker, lane: Lane, kind: Kind, room: int, now: float) -> list[Pending]:
+        """Give `worker` up to `room` tasks of a lane that has its turn."""
         queue = lane.queue(kind)
         queue.in_rotation = False
         if not self._is_ready(lane, kind, now):
-            return 0
+            return []
         most = min(room, self._most(worker, lane, kind, now)) if not lane.closed and lane.robots is not None else 0
-        before, size = len(tasks), 0
-        while queue.loaded and len(tasks) - before < most and size < MOST_BYTES:
-            pending = queue.loaded[0]
-            if pending.alone and (worker.held or tasks):
-                worker.waits_for_alone = True
-                break
-            queue.loaded.popleft()
-            queue.waiting -= 1
-            worker.take(pending, now)
-            tasks.append(pending.task)
-            size += len(pending.task.url) + len(pending.task.detail)
-            if pending.alone:
-                worker.holds_alone = True
-                break
+        taken = self._take(worker, queue, most) if most > 0 else []
         self._waiting.enrol(lane, kind, first=worker.waits_for_alone)
-        return len(tasks) - before
+        return taken
+
+    def _take(self, worker: Worker, queue: Queue, most: int) -> list[Pending]:
+        """Let `worker` hold up to `most` tasks of a queue; one that must be alone only as the first that it holds."""
+        loaded = queue.loaded
+        taken: list[Pending] = []
+        size = 0
+        while loaded and len(taken) < most and size < MOST_BYTES:
+            if loaded[0].lost and loaded[0].alone:
+                if taken or worker.held:
+                    worker.waits_for_alone = True
+                else:
+                    worker.holds_alone = True
+                    taken.append(loaded.popleft())
+                break
+            pending = loaded.popleft()
+            taken.append(pending)
+            size += len(pending.task.url) + len(pending.task.detail)
+        queue.waiting -= len(taken)
+        worker.take(taken)
+        return taken
 
     def _is_ready(self, lane: Lane, kind: Kind, now: float) -> bool:
         """Tell whether a lane has a task for now; let it sleep until its time where it has not."""
@@ -203,25 +206,25 @@ class Dispatch:
         turn = max(1, int(TURN / pace.delay)) if pace.delay else 0
         return max(0, worker.room_at(lane.authority, requests, turn, now))
 
-    def _robots_for(self, worker: Worker, room: int, now: float) -> list[Task]:
+    def _robots_for(self, worker: Worker, room: int, now: float) -> list[Pending]:
         wanted = self._waiting.robots_wanted
-        tasks: list[Task] = []
+        given: list[Pending] = []
         for _ in range(min(len(wanted), SCAN)):
-            if len(tasks) >= room:
+            if len(given) >= room:
                 break
             pending = wanted.popleft()
             pace = pending.lane.pace
             free = now >= pace.blocked_until and not pace.yields(worker.name, now)
             if free and pace.allot(worker.name, worker.pages, False, now):
                 worker.granted.setdefault(pending.lane.authority, Grant(-1))
-                worker.take(pending, now)
-                tasks.append(pending.task)
+                worker.take([pending])
+                given.append(pending)
             else:
                 wanted.append(pending)
-        return tasks
+        return given
 
-    def grants(self, worker: Worker, tasks: list[Task], now: float) -> tuple[dict[str, Grant], dict[str, str]]:
-        """Return the grants of `worker` that changed, and the robots digests of the origins of `tasks`."""
+    def grants(self, worker: Worker, now: float) -> dict[str, Grant]:
+        """Return the grants of `worker` that changed."""
         changed: dict[str, Grant] = {}
         pages_wait = self._waiting.open[Kind.PAGE] > 0
         for authority in set(worker.held_at) | set(worker.granted):
@@ -233,8 +236,7 @@ class Dispatch:
             grant = pace.grant(worker.name, now) if worker.name in pace.shares else Grant(0, pace.delay, 0.0)
             if grant.wait or worker.granted.get(authority) != grant:
                 changed[authority] = worker.granted[authority] = grant
-        lanes = {worker.held[task.number].lane for task in tasks}
-        return changed, {lane.origin: lane.robots or "" for lane in lanes}
+        return changed
 
     # robots.txt under way
 

@@ -31,7 +31,6 @@ class Pending(msgspec.Struct, eq=False, gc=False):
     lane: Lane
     lost: int = 0
     holder: str = ""
-    named: float = 0.0
 
     @property
     def place(self) -> Place:

@@ -33,8 +33,10 @@ class Worker:
     row: int
     pages: bool
     reported: float
+    named: float = 0.0  #: when it last named what it holds
     serial: int = 0
     held: dict[int, Pending] = field(default_factory=dict)
+    unnamed: dict[int, float] = field(default_factory=dict)  #: held tasks that it did not name, and since when
     held_at: dict[str, int] = field(default_factory=dict)  #: number of held tasks by authority
     allowances: dict[str, Allowance] = field(default_factory=dict)
     granted: dict[str, Grant] = field(default_factory=dict)
@@ -42,12 +44,30 @@ class Worker:
     holds_alone: bool = False  #: such a task is all that it holds
     told: bool = False  #: that the run is over or the broker stops
 
-    def take(self, pending: Pending, now: float) -> None:
-        pending.holder = self.name
-        pending.named = now
-        self.held[pending.task.number] = pending
-        authority = pending.lane.authority
-        self.held_at[authority] = self.held_at.get(authority, 0) + 1
+    def take(self, taken: list[Pending]) -> None:
+        """Hold tasks of one lane from now on."""
+        held = self.held
+        for pending in taken:
+            pending.holder = self.name
+            held[pending.task.number] = pending
+        if taken:
+            authority = taken[0].lane.authority
+            self.held_at[authority] = self.held_at.get(authority, 0) + len(taken)
+
+    def name_held(self, numbers: list[int], now: float) -> set[int]:
+        """Note which tasks it says it holds; return those that it does not hold as far as we know."""
+        named = set(numbers)
+        held = self.held.keys()
+        self.unnamed = {number: self.unnamed.get(number, self.named) for number in held - named}
+        self.named = now
+        return named - held
+
+    def lost(self, lease: float, now: float) -> list[Pending]:
+        """Return what it holds and has not named for longer than `lease` seconds."""
+        if now - self.reported > lease:
+            return list(self.held.values())
+        late = [number for number, since in self.unnamed.items() if now - since > lease]
+        return [self.held[number] for number in late if number in self.held]
 
     def release(self, pending: Pending) -> None:
         """Take back one task."""

@@ -48,7 +48,7 @@ class Records:
 
     def flush(self) -> None:
         """Send the gathered changes into the open transaction."""
-        self.tasks.flush(self.run.number)
+        self.tasks.flush()
         self.results.flush()
         self.tally.flush()
 

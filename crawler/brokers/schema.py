@@ -1,8 +1,8 @@
 """The tables of a job's state, and how the file that holds them is opened.
 
 `tasks` says what a task is and never changes while it is worked; the narrow `waiting` has a row for each that is not
-done, and `settled` one for each that has ever been done, with its last outcome (NULL while it waits again). Results lie
-many to a parcel, as a worker's report brought them: their writing is what bounds the speed of a run.
+done, and `settled` one for each that has ever been done, with its last outcome (NULL while it waits again). Results
+that are alike lie together in parcels, as a worker's report brought them: their writing bounds the speed of a run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from crawler.errors import StateError
 
 #: Raised by every change of the tables.
-VERSION = 2
+VERSION = 3
 
 _TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;

@@ -24,9 +24,11 @@ from crawler.model import (
     Kind,
     Outcome,
     PageDetail,
+    Report,
     RobotsFile,
     Settlement,
     SourceDetail,
+    Stored,
     Verb,
     decode,
     pack,
@@ -51,40 +53,54 @@ class Settler:
         self._outage = outage
         self._chance = chance
 
-    def settle_all(self, worker: Worker, settlements: list[Settlement], now: float) -> None:
-        for settlement in self._settle_successes(worker, settlements, now):
+    def settle_all(self, worker: Worker, report: Report, now: float) -> None:
+        if report.stored.numbers:
+            self._settle_stored(worker, report.stored, now)
+        for settlement in report.settlements:
             self.settle(worker, settlement, now)
 
-    def _settle_successes(self, worker: Worker, settlements: list[Settlement], now: float) -> list[Settlement]:
-        """Settle the images that succeeded, by far the most, all at once; return the other settlements."""
-        others: list[Settlement] = []
-        groups: dict[tuple[int, Lane], list[Settlement]] = {}
-        resident, held = self._waiting.resident, worker.held
-        for said in settlements:
-            number = said.number
-            pending = held.get(number)
-            if (
-                pending is None
-                or said.outcome != Outcome.SUCCESS
-                or said.verb is not Verb.DONE
-                or pending.task.kind is not Kind.IMAGE
-            ):
-                others.append(said)
-                continue
-            del resident[number], held[number]
-            groups.setdefault((pending.source, pending.lane), []).append(said)
-        for (source, lane), alike in groups.items():
-            self._store_alike(worker, lane, source, alike, now)
-        return others
+    def _settle_stored(self, worker: Worker, stored: Stored, now: float) -> None:
+        """Settle the images that `worker` holds all at once, and what else it says it stored one by one."""
+        groups, strange = self._take_stored(worker, stored)
+        for (source, lane), places in groups.items():
+            numbers = [stored.numbers[place] for place in places]
+            self._records.tasks.gone(lane.number, Kind.IMAGE, numbers)
+            size = sum([stored.sizes[place] for place in places])
+            self._run.count(Kind.IMAGE, source, lane.number, Outcome.SUCCESS, len(places), size)
+            self._learn(lane, Outcome.SUCCESS, 0.0, False, now)
+            worker.release_many(lane.authority, len(places))
+            self._waiting.count_done(Kind.IMAGE, source, len(places))
+        ours = stored.without(strange) if strange else stored
+        if ours.numbers:
+            self._records.results.add_stored(self._run.number, worker.row, now, Outcome.SUCCESS, ours)
+        for place in strange:
+            said = Settlement(
+                number=stored.numbers[place], verb=Verb.DONE, outcome=Outcome.SUCCESS, size=stored.sizes[place],
+                result=stored.results[place],
+            )  # fmt: skip
+            self.settle(worker, said, now)
 
-    def _store_alike(self, worker: Worker, lane: Lane, source: int, alike: list[Settlement], now: float) -> None:
-        first = self._records.results.add_alike(self._run.number, worker.row, now, Kind.IMAGE, alike)
-        self._records.tasks.settled_alike(lane.number, int(Kind.IMAGE), Outcome.SUCCESS, alike, first)
-        size = sum([said.size for said in alike])
-        self._run.count(Kind.IMAGE, source, lane.number, Outcome.SUCCESS, len(alike), size)
-        self._learn(lane, Outcome.SUCCESS, 0.0, False, now)
-        worker.release_many(lane.authority, len(alike))
-        self._waiting.count_done(Kind.IMAGE, source, len(alike))
+    def _take_stored(self, worker: Worker, stored: Stored) -> tuple[dict[tuple[int, Lane], list[int]], list[int]]:
+        """Forget the stored images that `worker` holds.
+
+        Returns their places in `stored`, by source and lane, and the places of the others.
+        """
+        groups: dict[tuple[int, Lane], list[int]] = {}
+        others: list[int] = []
+        held, resident = worker.held, self._waiting.resident
+        source, lane, group = 0, None, list[int]()
+        image = Kind.IMAGE  # looking it up cost as much as the rest of the line
+        for place, number in enumerate(stored.numbers):
+            pending = held.get(number)
+            if pending is None or pending.task.kind is not image:
+                others.append(place)
+                continue
+            del held[number], resident[number]
+            if pending.lane is not lane or pending.source != source:
+                source, lane = pending.source, pending.lane
+                group = groups.setdefault((source, lane), [])
+            group.append(place)
+        return groups, others
 
     def settle(self, worker: Worker, said: Settlement, now: float) -> None:
         """Take one settlement; what it found is put before it counts."""
@@ -215,8 +231,8 @@ class Settler:
         row = worker.row if worker else self._records.worker_row("broker")
         size, body = (said.size, said.result) if said else (0, Raw(b"\xc0"))
         result = Result(task.number, int(task.kind), outcome, message, size, body)
-        seq = self._records.results.add(run.number, row, now, result)
-        self._records.tasks.settled(pending.place, outcome, seq)
+        self._records.results.add(run.number, row, now, result)
+        self._records.tasks.gone(pending.lane.number, task.kind, [task.number])
         run.count(task.kind, pending.source, pending.lane.number, outcome, 1, size)
         if task.kind is Kind.PAGE and decode(task.detail, PageDetail).depth == 0:
             self._records.tally.first_page(run.number, pending.source, outcome, message, replace=True)

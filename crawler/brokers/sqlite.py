@@ -18,6 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crawler.brokers.dispatch import Dispatch
+from crawler.brokers.lanes import Pending
 from crawler.brokers.outage import Outage
 from crawler.brokers.put import Putter
 from crawler.brokers.records import Records
@@ -37,7 +38,6 @@ from crawler.model import (
     Settlement,
     Spec,
     State,
-    Task,
     Verb,
     decode,
     encode,
@@ -162,23 +162,23 @@ class SqliteBroker:
             now = self._clock()
             self._every_second(now)
             w = self._dispatch.worker(worker, Kind.PAGE in report.room, now)
-            self._settler.settle_all(w, report.settlements, now)
+            self._settler.settle_all(w, report, now)
             self._dispatch.renew(w, report, now)
             down = self._outage.check(now)
-            tasks: list[Task] = []
+            given: list[Pending] = []
             if self._may_give(now):
-                tasks = self._dispatch.hand_out(w, self._capped(report.room), now, probe=down)
+                given = self._dispatch.hand_out(w, self._capped(report.room), now, probe=down)
                 self._settler.close_lanes(now)
             self._note_finished(now)
-            grants, robots = self._dispatch.grants(w, tasks, now)
+            grants = self._dispatch.grants(w, now)
             w.serial += 1
             w.told = self.state is not State.OPEN
             return Reply(
                 serial=w.serial,
                 state=self.state,
-                tasks=tasks,
+                tasks=[pending.task for pending in given],
                 grants=grants,
-                robots=robots,
+                robots={lane.origin: lane.robots or "" for lane in {pending.lane for pending in given}},
                 retry_in=self._waiting.retry_in(now),
                 spec_digest=self._spec_digest,
                 notice=self._outage.notice() if down else "",

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
+from msgspec import Raw
+
 from crawler import answers
 from crawler.contracts import Broker
 from crawler.errors import BadImage, FetchError, NotAnImage, Unstorable
@@ -187,11 +189,8 @@ class DownloadLoop(WorkLoop):
             final_url=moved_to(task), status=transfer.status, etag=transfer.headers.get("etag", ""),
             last_modified=transfer.headers.get("last-modified", ""),
         )  # fmt: skip
-        settlement = Settlement(
-            number=task.number, verb=Verb.DONE, outcome=Outcome.SUCCESS, size=len(body), result=pack(result)
-        )
         self._storing += 1
-        self._store.put(name, body, partial(self._stored, task, settlement))
+        self._store.put(name, body, partial(self._stored, task, len(body), pack(result)))
 
     def _verified(self, transfer: Transfer) -> Picture:
         spec = self._spec
@@ -213,16 +212,16 @@ class DownloadLoop(WorkLoop):
             raise FetchError(Outcome.TOO_SMALL, size)
         return picture
 
-    def _stored(self, task: Task, settlement: Settlement, error: Exception | None) -> None:
+    def _stored(self, task: Task, size: int, result: Raw, error: Exception | None) -> None:
         """Take the store's word; it may come from one of its threads."""
-        self._ended.append(partial(self._settle_stored, task, settlement, error))
+        self._ended.append(partial(self._settle_stored, task, size, result, error))
         if threading.get_ident() != self._thread:
             self._engine.wake()
 
-    def _settle_stored(self, task: Task, settlement: Settlement, error: Exception | None) -> None:
+    def _settle_stored(self, task: Task, size: int, result: Raw, error: Exception | None) -> None:
         self._storing -= 1
         if error is None:
-            self._agenda.settle(settlement)
+            self._agenda.stored(task, size, result)
         elif isinstance(error, Unstorable):
             self._give_up(task, FetchError(Outcome.UNSTORABLE, str(error)))
         else:

@@ -31,6 +31,7 @@ from crawler.model import (
     SourceDetail,
     Spec,
     State,
+    Stored,
     Task,
     Verb,
     Words,
@@ -99,13 +100,18 @@ def robots_of(task: Task, file: RobotsFile, outcome: str = "success") -> Settlem
 
 
 class Hand:
-    """A worker that does what the test says, and remembers what it was told."""
+    """A worker that does what the test says, and remembers what it was told.
+
+    As our download workers do, it tells of stored images in columns, unless `columns` is off.
+    """
 
     def __init__(self, broker: Broker, name: str, room: dict[Kind, int] | None = None) -> None:
         self.broker = broker
         self.name = name
         self.room = DOWNLOADS if room is None else room
+        self.columns = True
         self.held: dict[int, Task] = {}
+        self.images: set[int] = set()
         self.grants: dict[str, Grant] = {}
         self.heard = 0
         self.reply = Reply(serial=0, state=State.OPEN)
@@ -115,8 +121,18 @@ class Hand:
     ) -> list[Task]:
         for said in settlements:
             self.held.pop(said.number, None)
+        stored, others = Stored(), []
+        for said in settlements:
+            plain = Settlement(
+                number=said.number, verb=Verb.DONE, outcome="success", size=said.size, result=said.result
+            )
+            if self.columns and said == plain and said.number in self.images:
+                stored.add(said.number, said.size, said.result)
+            else:
+                others.append(said)
         report = Report(
-            settlements=list(settlements),
+            stored=stored,
+            settlements=others,
             held=list(self.held),
             busy=busy or {},
             room=self.room if room is None else room,
@@ -130,6 +146,7 @@ class Hand:
         self.heard = reply.serial
         self.grants.update(reply.grants)
         self.held.update({task.number: task for task in reply.tasks})
+        self.images |= {task.number for task in reply.tasks if task.kind is Kind.IMAGE}
 
     def one(self, *settlements: Settlement) -> Task:
         (task,) = self.exchange(*settlements)

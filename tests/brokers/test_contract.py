@@ -38,14 +38,17 @@ from crawler.model import (
     ImageResult,
     Kind,
     Move,
+    Report,
     RobotsFile,
     Settlement,
     SourceDetail,
     State,
+    Stored,
     Task,
     Verb,
     Words,
     decode,
+    pack,
 )
 
 LEASE = spec().lease
@@ -167,9 +170,11 @@ def test_workers_cannot_make_sources(job: Job) -> None:
 # Settling
 
 
-def test_done_is_one_result(job: Job, clock: Clock) -> None:
+@pytest.mark.parametrize("columns", [True, False])
+def test_done_is_one_result(job: Job, clock: Clock, columns: bool) -> None:
     job.begin(images(1))
     worker = job.worker("w-1")
+    worker.columns = columns
     task = worker.one()
     assert (task.kind, task.url, task.at) == (Kind.IMAGE, "http://a.test/0.png", "http://a.test/0.png")
     assert worker.reply.grants["a.test"].count == 8
@@ -186,12 +191,48 @@ def test_done_is_one_result(job: Job, clock: Clock) -> None:
     assert job.broker.counts().bytes == 70
 
 
-def test_done_twice_in_one_report_is_one_result(job: Job) -> None:
+@pytest.mark.parametrize("columns", [True, False])
+def test_done_twice_in_one_report_is_one_result(job: Job, columns: bool) -> None:
     job.begin(images(1))
     worker = job.worker()
+    worker.columns = columns
     task = worker.one()
     worker.exchange(done(task), done(task), failed(task))
     assert [row.outcome for row in job.rows()] == ["success"]
+
+
+def test_stored_images_of_many_hosts_and_sources(job: Job) -> None:
+    job.begin([image(f"http://{host}.test/{i}.png") for i in range(5) for host in "abc"])
+    worker = job.worker()
+    tasks = worker.exchange()
+    worker.exchange(*(done(task, size=task.number, result=ImageResult(file=task.url)) for task in tasks))
+    rows = job.rows()
+    assert {row.url: (decode(row.result, ImageResult).file, row.outcome) for row in rows} == {
+        task.url: (task.url, "success") for task in tasks
+    }
+    assert [row.seq for row in rows] == sorted({row.seq for row in rows})
+    assert job.broker.counts().bytes == sum(task.number for task in tasks)
+    assert sorted(job.broker.counts().hosts) == [(f"http://{host}.test", "success", 5) for host in "abc"]
+    assert job.finish() == []
+
+
+def test_what_a_worker_wrongly_says_it_stored_harms_nothing(job: Job) -> None:
+    """Its own image is stored; twice, another's, a page, an unknown number and robots are looked at one by one."""
+    job.begin([*images(1), *images(1, "b.test"), page(SITE + "page.html")])
+    other, worker = job.worker("other"), job.worker("w-1", room={Kind.IMAGE: 1, Kind.PAGE: 1})
+    (others,) = other.exchange(room={Kind.IMAGE: 1})
+    tasks = {task.kind: task.number for task in worker.exchange()}
+    stored = Stored()
+    for number in (tasks[Kind.IMAGE], tasks[Kind.IMAGE], others.number, tasks[Kind.PAGE], 10**6, -1, 0):
+        stored.add(number, 10, pack(ImageResult(file=str(number))))
+    job.broker.exchange("w-1", Report(stored=stored, heard=1))
+    assert sorted((row.outcome, decode(row.result, ImageResult).file) for row in job.rows()) == sorted(
+        [("success", str(tasks[Kind.IMAGE])), ("success", str(others.number))]
+    )
+    assert job.broker.counts().images == {"success": 2}
+    assert job.broker.counts().bytes == 20
+    job.end_source()
+    assert job.broker.counts().state is State.FINISHED
 
 
 def test_failure_is_a_result(job: Job) -> None:
@@ -216,10 +257,13 @@ def test_only_the_holder_may_say_that_it_failed(job: Job) -> None:
     assert job.outcomes() == {task.url: "success"}
 
 
-def test_success_is_accepted_from_anyone(job: Job) -> None:
+@pytest.mark.parametrize("columns", [True, False])
+def test_success_is_accepted_from_anyone(job: Job, columns: bool) -> None:
     job.begin(images(1))
     holder, other = job.worker("holder"), job.worker("other")
     task = holder.one()
+    if columns:
+        other.images.add(task.number)
     other.exchange(done(task))
     holder.exchange(failed(task))
     assert [(row.outcome, row.worker) for row in job.rows()] == [("success", "other")]

@@ -24,7 +24,7 @@ from crawler.brokers import plain
 from crawler.brokers.listen import listen_tcp
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.brokers.stock import parse_line
-from crawler.model import Counts, Kind, Report, RobotsFile, Settlement, State, Task, Verb, encode, result_line
+from crawler.model import Counts, Kind, Report, RobotsFile, Settlement, State, Stored, Task, Verb, encode, result_line
 
 # Lines
 
@@ -412,6 +412,12 @@ HOSTILE = {
             ),
             {},
         )
+    ),
+    "columns of different lengths": plain.dumps(
+        ("broker", "exchange", ("w", msgspec.msgpack.encode([[[2], [], []]])), {})
+    ),
+    "a stored size of 64 bits": plain.dumps(
+        ("broker", "exchange", ("w", encode(Report(stored=Stored([2], [2**64 - 1], [msgspec.Raw(b"\xc0")])))), {})
     ),
     "a cursor for an image": plain.dumps(
         (
