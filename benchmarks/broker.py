@@ -1,7 +1,7 @@
 """Tasks a second that one client takes and settles through the manager, durably: `python benchmarks/broker.py`.
 
 The broker runs in its own process over a UNIX socket, state on disk with synchronous FULL; the client asks for 256
-tasks an exchange and settles each with a result as a download worker would.
+tasks an exchange and settles each in the next with a result as long as a download worker's.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from crawler.brokers.client import ManagerBroker, ServerAddress
@@ -34,6 +32,13 @@ from crawler.model import (
 )
 
 KEY = b"0" * 64
+#: What a download worker says of an image that it stored; making it is that worker's work, not the broker's.
+RESULT = pack(
+    ImageResult(
+        file="example.com/some/path/to/image-0123456789ab.jpeg", sha256="0" * 64, format="jpeg", width=640, height=480,
+        status=200, etag='"5f1-6a"', last_modified="Sat, 21 Nov 2026 00:00:00 GMT",
+    )
+)  # fmt: skip
 
 
 def fill(broker: ManagerBroker, tasks: int, hosts: int) -> float:
@@ -47,39 +52,19 @@ def fill(broker: ManagerBroker, tasks: int, hosts: int) -> float:
     return tasks / (time.perf_counter() - began)
 
 
-def stored_of(tasks: list[Task]) -> Stored:
-    """Return what a download worker says of images that it stored."""
-    stored = Stored()
-    for task in tasks:
-        result = ImageResult(
-            file="example.com/some/path/to/image-0123456789ab.jpeg", sha256="0" * 64, format="jpeg", width=640,
-            height=480, status=200, etag='"5f1-6a"',
-            last_modified="Sat, 21 Nov 2026 00:00:00 GMT",
-        )  # fmt: skip
-        stored.add(task.number, 12000, pack(result))
-    return stored
-
-
 def drain(broker: ManagerBroker, batch: int) -> float:
-    """Take and settle everything, and return how many tasks a second.
-
-    As in a worker, a thread exchanges while the next report is made.
-    """
+    """Take and settle everything, and return how many tasks a second."""
     heard = count = 0
     tasks: list[Task] = []
-    stored = Stored()
     began = time.perf_counter()
-    with ThreadPoolExecutor(1) as courier:
-        while True:
-            held = [task.number for task in tasks]
-            report = Report(stored=stored, held=held, room={Kind.IMAGE: batch, Kind.SOURCE: 1}, heard=heard)
-            answer = courier.submit(broker.exchange, "bench", report)
-            stored = stored_of(tasks)
-            reply = answer.result()
-            heard, tasks = reply.serial, reply.tasks
-            count += len(tasks)
-            if reply.state is State.FINISHED:
-                return count / (time.perf_counter() - began)
+    while True:
+        numbers = [task.number for task in tasks]
+        stored = Stored(numbers, [12_000] * len(numbers), [RESULT] * len(numbers))
+        reply = broker.exchange("bench", Report(stored=stored, room={Kind.IMAGE: batch, Kind.SOURCE: 1}, heard=heard))
+        heard, tasks = reply.serial, reply.tasks
+        count += len(tasks)
+        if reply.state is State.FINISHED:
+            return count / (time.perf_counter() - began)
 
 
 def main() -> None:
@@ -89,7 +74,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
-    sys.setswitchinterval(0.0001)  # the thread that exchanges need not wait for the one that makes reports
     for run in range(args.runs):
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder)

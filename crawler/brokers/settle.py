@@ -89,7 +89,7 @@ class Settler:
         others: list[int] = []
         held, resident = worker.held, self._waiting.resident
         source, lane, group = 0, None, list[int]()
-        image = Kind.IMAGE  # looking it up cost as much as the rest of the line
+        image = Kind.IMAGE
         for place, number in enumerate(stored.numbers):
             pending = held.get(number)
             if pending is None or pending.task.kind is not image:
