@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
@@ -13,6 +14,12 @@ from crawler.urls import address, normalise
 
 #: Statuses that may pass (RFC 9110, section 15; RFC 6585; RFC 8470), beside all of 5xx.
 _RETRIABLE = frozenset({408, 425, 429})
+_SIGN_IN = re.compile(
+    r"https?://(?:(?:login|signin|sso|idp|accounts?|auth)\.[^/]+/"
+    r"|[^/]+/(?:[^?]*/)?(?:log-?[io]n|sign[-_]?in|wp-login|sso|saml2?|oauth2?|authenticate|servicelogin)"
+    r"(?:\.[a-z]{2,5})?(?:[/?]|\Z))",
+    re.I,
+)
 
 
 def header_text(value: bytes) -> str:
@@ -48,6 +55,11 @@ def http_error(status: int, retry: str, now: float) -> FetchError:
     )
 
 
+def asks_to_sign_in(url: str) -> bool:
+    """Tell whether a URL is where people sign in, by the names that such pages have."""
+    return _SIGN_IN.match(url) is not None
+
+
 class Redirect(NamedTuple):
     """Where a redirect leads: `here` tells that it stays at the host whose grant we have."""
 
@@ -66,6 +78,8 @@ def follow(task: Task, location: str, most: int) -> Redirect:
     target = normalise(location, task.at)
     if target is None:
         raise FetchError(Outcome.BAD_URL, f"a redirect to {location[:300]!r}")
+    if task.kind is not Kind.ROBOTS and asks_to_sign_in(target) and not asks_to_sign_in(task.at):
+        raise FetchError(Outcome.LOGIN_REQUIRED, f"it redirects to {target.partition('?')[0][:300]} (see --cookies)")
     return Redirect(Move(target, task.hops + 1, task.candidate), address(target) == address(task.at))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import zlib
 from pathlib import Path
@@ -15,11 +14,13 @@ from crawler.brokers.wire import check_key, key_file, read_key
 from crawler.checks import check
 from crawler.errors import UsageError
 from crawler.model import SourceDetail, Spec
+from crawler.optout import DEFAULT, RULES
 from crawler.paths import absolute
 from crawler.settings import KEY_VARIABLE, CollectSettings, CrawlSettings, Job
+from crawler.signing import access_of, signed_with
 from crawler.sources.lists import read_list
 from crawler.sources.spool import spool
-from crawler.urls import from_command_line
+from crawler.urls import from_command_line, host
 
 KEY_NAME = "key"
 #: Bytes of a job's name, which names folders and a socket.
@@ -36,6 +37,19 @@ def sites_of(settings: CrawlSettings | CollectSettings) -> list[str]:
 
     Raises UsageError where one is no URL or the file cannot be read.
     """
+    return list(dict.fromkeys(_site(text) for text in _texts_of(settings)))
+
+
+def _site(text: str) -> str:
+    bare, _ = signed_with(text)
+    url = from_command_line(bare)
+    if url is None:
+        raise UsageError(f"{bare!r} is no site; write example.com or https://example.com/start/")
+    return url
+
+
+def _texts_of(settings: CrawlSettings | CollectSettings) -> list[str]:
+    """Return the sites as they were written."""
     texts = list(settings.sites)
     if settings.sites_file is not None:
         try:
@@ -45,16 +59,7 @@ def sites_of(settings: CrawlSettings | CollectSettings) -> list[str]:
         except UnicodeDecodeError as error:
             raise UsageError(f"the sites file {settings.sites_file} is no UTF-8 text: {error}") from error
         texts += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    urls = []
-    for text in texts:
-        if "@" in re.split(r"[/?#\\]", text.rpartition("://")[2], maxsplit=1)[0]:
-            shown = text.rpartition("@")[2]
-            raise UsageError(f"…@{shown}: user and password are never sent; leave them out of the URL")
-        url = from_command_line(text)
-        if url is None:
-            raise UsageError(f"{text!r} is no site; write example.com or https://example.com/start/")
-        urls.append(url)
-    return list(dict.fromkeys(urls))
+    return texts
 
 
 def job_name(settings: Job, sites: list[str]) -> str:
@@ -83,14 +88,20 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
 
     Raises UsageError that names what is wrong and what is allowed.
     """
-    sites = sites_of(settings)
-    if not sites and not settings.urls:
+    sites, sitemaps = sites_of(settings), [_site(text) for text in settings.sitemap]
+    if not sites and not sitemaps and not settings.urls:
         raise UsageError("nothing to crawl: name a site, such as example.com, or a list with --urls FILE")
-    job = job_name(settings, sites)
+    job = job_name(settings, sites or sitemaps)
     sources = [(url, SourceDetail()) for url in sites]
+    sources += [(url, SourceDetail(sort="sitemap")) for url in sitemaps]
     if settings.urls:
         sources.append(_list_source(settings, job))
     check(settings)
+    signed = [
+        (host(_site(text)), "Authorization", said)
+        for text in [*_texts_of(settings), *settings.sitemap]
+        if (said := signed_with(text)[1])
+    ]
     return Spec(
         job=job,
         sources=tuple(sources),
@@ -104,9 +115,11 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
         page_max_bytes=int(settings.max_page_bytes),
         requests_per_host=settings.requests_per_host,
         delay=settings.delay,
-        obey_robots=not settings.ignore_robots,
+        obey_robots=not settings.ignore_robots and "robots" not in settings.ignore,
+        obeyed=tuple(name for name in RULES if name in {*DEFAULT, *settings.respect} - {"robots", *settings.ignore}),
         user_agent=user_agent(settings.contact, settings.user_agent),
         allow_net=settings.allow_net,
+        access=access_of(settings, [*sites, *sitemaps], signed),
         queue_limit=settings.queue_limit,
         lease=settings.lease,
         connect_timeout=settings.connect_timeout,
@@ -118,6 +131,9 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
         min_height=settings.min_height,
         min_bytes=int(settings.min_bytes),
         max_images=settings.max_images,
+        max_alike=settings.max_alike,
+        css=settings.css,
+        sitemaps=not settings.no_sitemaps,
         icons=settings.icons,
         variants=settings.variants,
     )

@@ -7,6 +7,7 @@ import re
 from crawler.errors import UsageError
 from crawler.guard import parse_networks
 from crawler.images.verify import FORMATS
+from crawler.optout import RULES
 from crawler.pages.scope import Scope
 from crawler.paths import absolute
 from crawler.settings import CrawlSettings, Job
@@ -18,8 +19,8 @@ _LEAST = {
     "requests_per_host": 1, "connections": 1, "page_processes": 1, "queue_limit": 1, "lease": 1,
     "max_page_bytes": 1, "max_image_bytes": 1,
     **dict.fromkeys(
-        ("processes", "depth", "max_pages", "max_images", "max_redirects", "fail_above", "min_width", "min_height",
-         "min_bytes", "max_bytes", "min_free", "max_time"), 0,
+        ("processes", "depth", "max_pages", "max_alike", "max_images", "max_redirects", "fail_above", "min_width",
+         "min_height", "min_bytes", "max_bytes", "min_free", "max_time"), 0,
     ),
 }  # fmt: skip
 
@@ -33,6 +34,10 @@ def check(settings: Job) -> None:
         parse_networks(settings.allow_net)
     except ValueError as error:
         raise UsageError(f"--allow-net: {error}; write a network such as 192.168.1.0/24") from error
+    for flag, names in (("--respect", settings.respect), ("--ignore", settings.ignore)):
+        for name in names:
+            if name not in RULES:
+                raise UsageError(f"{flag}: {name!r} is no rule; known are {', '.join(RULES)}")
     for name in settings.formats:
         if name not in FORMATS:
             raise UsageError(f"--formats: {name!r} is no format; known are {', '.join(FORMATS)}")

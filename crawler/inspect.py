@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,24 +14,36 @@ from crawler.errors import FetchError, UsageError
 from crawler.guard import Guard
 from crawler.logs import shown
 from crawler.model import Outcome
-from crawler.pages.extract import Links, links_of, parse
+from crawler.optout import RULES, Verdict, of_page
+from crawler.pages.extract import Links, read
 from crawler.pages.scope import Scope
 from crawler.pages.session import Page, PageSession
 from crawler.paths import absolute
-from crawler.robots import MAX_BYTES, Rules, product_token, read
+from crawler.robots import MAX_BYTES, Rules, product_token
+from crawler.robots import read as read_robots
 from crawler.settings import InspectSettings
+from crawler.traps import endless
 from crawler.urls import address, from_command_line, normalise
 
 ABOUT = "Show what the collector sees on a page: every image and page link, and why one is left out."
 
 
+#: What a document is read as, by its type or the ending of its name; else as a page.
+_SORTS = {
+    "text/css": "sheet", ".css": "sheet", ".gz": "sitemap", "application/gzip": "sitemap",
+    "application/json": "manifest", "application/ld+json": "manifest", ".json": "manifest",
+}  # fmt: skip
+
+
+_NO_WORDS = ("columns", "page_title", "page_language", "page_license")
+
+
 class Seen(NamedTuple):
-    """A page as it was read: where it is, its links, its encoding and how that was found, and robots.txt's verdict."""
+    """A page as it was read: where it is, its links, what it says of their use, and robots.txt's verdict."""
 
     url: str
     links: Links
-    encoding: str
-    found_in: str
+    verdict: Verdict
     robots: Rules | None
 
 
@@ -55,16 +68,22 @@ class Inspector:
             url = normalise(base) if base else "http://localhost/"
             if url is None:
                 raise UsageError(f"--base {base!r} is no http or https URL")
-            return self._understand(url, body, "", None)
+            return self._understand(url, body, {}, None, path.suffix)
         first = from_command_line(target)
         if first is None or ("/" not in target and "." not in target and ":" not in target):
             raise UsageError(f"{target!r} is no file that is there, and no URL")
         url, page = self._fetch(first)
-        return self._understand(url, page.body, page.headers.get("content-type", ""), self._robots(url))
+        return self._understand(url, page.body, page.headers, self._robots(url))
 
-    def _understand(self, url: str, body: bytes, content_type: str, rules: Rules | None) -> Seen:
-        document = parse(body, content_type)
-        return Seen(url, links_of(document.root, url), document.encoding, document.found_in, rules)
+    def _understand(
+        self, url: str, body: bytes, head: Mapping[str, str], rules: Rules | None, suffix: str = ""
+    ) -> Seen:
+        kind = head.get("content-type", "").partition(";")[0].strip().lower() or suffix
+        try:
+            links = read(body, head, url, _SORTS.get(kind, "page"))
+        except ValueError as error:
+            raise FetchError(Outcome.UNREADABLE, f"{url}: {error}") from error
+        return Seen(url, links, of_page(links.metas, head, product_token(self._agent), RULES), rules)
 
     def _fetch(self, url: str, most: int = 20 * 2**20, *, cut: bool = False) -> tuple[str, Page]:
         for _ in range(6):
@@ -82,24 +101,26 @@ class Inspector:
         if origin not in self._rules:
             agent = product_token(self._agent)
             _, page = self._fetch(f"{origin}/robots.txt", MAX_BYTES, cut=True)
-            file = read(page.status, page.body, agent)
+            file = read_robots(page.status, page.body, agent)
             self._rules[origin] = Rules(file.text if file.reachable else "User-agent: *\nDisallow: /", agent)
         return self._rules[origin]
 
 
 def entries(seen: Seen, scope: Scope) -> list[dict[str, Any]]:
-    """Return what was seen as JSON objects: the document, then its images, then its pages."""
+    """Return what was seen as JSON objects: the document, then its images, its pages, and what else it names."""
     links = seen.links
     found: list[dict[str, Any]] = [
         {
-            "kind": "document", "url": seen.url, "encoding": seen.encoding, "encoding_found_in": seen.found_in,
+            "kind": "document", "url": seen.url,
+            "encoding": links.encoding or None, "encoding_found_in": links.encoding_found_in or None,
             "title": links.title or None, "language": links.language or None, "canonical": links.canonical or None,
             "license": links.license or None, "runs_scripts": links.scripts,
+            "images_opted_out": seen.verdict.images or None, "links_opted_out": seen.verdict.links or None,
             "allowed": seen.robots.allows(seen.url) if seen.robots else None,
         }
     ]  # fmt: skip
     for image in links.images:
-        words = {name: getattr(image.words, name) for name in image.words.__struct_fields__ if name != "columns"}
+        words = {name: getattr(image.words, name) for name in image.words.__struct_fields__ if name not in _NO_WORDS}
         found.append(
             {"kind": "image", "candidates": image.candidates}
             | {name: text or None for name, text in words.items()}
@@ -110,22 +131,31 @@ def entries(seen: Seen, scope: Scope) -> list[dict[str, Any]]:
         found.append(
             {
                 "kind": "page", "url": url, "in_scope": not (why := scope.refuses(url, seen.url)),
-                "left_out": why or ("nofollow" if url in links.nofollow else None),
+                "left_out": why or endless(url) or None, "nofollow": url in links.nofollow,
                 "allowed": seen.robots.allows(url) if same and seen.robots else None,
             }
         )  # fmt: skip
-    return found
+    others = {"sheet": links.sheets, "feed": links.feeds, "manifest": links.manifests, "sitemap": links.sitemaps}
+    return found + [{"kind": sort, "url": url} for sort, urls in others.items() for url in urls]
 
 
 def readable(entry: dict[str, Any]) -> list[str]:
     """Return an entry in lines for a person."""
     if entry["kind"] == "document":
         said = [f"{name}: {entry[name]}" for name in ("title", "language", "canonical", "license") if entry[name]]
+        said += [
+            f"{what} are left alone: {entry[key]}"
+            for what, key in (("images", "images_opted_out"), ("links", "links_opted_out"))
+            if entry[key]
+        ]
         robots = {True: "robots.txt allows it", False: "robots.txt forbids it", None: ""}[entry["allowed"]]
-        encoding = f"encoding: {entry['encoding']}, found in: {entry['encoding_found_in']}"
+        encoding = f"encoding: {entry['encoding']}, found in: {entry['encoding_found_in']}" if entry["encoding"] else ""
         return [entry["url"], *(f"  {text}" for text in (encoding, *said, robots) if text)]
+    if entry["kind"] in ("sheet", "feed", "manifest", "sitemap"):
+        return [f"  {entry['kind']:8} {entry['url']}"]
     if entry["kind"] == "page":
         marks = [str(entry["left_out"])] if entry["left_out"] else []
+        marks += ["rel=nofollow"] if entry["nofollow"] else []
         marks += ["robots.txt forbids it"] if entry["allowed"] is False else []
         return [f"  page   {entry['url']}" + (f"   [left out: {', '.join(marks)}]" if marks else "")]
     first, *others = entry["candidates"]

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from crawler.errors import StoreError
-from crawler.model import PAGES_READ, SUCCESSES, Counts
+from crawler.model import PAGES_READ, SUCCESSES, Counts, Outcome
 
 #: Exit codes (README): a person should look at it; stopped at a limit.
 EXIT_TROUBLE, EXIT_LIMIT = 1, 3
@@ -52,7 +52,7 @@ def saved(counts: Counts) -> int:
 def exit_code(counts: Counts, fail_above: float) -> int:
     """Return 1 where a person should look at a finished run, else 0; `fail_above` is in percent."""
     there = saved(counts)
-    bad = sum(counts.images.values()) - there
+    bad = sum(counts.images.values()) - there - counts.images.get(Outcome.OPTED_OUT, 0)
     good = there + counts.already_there
     first_failed = any(site.first_outcome and site.first_outcome not in PAGES_READ for site in counts.sites)
     too_many = bad > 0 and (not good or 100.0 * bad / (good + bad) > fail_above)

@@ -72,10 +72,13 @@ class Outcome:
     PRIVATE_ADDRESS: Final = "private_address"
     HOST_DOWN: Final = "host_down"
     WORKER_DIED: Final = "worker_died"
+    OPTED_OUT: Final = "opted_out"  #: the site or the page says that it is not to be taken; the message has the rule
+    LOGIN_REQUIRED: Final = "login_required"  #: it redirects to where people sign in
     OUT_OF_SCOPE: Final = "out_of_scope"  #: a page whose redirect left the scope
     SCRIPT_ONLY: Final = "script_only"  #: a page that names no image but runs scripts
     UNSTORABLE: Final = "unstorable"  #: the file system refuses this one name
-    UNREADABLE: Final = "unreadable"  #: a list that cannot be read
+    UNREADABLE: Final = "unreadable"  #: a list, a style sheet, a sitemap … that cannot be read
+    NO_SITEMAP: Final = "no_sitemap"  #: none is where sites usually have one
     INTERNAL_ERROR: Final = "internal_error"  #: a defect of ours; the log has the traceback
 
     @staticmethod
@@ -112,6 +115,9 @@ class Words(Message, kw_only=True, omit_defaults=True):
     author: str = ""
     image_license: str = ""  #: hints of the page, no permissions
     credit: str = ""
+    page_title: str = ""
+    page_language: str = ""
+    page_license: str = ""
 
 
 class SourceDetail(Message, kw_only=True):
@@ -129,6 +135,9 @@ class PageDetail(Message, kw_only=True):
 
     depth: int = 0
     scope_base: str = ""
+    sort: str = "page"  #: what it was named as: `page`, `sheet`, `feed`, `manifest` or `sitemap`
+    guessed: bool = False  #: nobody named it: it is looked for where sites usually have one
+    lastmod: str = ""  #: when a sitemap says that it changed
 
 
 class ImageDetail(Message, kw_only=True):
@@ -145,6 +154,7 @@ class Found(Message):
     url: str
     detail: msgspec.Raw
     words: Words | None = None
+    opted_out: str = ""  #: the rule by which the page that names an image wants it left alone
 
 
 class Task(Message):
@@ -284,6 +294,30 @@ class Reply(Message, kw_only=True):
     notice: str = ""  #: what the person should know now, such as that the network is down
 
 
+class Cookie(msgspec.Struct, frozen=True, kw_only=True):
+    """A cookie that a person brings; `expires` is 0 where it ends with the session."""
+
+    domain: str
+    subdomains: bool
+    path: str
+    secure: bool
+    expires: int
+    name: str
+    value: str
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """What sites may see of who we are; never logged."""
+
+    cookies: tuple[Cookie, ...] = ()
+    headers: tuple[tuple[str, str, str], ...] = ()  #: host, name, value
+    certificate: str = ""  #: with its key, PEM
+    certificate_hosts: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return "Access(…)"
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """A job's settings, the same for every process that works on it."""
 
@@ -295,6 +329,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     scope: str = "host"
     depth: int = 0  #: 0 is without limit
     max_pages: int = 0
+    max_alike: int = 1000  #: pages that differ in one number or parameter; 0 is without limit
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     page_deadline: float = 60.0
@@ -303,8 +338,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_host: int = 8
     delay: float = 0.0
     obey_robots: bool = True
+    obeyed: tuple[str, ...] = ()  #: the other rules that are kept to, by name (crawler.optout)
     user_agent: str = ""
     allow_net: tuple[str, ...] = ()
+    access: Access = Access()
     queue_limit: int = 50_000
     lease: float = 15.0
     # images
@@ -318,6 +355,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     min_bytes: int = 0
     # limits of a run
     max_images: int = 0
+    css: bool = False  #: also style sheets that pages link
+    sitemaps: bool = True  #: look for them
     icons: bool = False  #: also what people call no image of a page: icons, tracking pixels
     variants: str = "best"  #: `best`: one image of those that are the same in several sizes; `all`: each
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
-
-from protego import Protego
 
 from crawler.model import RobotsFile
 
@@ -17,6 +16,12 @@ MAX_REDIRECTS = 5
 MAX_AGE = 24 * 3600.0
 #: A longer Crawl-delay is taken as this many seconds.
 MAX_CRAWL_DELAY = 60.0
+_LINE_END = re.compile(r"\r\n?|\n")
+# RFC 3986, 2: what never needs encoding, and what stands for itself; of the latter `:/?@[]#` divide URLs.
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_AS_IT_IS = re.compile(r"[A-Za-z0-9\-._~/!&'()*+,;=:@]*")
+_HEAD_OCTETS = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~/!$&'()*+,;=:@\[\]]")
+_QUERY_OCTETS = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~!$&'()*+,;=]")
 
 
 def product_token(user_agent: str) -> str:
@@ -32,18 +37,134 @@ class Rules:
     """The verdicts of one robots.txt for one user agent; an empty text allows everything."""
 
     def __init__(self, text: str, agent: str) -> None:
-        self._agent = agent
-        self._parsed = Protego.parse(text) if text.strip() else None
+        self.sitemaps: list[str] = []
+        self.crawl_delay = 0.0  #: in seconds
+        patterns = _Patterns()
+        for named in (agent.lower(), "*"):
+            if self._read(text, named, patterns):
+                break
+        patterns.sort()
+        self._patterns = patterns
         self.allows = lru_cache(maxsize=1024)(self._allows)
 
-    def _allows(self, url: str) -> bool:
-        return self._parsed is None or bool(self._parsed.can_fetch(url, self._agent))
+    def _read(self, text: str, agent: str, patterns: _Patterns) -> bool:
+        """Take in all groups that are for `agent` (RFC 9309, 2.2.1), and tell whether there are any."""
+        ours = known = False
+        agents_follow = False  # rules end a group's list of agents; other records do not count
+        self.sitemaps.clear()
+        for line in _LINE_END.split(text.removeprefix("\ufeff")):
+            name, colon, value = line.partition("#")[0].partition(":")
+            name, value = name.strip(" \t").lower(), value.strip(" \t")
+            if not colon:
+                continue
+            if name == "user-agent":
+                ours = (agents_follow and ours) or _token(value) == agent
+                agents_follow = True
+                known |= ours
+            elif name in ("allow", "disallow"):
+                agents_follow = False
+                if ours:
+                    patterns.add(value, name == "allow")
+            elif name == "crawl-delay" and ours:
+                self.crawl_delay = max(self.crawl_delay, _seconds(value))
+            elif name == "sitemap" and value:
+                self.sitemaps.append(value)
+        return known
 
-    @property
-    def crawl_delay(self) -> float:
-        if self._parsed is None:
-            return 0.0
-        return min(max(float(self._parsed.crawl_delay(self._agent) or 0.0), 0.0), MAX_CRAWL_DELAY)
+    def _allows(self, url: str) -> bool:
+        start = url.find("/", 8)
+        path = _normal(url[start:].partition("#")[0].replace("*", "%2A").replace("$", "%24")) if start > 0 else "/"
+        return path == "/robots.txt" or self._patterns.allow(path)
+
+
+class _Patterns:
+    """Path patterns of one group: that with the most octets decides, and of equal ones the allowing (2.2.2)."""
+
+    def __init__(self) -> None:
+        self._plain: dict[str, bool] = {}
+        self._lengths: list[int] = []
+        self._wild: list[tuple[int, bool, list[str], bool]] = []  # length, allows, parts, whether it is to end there
+
+    def add(self, pattern: str, allows: bool) -> None:
+        if not pattern:
+            return
+        if not pattern.startswith(("/", "*")):
+            pattern = "/" + pattern
+        ends = pattern.endswith("$")
+        parts = [_normal(part.replace("$", "%24")) for part in pattern.removesuffix("$").split("*")]
+        length = len("*".join(parts)) + ends
+        if len(parts) > 1 or ends:
+            self._wild.append((length, allows, parts, ends))
+        else:
+            self._plain[parts[0]] = self._plain.get(parts[0], False) or allows
+
+    def sort(self) -> None:
+        """Let the longest come first; to be called once all are added."""
+        self._lengths = sorted(set(map(len, self._plain)), reverse=True)
+        self._wild.sort(key=lambda wild: (-wild[0], not wild[1]))
+
+    def allow(self, path: str) -> bool:
+        """Tell whether a normalised path is allowed; a lookup for each length of pattern, and each wildcard tried."""
+        longest, verdict = -1, True
+        for length in self._lengths:
+            if length <= len(path) and (found := self._plain.get(path[:length])) is not None:
+                longest, verdict = length, found
+                break
+        for length, allows, parts, ends in self._wild:
+            if length < longest or (length == longest and (verdict or not allows)):
+                break
+            if _matches(path, parts, ends):
+                return allows
+        return verdict
+
+
+def _matches(path: str, parts: list[str], ends: bool) -> bool:
+    """Tell whether a path begins with the parts of a pattern in their order; linear in its length."""
+    first, *rest = parts
+    if not path.startswith(first):
+        return False
+    at = len(first)
+    if not rest:
+        return at == len(path) or not ends
+    *middle, last = rest
+    for part in middle if ends else rest:
+        at = path.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return not ends or (path.endswith(last) and len(path) - len(last) >= at)
+
+
+def _normal(path: str) -> str:
+    """Return a path with query as it is compared, octet by octet (RFC 9309, 2.2.2).
+
+    What needs no encoding is decoded, what is no URL's character encoded, and in a query what divides URLs, too.
+    """
+    if _AS_IT_IS.fullmatch(path):
+        return path
+    head, mark, query = path.partition("?")
+    return _HEAD_OCTETS.sub(_octets, head) + mark + _QUERY_OCTETS.sub(_octets, query)
+
+
+def _octets(match: re.Match[str]) -> str:
+    text = match[0]
+    if text[0] == "%" and len(text) == 3:
+        octet = chr(int(text[1:], 16))
+        return octet if octet in _UNRESERVED else text.upper()
+    return "".join(f"%{octet:02X}" for octet in text.encode("utf-8", "surrogatepass"))
+
+
+def _token(value: str) -> str:
+    """Return the product token of a user-agent record, in lower case; a version behind it does not count."""
+    return re.split(r"[/ \t]", value, maxsplit=1)[0].lower()
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        return 0.0
+    return min(seconds, MAX_CRAWL_DELAY) if seconds > 0 else 0.0
 
 
 def read(status: int, body: bytes, agent: str) -> RobotsFile:

@@ -36,6 +36,7 @@ _JOB, _PAGES, _POLITENESS = (
     Group.create_ordered("Pages"),
     Group.create_ordered("Politeness"),
 )
+_ACCESS = Group.create_ordered("Signing in")
 _IMAGES, _LIMITS = Group.create_ordered("Images"), Group.create_ordered("Limits of a run")
 _PROCESSES, _NETWORK, _OUT = (Group.create_ordered(name) for name in ("Processes", "Network", "Output"))
 
@@ -122,6 +123,12 @@ class Job(Working):
     variants: Annotated[Literal["best", "all"], _flag("Of an image in several sizes the best one, or all.", _PAGES)] = (
         "best"
     )
+    css: Annotated[bool, _flag("Also images of style sheets that pages link.", _PAGES, common=True)] = False
+    sitemap: Annotated[tuple[str, ...], _flag("A sitemap to begin with, beside sites.", _PAGES)] = ()
+    no_sitemaps: Annotated[bool, _flag("Do not look for sitemaps.", _PAGES)] = False
+    max_alike: Annotated[
+        int, _flag("Pages that differ in one number or parameter at most; 0: no limit, endless URLs too.", _PAGES)
+    ] = 1000
     page_deadline: Annotated[float, _flag("Time for a page in all.", _PAGES, converter=_seconds)] = 60.0
     max_page_bytes: Annotated[float, _flag("Largest page.", _PAGES, converter=_bytes)] = 20 * 2**20
 
@@ -131,6 +138,10 @@ class Job(Working):
         _flag("Pause between requests to a host, then one at a time.", _POLITENESS, common=True, converter=_seconds),
     ] = 0.0
     ignore_robots: Annotated[bool, _flag("Do not ask robots.txt; only for sites that are yours.", _POLITENESS)] = False
+    respect: Annotated[tuple[str, ...], _flag("Also keep to these rules: tdm, nofollow.", _POLITENESS)] = ()
+    ignore: Annotated[
+        tuple[str, ...], _flag("Do not keep to these rules: robots, meta-robots, x-robots-tag, noai.", _POLITENESS)
+    ] = ()
     contact: Annotated[str, _flag("Your URL or e-mail, told to sites in the User-Agent.", _POLITENESS, common=True)] = (
         ""
     )
@@ -138,6 +149,10 @@ class Job(Working):
     allow_net: Annotated[
         tuple[str, ...], _flag("Open a private network (CIDR) to requests.", _POLITENESS, common=True)
     ] = ()
+    cookies: Annotated[Path | None, _flag("Cookies to sign in with, in Netscape's format.", _ACCESS)] = None
+    header: Annotated[tuple[str, ...], _flag("'Name: value' for the sites, or 'HOST Name: value'.", _ACCESS)] = ()
+    netrc: Annotated[bool, _flag("Sign in with what ~/.netrc has for the sites' hosts.", _ACCESS)] = False
+    client_cert: Annotated[Path | None, _flag("Certificate and key (PEM) for the sites' hosts.", _ACCESS)] = None
     queue_limit: Annotated[int, _flag("Waiting images of a source at which it pauses.", _POLITENESS)] = 50_000
 
     connect_timeout: Annotated[float, _flag("Time to connect.", _IMAGES, converter=_seconds)] = 5.0

@@ -55,6 +55,30 @@ def normalise(text: str, base: str | None = None) -> str | None:
     return without_credentials(url) if "@" in url else url
 
 
+# Parameters that tell who follows a link, not which page it leads to; session ids of Java, PHP, ASP and ColdFusion.
+_TRACKING = re.compile(
+    r"(?:utm_[a-z_]+|gclid|gclsrc|gbraid|wbraid|dclid|fbclid|msclkid|yclid|twclid|ttclid|igshid|mc_cid|mc_eid|_hsenc|"
+    r"_hsmi|_ga|_gl|oly_anon_id|oly_enc_id|vero_id|wickedid|jsessionid|phpsessid|aspsessionid[a-z]*|cfid|cftoken|"
+    r"sessionid|session_id)",
+    re.I,
+)
+_PATH_SESSION = re.compile(r";(?:jsessionid|phpsessid|sid)=[^/?;]*", re.I)
+
+
+def without_tracking(url: str) -> str:
+    """Return the URL of a page without what changes with each visitor: tracking parameters and session ids."""
+    if ";" in url:
+        url = _PATH_SESSION.sub("", url)
+    head, mark, query = url.partition("?")
+    if not mark:
+        return url
+    parts = query.split("&")
+    kept = [part for part in parts if not _TRACKING.fullmatch(part.partition("=")[0])]
+    if len(kept) == len(parts):
+        return url
+    return head + mark + "&".join(kept) if kept else head
+
+
 def _plain_root_of(url: str) -> str:
     """Return the origin of a URL whose host needs no further look, else `""`."""
     end = url.find("/", 8)

@@ -8,6 +8,7 @@ import re
 import stat
 import sys
 import threading
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from crawler import __version__
 from crawler.brokers.client import ServerAddress
 from crawler.building import MAX_NAME, build_spec, job_name, local_key, sites_of, user_agent, worker_key
 from crawler.errors import CrawlerError, UsageError
-from crawler.model import SourceDetail, Spec, decode, encode
+from crawler.model import Access, SourceDetail, Spec, decode, encode
 from crawler.settings import CollectSettings, CrawlSettings
 
 KEY = "0123456789abcdef" * 4
@@ -122,18 +123,20 @@ class TestSites:
             sites_of(crawl(sites_file=tmp_path / "latin"))
 
     @pytest.mark.parametrize(
-        "text", ["https://me:secret@a.example/x", "http://secret@a.example", "https://:secret@a.example"]
+        ("text", "url", "said"),
+        [
+            ("https://me:secret@a.example/x", "https://a.example/x", "me:secret"),
+            ("http://secret@a.example", "http://a.example/", "secret:"),
+            ("https://:secret@a.example", "https://a.example/", ":secret"),
+            ("me:se%40cret@a.example", "https://a.example/", "me:se@cret"),
+            ("secret@a.example/x@y", "https://a.example/x@y", "secret:"),
+        ],
     )
-    def test_with_a_password_are_refused_without_telling_it(self, text: str) -> None:
-        with pytest.raises(UsageError, match="user and password are never sent") as caught:
-            sites_of(crawl(text))
-        assert "secret" not in str(caught.value) and "a.example" in str(caught.value)
-
-    @pytest.mark.parametrize("text", ["me:secret@a.example", "secret@a.example/x"])
-    def test_with_a_password_and_no_scheme_are_refused_alike(self, text: str) -> None:
-        with pytest.raises(UsageError, match="user and password are never sent") as caught:
-            sites_of(crawl(text))
-        assert "secret" not in str(caught.value)
+    def test_with_a_password_sign_in_there_only(self, text: str, url: str, said: str) -> None:
+        spec = build_spec(crawl(text, "https://b.example/"))
+        assert [url for url, _ in spec.sources] == [url, "https://b.example/"]
+        assert spec.access.headers == (("a.example", "Authorization", f"Basic {b64encode(said.encode()).decode()}"),)
+        assert "secret" not in repr(spec)
 
     @pytest.mark.parametrize("text", ["me:secret@exa mple", "me:secret@"])
     def test_that_are_none_do_not_tell_a_password(self, text: str) -> None:
@@ -242,7 +245,8 @@ class TestSpec:
                 exclude=("/b/",), page_deadline=4.0, max_page_bytes=5.0, requests_per_host=6, delay=7.0,
                 user_agent="mine/1", allow_net=("10.0.0.0/8",), queue_limit=8, lease=9.0, connect_timeout=10.0,
                 timeout=11.0, max_image_bytes=12.0, max_redirects=13, formats=("jpeg", "png"), min_width=14,
-                min_height=15, min_bytes=16.0, max_images=17,
+                min_height=15, min_bytes=16.0, max_images=17, css=True, no_sitemaps=True, max_alike=18,
+                respect=("tdm",), ignore=("noai",), header=("X-Key: 1",),
             )
         )  # fmt: skip
         assert made == Spec(
@@ -250,7 +254,9 @@ class TestSpec:
             depth=2, max_pages=3, include=("/a/",), exclude=("/b/",), page_deadline=4.0, page_max_bytes=5,
             requests_per_host=6, delay=7.0, obey_robots=True, user_agent="mine/1", allow_net=("10.0.0.0/8",),
             queue_limit=8, lease=9.0, connect_timeout=10.0, timeout=11.0, max_image_bytes=12, max_redirects=13,
-            formats=("jpeg", "png"), min_width=14, min_height=15, min_bytes=16, max_images=17,
+            formats=("jpeg", "png"), min_width=14, min_height=15, min_bytes=16, max_images=17, css=True,
+            sitemaps=False, max_alike=18, obeyed=("meta-robots", "x-robots-tag", "tdm"),
+            access=Access(headers=(("a.example", "X-Key", "1"),)),
         )  # fmt: skip
 
     def test_of_defaults_is_the_default_of_the_model(self, tmp_path: Path) -> None:
@@ -260,10 +266,12 @@ class TestSpec:
             sources=(("https://a.example/", SourceDetail()),),
             output=str(tmp_path / "downloads"),
             user_agent=user_agent("", ""),
+            obeyed=("meta-robots", "x-robots-tag", "noai"),
         )
 
     def test_robots_are_obeyed_unless_told(self) -> None:
         assert spec().obey_robots and not spec(ignore_robots=True).obey_robots
+        assert not spec(ignore=("robots",)).obey_robots
 
     def test_the_home_directory_is_known(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("HOME", str(tmp_path))

@@ -60,7 +60,7 @@ def test_a_file_as_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [(page["url"], page["in_scope"], page["left_out"]) for page in found["page"]] == [
         ("https://a.example/private/den.html", True, None),
         ("https://b.example/", False, "scope"),
-        ("https://a.example/bears/next.html", True, "nofollow"),
+        ("https://a.example/bears/next.html", True, None),
     ]
 
 
@@ -91,7 +91,7 @@ def test_for_a_person(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "         alt: A bear",
         "  page   https://a.example/private/den.html",
         "  page   https://b.example/   [left out: scope]",
-        "  page   https://a.example/bears/next.html   [left out: nofollow]",
+        "  page   https://a.example/bears/next.html   [left out: rel=nofollow]",
     ]
 
 

@@ -2,51 +2,93 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 from msgspec import Raw
 
+from crawler.brokers.lanes import Lane
 from crawler.brokers.records import Records
+from crawler.brokers.results import Result
 from crawler.brokers.run import LEFT_OUT, Run
 from crawler.brokers.tasks import Known
 from crawler.brokers.waiting import Waiting
-from crawler.model import SUCCESSES, Found, Kind, Task, encode, task_id
+from crawler.model import SUCCESSES, Found, Kind, Outcome, Spec, Task, encode, task_id
+from crawler.traps import Traps
+
+log = logging.getLogger(__name__)
 
 
 class Putter:
     """Puts what sources and pages name into the state and the lanes."""
 
-    def __init__(self, records: Records, waiting: Waiting, run: Run) -> None:
+    def __init__(self, records: Records, waiting: Waiting, run: Run, clock: Callable[[], float]) -> None:
         self._records = records
         self._waiting = waiting
         self._run = run
-        self.max_pages = 0
+        self._clock = clock
+        self._max_pages = 0
+        self._traps = Traps(0)
+        self._left_alone: set[int] = set()  # images that pages of this run want left alone
+
+    def configure(self, spec: Spec) -> None:
+        self._max_pages = spec.max_pages
+        self._traps.most = spec.max_alike
+
+    def new_run(self) -> None:
+        self._traps = Traps(self._traps.most)
+        self._left_alone.clear()
 
     def put(self, found: list[Found], parent: int, source: int) -> int:
         """Add what task `parent` named, and return how many tasks are new."""
         self._records.flush()
         new: dict[bytes, int] = {}
+        met: dict[bytes, int] = {}
         for item in found:
             if item.kind not in (Kind.PAGE, Kind.IMAGE):
                 continue  # only `begin` makes sources: they name files of this machine
             identity = task_id(item.kind, item.url)
-            number = new.get(identity)
+            number = new.get(identity) or met.get(identity)
             if number is None:
                 known = self._records.tasks.find(identity)
-                if known is not None:
-                    number = known.number
-                    self._meet_again(item, known)
-                elif item.kind is Kind.PAGE and parent != source and self._pages_full():  # a site's first is read
-                    self._run.count(Kind.PAGE, source, 0, LEFT_OUT + "max_pages", 1, 0)
+                reason = self._left_out(item, known, first=parent == source)
+                if reason:
+                    self._run.count(Kind.PAGE, source, 0, LEFT_OUT + reason, 1, 0)
                     continue
+                if known is not None:
+                    number = met[identity] = known.number
+                    self._meet_again(item, known)
                 else:
                     number = new[identity] = self.insert(identity, item, source)
             if item.words is not None:
                 self._records.tasks.mention(number, parent, encode(item.words), self._run.number)
+        self._tell_of_traps()
         return len(new)
+
+    def _left_out(self, item: Found, known: Known | None, *, first: bool) -> str:
+        """Return why a page is not to be read in this run, or `""`; a site's first page always is."""
+        if item.kind is not Kind.PAGE or first or (known and (known.outcome is None or known.run == self._run.number)):
+            return ""
+        if known is None and self._pages_full():
+            return "max_pages"
+        return "" if self._traps.admits(item.url) else "alike"
+
+    def _tell_of_traps(self) -> None:
+        for pattern in self._traps.news:
+            log.warning(
+                "%d pages are alike: %s; further ones are left out, as calendars and the like never end (--max-alike)",
+                self._traps.most, pattern,
+            )  # fmt: skip
+        self._traps.news.clear()
 
     def insert(self, identity: bytes, item: Found, source: int) -> int:
         """Add a new task, and return its number."""
         lane = self._waiting.of(item.url if item.kind is not Kind.SOURCE else "")
         detail = bytes(item.detail)
+        if item.opted_out and item.kind is Kind.IMAGE:
+            number = self._records.tasks.add(identity, item.kind, lane.number, source, item.url, detail)
+            self._opt_out(number, source, lane, item)
+            return number
         number = self._records.tasks.insert(identity, item.kind, lane.number, source, item.url, detail)
         if item.kind is Kind.SOURCE:
             self._waiting.add(lane, item.kind, number, number)
@@ -62,8 +104,19 @@ class Putter:
         self._waiting.add(lane, item.kind, number, source)
 
     def _meet_again(self, item: Found, known: Known) -> None:
-        """In a new run, pages and failures that are named again wait again, and what is there stays."""
-        if known.outcome is None or known.run == self._run.number:
+        """In a new run, pages and failures that are named again wait again, and what is there stays.
+
+        An image that one page wants left alone is taken where another names it freely.
+        """
+        if known.outcome is None:
+            return
+        if known.run == self._run.number:
+            if known.number not in self._left_alone or item.opted_out:
+                return
+            self._left_alone.discard(known.number)
+            self._run.count(Kind.IMAGE, known.source, self._waiting.of(item.url).number, known.outcome, -1, 0)
+        if item.opted_out and item.kind is Kind.IMAGE and known.outcome not in SUCCESSES:
+            self._opt_out(known.number, known.source, self._waiting.of(item.url), item)
             return
         if item.kind is Kind.IMAGE and known.outcome in SUCCESSES:
             self._records.tasks.touch(known.number, self._run.number)
@@ -71,5 +124,13 @@ class Putter:
         else:
             self.rearm(known.number, known.source, item)
 
+    def _opt_out(self, number: int, source: int, lane: Lane, item: Found) -> None:
+        """Settle an image at once that the page wants left alone."""
+        row = self._records.worker_row("broker")
+        result = Result(number, int(Kind.IMAGE), Outcome.OPTED_OUT, item.opted_out[:200], 0, Raw(b"\xc0"))
+        self._records.results.add(self._run.number, row, self._clock(), result)
+        self._run.count(Kind.IMAGE, source, lane.number, Outcome.OPTED_OUT, 1, 0)
+        self._left_alone.add(number)
+
     def _pages_full(self) -> bool:
-        return 0 < self.max_pages <= self._run.pages_read() + self._waiting.open[Kind.PAGE]
+        return 0 < self._max_pages <= self._run.pages_read() + self._waiting.open[Kind.PAGE]

@@ -80,7 +80,7 @@ class SqliteBroker:
         self._run = Run(records)
         self._waiting = Waiting(records, clock)
         self._dispatch = Dispatch(records, self._waiting)
-        self._putter = Putter(records, self._waiting, self._run)
+        self._putter = Putter(records, self._waiting, self._run, clock)
         self._settler = Settler(
             records, self._waiting, self._dispatch, self._putter, self._run, self._outage, chance
         )  # fmt: skip
@@ -103,7 +103,7 @@ class SqliteBroker:
         self._records.set_meta("spec", encoded)
         self._waiting.configure(spec)
         self._dispatch.configure(spec)
-        self._putter.max_pages = spec.max_pages
+        self._putter.configure(spec)
 
     # The contract
 
@@ -137,6 +137,7 @@ class SqliteBroker:
     def _open_run(self) -> None:
         self._run.open_next(self._clock())
         self._waiting.new_run(self._run.number)
+        self._putter.new_run()
         for url, detail in self._spec.sources:
             source = Found(Kind.SOURCE, url, pack(detail))
             identity = task_id(Kind.SOURCE, url)

@@ -75,13 +75,18 @@ class Tasks:
 
     # New and known
 
-    def insert(self, task: bytes, kind: Kind, origin: int, source: int, url: str, detail: bytes) -> int:
-        """Add a task that waits, and return its number; a source is its own source."""
+    def add(self, task: bytes, kind: Kind, origin: int, source: int, url: str, detail: bytes) -> int:
+        """Add a task, and return its number; a source is its own source."""
         number = self._next
         self._next += 1
-        source = source if kind is not Kind.SOURCE else number
+        source = number if kind is Kind.SOURCE else source
         self._inserted.append((number, task, int(kind), origin, source, url, detail))
-        self._waits.append((origin, int(kind), number, source))
+        return number
+
+    def insert(self, task: bytes, kind: Kind, origin: int, source: int, url: str, detail: bytes) -> int:
+        """Add a task that waits, and return its number."""
+        number = self.add(task, kind, origin, source, url, detail)
+        self._waits.append((origin, int(kind), number, number if kind is Kind.SOURCE else source))
         return number
 
     def find(self, task: bytes) -> Known | None:

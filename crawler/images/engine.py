@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
 import socket
 import time
@@ -15,10 +16,12 @@ import certifi
 import pycurl
 
 from crawler import robots as robots_txt
+from crawler.access import Credentials
 from crawler.answers import header_text
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
 from crawler.model import Kind, Outcome, Spec, Task
+from crawler.optout import of_answer
 from crawler.urls import address, host
 
 #: Below this many bytes a second for SLOW_SECONDS a transfer is ended.
@@ -39,6 +42,7 @@ _CODES: dict[int, str] = {
     **dict.fromkeys((45, 52, 55, 56), Outcome.CONNECT),
     63: Outcome.TOO_LARGE,
 }
+_OPT_OUT = re.compile(rb"^(?:x-robots-tag|tdm-reservation):", re.I | re.M)
 _RETRIABLE = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TIMEOUT, Outcome.TOO_SLOW, Outcome.TRUNCATED})
 
 
@@ -65,8 +69,13 @@ class _Opened(socket.socket):
 class _Handle:
     """A libcurl easy handle with what its callbacks fill, used again for one request after another."""
 
-    def __init__(self, spec: Spec, guard: Guard) -> None:
+    def __init__(self, spec: Spec, guard: Guard, credentials: Credentials) -> None:
         self._guard = guard
+        self._credentials = credentials
+        self._obeyed = spec.obeyed
+        self._agent = robots_txt.product_token(spec.user_agent)
+        self._opted_out = ""
+        self._certificate = ""
         self.task: Task | None = None
         self.header_lines: list[bytes] = []
         self.header_bytes = 0
@@ -105,9 +114,23 @@ class _Handle:
         self.refused = ""
         self.body = BytesIO()
         self.cut = False
+        self._opted_out = ""
         self._bound(task.kind is Kind.ROBOTS)
         self.curl.setopt(pycurl.URL, task.at)
-        self.curl.setopt(pycurl.HTTPHEADER, [f"Referer: {referrer}" if referrer else "Referer:"])
+        own = [f"{name}: {value}" for name, value in self._credentials.headers(task.at).items()]
+        self.curl.setopt(pycurl.HTTPHEADER, [f"Referer: {referrer}" if referrer else "Referer:", *own])
+        if self._credentials.cookies:
+            self.curl.setopt(pycurl.COOKIE, self._credentials.cookie(task.at))
+        self._certify(self._credentials.certificate(task.at))
+
+    def _certify(self, certificate: str) -> None:
+        if certificate != self._certificate:
+            self._certificate = certificate
+            for option in (pycurl.SSLCERT_BLOB, pycurl.SSLKEY_BLOB):
+                if certificate:
+                    self.curl.setopt(option, certificate.encode())
+                else:
+                    self.curl.unsetopt(option)
 
     def _bound(self, robots: bool) -> None:
         """Let a body be as long as an image may be; of robots.txt the beginning is kept, however long it is."""
@@ -131,7 +154,18 @@ class _Handle:
         if line.startswith(b"HTTP/"):
             self.header_lines.clear()  # an answer after a 1xx
         self.header_lines.append(line)
+        if line == b"\r\n" and self._refuses():
+            return -1
         return None
+
+    def _refuses(self) -> bool:
+        """Tell, before the body comes, whether an answer says that its image is to be left alone."""
+        if self.task is None or self.task.kind is Kind.ROBOTS or not _OPT_OUT.search(b"".join(self.header_lines)):
+            return False
+        if self.header_lines[0].split(b" ")[1:2] != [b"200"]:
+            return False
+        self._opted_out = of_answer(self._headers(), self._agent, self._obeyed).images
+        return bool(self._opted_out)
 
     def _write(self, data: bytes) -> int:
         """Keep a part of the body, unless it is too much; libcurl itself counts what it has not yet decoded."""
@@ -147,10 +181,7 @@ class _Handle:
     def answer(self) -> Transfer:
         assert self.task is not None
         curl = self.curl
-        headers: dict[str, str] = {}
-        for line in self.header_lines[1:]:
-            name, _, value = line.partition(b":")
-            headers.setdefault(name.lower().decode("latin-1"), header_text(value.strip()))
+        headers = self._headers()
         status = curl.getinfo(pycurl.RESPONSE_CODE)
         return Transfer(
             self.task,
@@ -161,6 +192,16 @@ class _Handle:
             curl.getinfo(pycurl.STARTTRANSFER_TIME) - curl.getinfo(pycurl.PRETRANSFER_TIME),
         )
 
+    def _headers(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        for line in self.header_lines[1:]:
+            field, _, text = line.partition(b":")
+            name, value = field.lower().decode("latin-1"), header_text(text.strip())
+            known = headers.setdefault(name, value)
+            if name == "x-robots-tag" and known is not value:
+                headers[name] = f"{known}\n{value}"
+        return headers
+
     def failure(self, code: int, message: str) -> Transfer:
         assert self.task is not None
         if self.cut:
@@ -169,6 +210,8 @@ class _Handle:
 
     def _explain(self, code: int, message: str) -> FetchError:
         assert self.task is not None
+        if self._opted_out:
+            return FetchError(Outcome.OPTED_OUT, self._opted_out)
         if self.refused and code == 7:
             refused = PrivateAddress(host(self.task.at), self.refused)
             return FetchError(Outcome.PRIVATE_ADDRESS, str(refused))
@@ -196,6 +239,7 @@ class Engine:
     def __init__(self, connections: int, spec: Spec, guard: Guard) -> None:
         self._spec = spec
         self._guard = guard
+        self._credentials = Credentials(spec.access)
         self._connections = connections
         self._free: list[_Handle] = []
         self._made = 0
@@ -216,7 +260,7 @@ class Engine:
 
     def start(self, task: Task, referrer: str) -> None:
         """Begin the request of `task`."""
-        handle = self._free.pop() if self._free else _Handle(self._spec, self._guard)
+        handle = self._free.pop() if self._free else _Handle(self._spec, self._guard, self._credentials)
         handle.prepare(task, referrer)
         self._multi.add_handle(handle.curl)
         self.running += 1

@@ -169,7 +169,7 @@ class DownloadLoop(WorkLoop):
         """Settle a failure: retry it, or go on with the next candidate, or let it be final."""
         if error.outcome in PAUSING:
             self._agenda.pause(task, error.retry_after, time.monotonic())
-        if task.kind is Kind.IMAGE and not error.retriable:
+        if task.kind is Kind.IMAGE and not error.retriable and error.outcome != Outcome.OPTED_OUT:
             fallbacks = decode(task.detail, ImageDetail).fallbacks
             if task.candidate < len(fallbacks):
                 move = Move(fallbacks[task.candidate], 0, task.candidate + 1)

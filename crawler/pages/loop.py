@@ -17,7 +17,6 @@ from crawler.guard import Guard
 from crawler.model import (
     PAUSING,
     Found,
-    ImageDetail,
     Kind,
     Outcome,
     PageDetail,
@@ -32,10 +31,13 @@ from crawler.model import (
     moved_to,
     pack,
 )
-from crawler.pages.extract import Links, links_of, parse
+from crawler.optout import TDMREP_PATH, Reservations, of_page
+from crawler.pages.extract import read, sitemap
+from crawler.pages.finding import Finding
 from crawler.pages.scope import Scope
 from crawler.pages.session import Page, PageSession
 from crawler.robots import MAX_BYTES
+from crawler.urls import address, normalise
 from crawler.work import WorkLoop
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,12 @@ log = logging.getLogger(__name__)
 PORTION = 4 * 2**20
 #: Pages under way at a time in one process.
 THREADS = 16
-_HTML = ("text/html", "application/xhtml+xml", "text/plain", "application/xml", "text/xml", "")
+_PAGES = (
+    "text/html", "application/xhtml+xml", "text/plain", "application/xml", "text/xml", "application/rss+xml",
+    "application/atom+xml", "application/rdf+xml", "",
+)  # fmt: skip
+#: Sitemaps that one robots.txt may name.
+MAX_SITEMAPS = 1000
 
 
 class Feeder(Protocol):
@@ -61,7 +68,10 @@ class PageLoop(WorkLoop):
         super().__init__(broker, worker, spec, patience)
         self._feed = feed
         self._scope = Scope(spec.scope, spec.include, spec.exclude)
-        self._session = PageSession(Guard(spec.allow_net), spec.user_agent, spec.connect_timeout, THREADS)
+        self._session = PageSession(
+            Guard(spec.allow_net), spec.user_agent, spec.connect_timeout, THREADS, spec.access
+        )  # fmt: skip
+        self._reservations: dict[str, Reservations] = {}
         self._pool = ThreadPoolExecutor(THREADS, "page")
         self._running = 0
         self._feeding = 0
@@ -141,11 +151,13 @@ class PageLoop(WorkLoop):
     def _read(self, task: Task) -> tuple[Settlement | None, Task | None]:
         robots = task.kind is Kind.ROBOTS
         spec = self._spec
+        detail = PageDetail() if robots else decode(task.detail, PageDetail)
+        most = {"robots": MAX_BYTES, "sitemap": max(spec.page_max_bytes, sitemap.MAX_BYTES)}
         page = self._session.get(
             task.at,
             spec.page_deadline,
-            MAX_BYTES if robots else spec.page_max_bytes,
-            (lambda _: True) if robots else _is_html,
+            most.get("robots" if robots else detail.sort, spec.page_max_bytes),
+            _is_page if detail.sort == "page" and not robots else (lambda _: True),
             cut=robots,
         )
         retry = page.headers.get("retry-after", "")
@@ -153,29 +165,37 @@ class PageLoop(WorkLoop):
             return self._redirected(task, page.headers["location"])
         if robots:
             return answers.robots_read(task, page.status, page.body, self._agent, retry, time.time()), None
+        if detail.guessed and 400 <= page.status < 500 and page.status != 429:
+            raise FetchError(Outcome.NO_SITEMAP, "")
         if page.status != 200:
             raise answers.http_error(page.status, retry, time.time())
-        return self._understood(task, page), None
+        return self._understood(task, page, detail), None
 
     def _redirected(self, task: Task, location: str) -> tuple[Settlement | None, Task | None]:
         redirect = answers.follow(task, location, self._spec.max_redirects)
         move = redirect.move
         detail = None if task.kind is Kind.ROBOTS else decode(task.detail, PageDetail)
-        if detail is not None and detail.depth and self._scope.refuses(move.at, detail.scope_base):
+        near = detail is None or not detail.depth or detail.sort not in ("page", "feed")
+        if detail is not None and not near and self._scope.refuses(move.at, detail.scope_base):
             raise FetchError(Outcome.OUT_OF_SCOPE, f"redirects to {move.at[:300]}")
         if redirect.here:
             moved = Task(task.number, task.kind, task.url, move.at, task.detail, move.hops, 0, task.attempts)
             return (None, moved) if task.kind is Kind.ROBOTS or self._allowed(moved) else (_denied(moved), None)
         return Settlement(number=task.number, verb=Verb.MOVED, move=move), None
 
-    def _understood(self, task: Task, page: Page) -> Settlement:
+    def _understood(self, task: Task, page: Page, detail: PageDetail) -> Settlement:
         content_type = page.headers.get("content-type", "")
-        if not _is_html(content_type):
+        if detail.sort == "page" and not _is_page(content_type):
             raise FetchError(Outcome.NOT_HTML, f"it is {content_type[:80]}")
-        detail = decode(task.detail, PageDetail)
-        links = links_of(parse(page.body, content_type).root, task.at)
-        base = detail.scope_base or task.at
-        found, left_out = self._found(task, links, detail.depth, base)
+        try:
+            links = read(page.body, page.headers, task.at, detail.sort)
+        except ValueError as error:
+            raise FetchError(Outcome.NO_SITEMAP if detail.guessed else Outcome.UNREADABLE, str(error)) from error
+        verdict = of_page(links.metas, page.headers, self._agent, self._spec.obeyed)
+        finding = Finding(self._spec, self._scope, task.at, detail)
+        finding.take(links, verdict, self._reservations_of(task.at))
+        if not detail.depth and detail.sort == "page":
+            self._look_for_sitemaps(task, finding)
         result = PageResult(
             final_url=moved_to(task), status=page.status, images=len(links.images), links=len(links.pages),
             etag=page.headers.get("etag", ""), last_modified=page.headers.get("last-modified", ""),
@@ -183,32 +203,33 @@ class PageLoop(WorkLoop):
         script_only = links.scripts and not links.images
         return Settlement(
             number=task.number, verb=Verb.DONE, outcome=Outcome.SCRIPT_ONLY if script_only else Outcome.SUCCESS,
-            size=len(page.body), result=pack(result), found=found, left_out=left_out,
+            size=len(page.body), result=pack(result), found=finding.found, left_out=finding.left_out,
         )  # fmt: skip
 
-    def _found(self, task: Task, links: Links, depth: int, base: str) -> tuple[list[Found], dict[str, int]]:
-        found: list[Found] = []
-        left_out: dict[str, int] = {}
-        alone = pack(ImageDetail(referrer=task.at))
-        for image in links.images:
-            if image.left_out and not self._spec.icons:
-                left_out[image.left_out] = left_out.get(image.left_out, 0) + 1
-            elif self._spec.variants == "all":
-                found += [Found(Kind.IMAGE, url, alone, image.words) for url in image.candidates]
-            else:
-                first, *fallbacks = image.candidates
-                detail = pack(ImageDetail(fallbacks=tuple(fallbacks), referrer=task.at)) if fallbacks else alone
-                found.append(Found(Kind.IMAGE, first, detail, image.words))
-        child = pack(PageDetail(depth=depth + 1, scope_base=base))
-        for url in links.pages:
-            reason = self._scope.refuses(url, base)
-            if not reason and self._spec.depth and depth >= self._spec.depth:
-                reason = "depth"
-            if reason:
-                left_out[reason] = left_out.get(reason, 0) + 1
-            else:
-                found.append(Found(Kind.PAGE, url, child))
-        return found, left_out
+    def _look_for_sitemaps(self, task: Task, finding: Finding) -> None:
+        """Add the sitemaps that robots.txt names, or one where sites usually have it; a depth is counted in links."""
+        if not self._spec.sitemaps or self._spec.depth:
+            return
+        origin = address(task.at).origin
+        named = self._rules[self._agenda.robots.get(origin, "")].sitemaps
+        urls = [url for text in named[:MAX_SITEMAPS] if (url := normalise(text, origin + "/robots.txt"))]
+        finding.name("sitemap", urls or [origin + "/sitemap.xml"], guessed=not urls)
+
+    def _reservations_of(self, url: str) -> Reservations | None:
+        """Return what the site of `url` reserves, asked for once; None where that rule is not kept to."""
+        if "tdm" not in self._spec.obeyed:
+            return None
+        origin = address(url).origin
+        if origin not in self._reservations:
+            try:
+                page = self._session.get(
+                    origin + TDMREP_PATH, self._spec.page_deadline, MAX_BYTES, lambda _: True, cut=True
+                )
+            except FetchError as error:
+                log.info("%s%s: %s", origin, TDMREP_PATH, error)
+                return None
+            self._reservations[origin] = Reservations(page.body if page.status == 200 else b"")
+        return self._reservations[origin]
 
 
 def _portions(settlement: Settlement) -> Iterator[Settlement]:
@@ -222,8 +243,8 @@ def _portions(settlement: Settlement) -> Iterator[Settlement]:
         yield Settlement(number=settlement.number, verb=Verb.FOUND, found=part)
 
 
-def _is_html(content_type: str) -> bool:
-    return content_type.partition(";")[0].strip().lower() in _HTML
+def _is_page(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() in _PAGES
 
 
 def _denied(task: Task) -> Settlement:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import http.client
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -16,11 +17,13 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from crawler.access import Credentials
 from crawler.answers import header_text
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
-from crawler.model import Outcome
+from crawler.model import Access, Outcome
 
+NO_ACCESS = Access()
 #: Seconds without a byte.
 READ_TIMEOUT = 20.0
 _PIECE = 64 * 1024
@@ -153,6 +156,23 @@ def _pool(base: type[HTTPConnectionPool], connection: type[HTTPConnection]) -> t
     return type(f"Guarded{base.__name__}", (base,), {"ConnectionCls": connection})
 
 
+class CertificateFile:
+    """A client certificate as a file, which is all that requests takes; it ends with the process."""
+
+    def __init__(self) -> None:
+        self._file: Any = None
+
+    def of(self, text: str) -> str | None:
+        if not text:
+            return None
+        if self._file is None:
+            file = tempfile.NamedTemporaryFile("w", suffix=".pem")  # noqa: SIM115 — as long as we live; mode 0600
+            file.write(text)
+            file.flush()
+            self._file = file
+        return str(self._file.name)
+
+
 class _Session(requests.Session):
     """Leaves redirects to us: resolving one that is no URL would raise where its answer is read."""
 
@@ -163,7 +183,9 @@ class _Session(requests.Session):
 class PageSession:
     """Fetches pages from any thread; never follows redirects, never uses proxies of the environment."""
 
-    def __init__(self, guard: Guard, user_agent: str, connect_timeout: float, connections: int = 16) -> None:
+    def __init__(
+        self, guard: Guard, user_agent: str, connect_timeout: float, connections: int = 16, access: Access = NO_ACCESS
+    ) -> None:
         self._session = _Session()
         self._session.trust_env = False
         self._session.headers.update(
@@ -175,6 +197,13 @@ class PageSession:
         )
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter(guard, connections))
+        self._credentials = Credentials(access)
+        self._certificates = CertificateFile()
+        for cookie in access.cookies:
+            self._session.cookies.set(
+                cookie.name, cookie.value, path=cookie.path, secure=cookie.secure, expires=cookie.expires or None,
+                domain=f".{cookie.domain}" if cookie.subdomains else cookie.domain,
+            )  # fmt: skip
         self._connect_timeout = connect_timeout
         self._watchdog = _Watchdog()
 
@@ -191,11 +220,19 @@ class PageSession:
         self._watchdog.watch(deadline)
         try:
             with self._session.get(
-                url, stream=True, allow_redirects=False, timeout=(self._connect_timeout, READ_TIMEOUT)
+                url,
+                stream=True,
+                allow_redirects=False,
+                timeout=(self._connect_timeout, READ_TIMEOUT),
+                headers=self._credentials.headers(url),
+                cert=self._certificates.of(self._credentials.certificate(url)),
             ) as response:
                 headers = {
                     name.lower(): header_text(value.encode("latin-1")) for name, value in response.headers.items()
                 }
+                fields = response.raw.headers.getlist("x-robots-tag")
+                if len(fields) > 1:  # each is read by itself: an agent's name holds to the end of its field
+                    headers["x-robots-tag"] = "\n".join(fields)
                 wanted = not 300 <= response.status_code < 400 and accepts(headers.get("content-type", ""))
                 body = _read(response, deadline, max_bytes, cut) if wanted else b""
                 return Page(response.status_code, headers, body)

@@ -32,8 +32,9 @@ class Feed:
 
         Raises FetchError where a list cannot be read.
         """
-        if detail.sort == "site":
-            return [Found(Kind.PAGE, task.url, pack(PageDetail()))], None, {}
+        if detail.sort != "list":
+            sort = "sitemap" if detail.sort == "sitemap" else "page"
+            return [Found(Kind.PAGE, task.url, pack(PageDetail(sort=sort)))], None, {}
         try:
             return self._stretch(detail)
         except _UNREADABLE as error:

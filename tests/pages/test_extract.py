@@ -174,7 +174,7 @@ def test_the_page_about_itself() -> None:
         'rel="nofollow">n</a><a href="twice">n</a><meta http-equiv="refresh" content="3; URL=\'next\'">'
     )
     assert (page.language, page.title, page.canonical) == ("de-AT", "Ein Titel", "https://example.com/x")
-    assert (page.license, page.stylesheets) == ("https://cc.example/by", ["https://example.com/dir/s.css"])
+    assert (page.license, page.sheets) == ("https://cc.example/by", ["https://example.com/dir/s.css"])
     assert page.nofollow == {"https://example.com/dir/no"}
     assert "https://example.com/dir/next" in page.pages
 

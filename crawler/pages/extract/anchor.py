@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from crawler.pages.extract.links import Gathering, names_an_image, text_of
 from crawler.pages.extract.srcset import best_first, parse_srcset
 
 _ICONS = frozenset({"icon", "apple-touch-icon", "apple-touch-icon-precomposed", "mask-icon", "fluid-icon"})
 _PAGES = frozenset({"next", "prev", "alternate"})
+_FEEDS = ("application/rss+xml", "application/atom+xml", "application/rdf+xml", "application/feed+json")
 
 
 def _read_anchor(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
@@ -20,10 +22,27 @@ def _read_anchor(gathering: Gathering, element: Any, attrs: dict[str, str]) -> N
             [text], f"{element.tag}@href", title=attrs.get("title"), label=attrs.get("aria-label"),
             link_text=text_of(element),
         )  # fmt: skip
+    if "manifest" in text:
+        _read_manifest(gathering, text)
     rel = attrs["rel"].lower().split() if "rel" in attrs else ()
     gathering.page(text, nofollow="nofollow" in rel)
     if "license" in rel:
         _set_license(gathering, text)
+
+
+def _read_manifest(gathering: Gathering, text: str) -> None:
+    """Read links to IIIF manifests: as such, and as a viewer's or the "drag and drop" icon's parameter."""
+    query = parse_qs(urlsplit(text[:4096]).query, max_num_fields=50) if "manifest=" in text else {}
+    for url in query.get("manifest", ()):
+        gathering.add(gathering.links.manifests, url)
+    if not query and is_manifest(text):
+        gathering.add(gathering.links.manifests, text)
+
+
+def is_manifest(text: str) -> bool:
+    """Tell whether a URL is named as IIIF manifests are: `…/manifest`, `…/manifest.json`, below `iiif`."""
+    path = text.partition("?")[0].partition("#")[0].rstrip("/")
+    return path.endswith(("/manifest", "/manifest.json")) and "iiif" in path.lower()
 
 
 def _set_license(gathering: Gathering, text: str) -> None:
@@ -34,7 +53,7 @@ def _read_frame(gathering: Gathering, element: Any, attrs: dict[str, str]) -> No
     gathering.page(attrs.get("src"))
 
 
-def _read_link(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
+def read_link(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
     href, rel = attrs.get("href", ""), set(attrs.get("rel", "").lower().split())
     if rel & _ICONS:
         gathering.image([href], "link@href", left_out="icon")
@@ -44,15 +63,21 @@ def _read_link(gathering: Gathering, element: Any, attrs: dict[str, str]) -> Non
         sets = parse_srcset(attrs.get("imagesrcset", ""))
         gathering.image([*best_first(sets), href], "link@imagesrcset" if sets else "link@href")
     elif "stylesheet" in rel:
-        url = gathering.absolute(href)
-        if url and url not in gathering.links.stylesheets:
-            gathering.links.stylesheets.append(url)
+        gathering.add(gathering.links.sheets, href)
     elif "license" in rel:
         _set_license(gathering, href)
     elif "canonical" in rel:
         gathering.links.canonical = gathering.links.canonical or gathering.absolute(href) or ""
-    elif rel & _PAGES and "html" in attrs.get("type", "text/html").lower():
-        gathering.page(href)
+    elif rel & _PAGES:
+        kind = attrs.get("type", "text/html").lower()
+        if "html" in kind:
+            gathering.page(href)
+        elif kind.startswith(_FEEDS):
+            gathering.add(gathering.links.feeds, href)
+        elif "iiif.io/api/presentation" in kind:
+            gathering.add(gathering.links.manifests, href)
+    elif "sitemap" in rel:
+        gathering.add(gathering.links.sitemaps, href)
 
 
 READERS = {
@@ -60,5 +85,5 @@ READERS = {
     "area": _read_anchor,
     "frame": _read_frame,
     "iframe": _read_frame,
-    "link": _read_link,
+    "link": read_link,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from crawler.pages.extract.anchor import is_manifest
 from crawler.pages.extract.css import urls_in
 from crawler.pages.extract.img import LAZY, LAZY_SETS
 from crawler.pages.extract.links import Gathering, names_an_image
@@ -12,6 +13,7 @@ from crawler.pages.extract.srcset import best_first, parse_srcset
 from crawler.pages.extract.structured import read_item
 
 _IMAGES = frozenset({"img", "image", "source"})
+_MANIFESTS = frozenset({"data-manifest", "data-manifest-url", "data-manifest-uri", "data-iiif-manifest", "data-iiif"})
 _BACKGROUNDS = frozenset({"data-bg", "data-background", "data-background-image", "data-bg-src", "data-bgset"})
 #: Attributes that have readers of their own, or never hold an image.
 OTHERS = frozenset(
@@ -46,6 +48,9 @@ def _read_data(gathering: Gathering, attrs: dict[str, str], name: str, value: st
         inside = urls_in(value)
         for candidates in inside or [best_first(parse_srcset(value)) or [value]]:
             gathering.image(candidates, f"@{name}", **words)
+        return
+    if name in _MANIFESTS or (name != "data-url" and is_manifest(value)):
+        gathering.add(gathering.links.manifests, value)
         return
     start = value.lstrip()[:1]
     if start in ("{", "["):

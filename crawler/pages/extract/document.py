@@ -89,6 +89,15 @@ def parse(body: bytes, content_type: str = "") -> Document:
     return Document(_tree(text), encoding, found_in)
 
 
+def decode_with(body: bytes, content_type: str, declared: str) -> str:
+    """Return the text of a style sheet: by BOM, header, its own declaration, or UTF-8 (CSS Syntax, 3.2)."""
+    for bom, name in _BOMS:
+        if body.startswith(bom):
+            return body[len(bom) :].decode(name, "replace")
+    header = _CHARSET.search(content_type)
+    return body.decode(_known(header[1] if header else "") or _known(declared) or "utf-8", "replace")
+
+
 def fragment(text: str) -> Any:
     """Return the tree of markup that stands in text, or None where there is none."""
     return _tree(text.replace("\x00", "\ufffd"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crawler.model import Words
-from crawler.urls import normalise
+from crawler.urls import normalise, without_tracking
 
 #: Longest text kept of each of an image's words, in characters.
 MAX_WORDS = 500
@@ -17,6 +17,8 @@ MAX_CANDIDATES = 32
 MAX_CHARACTERS = 32_768
 #: Image links of one page; what is beyond is named by no page that people look at.
 MAX_IMAGES = 50_000
+#: Style sheets, feeds, manifests of one page, each.
+MAX_OTHERS = 1000
 _NEVER = ("data:", "javascript:", "mailto:", "#", "about:", "blob:", "tel:")
 _IMAGE_NAME = re.compile(
     r"[^?#]*\.(?:jpe?g|jpe|jfif|png|apng|gif|webp|avif|bmp|svgz?|tiff?|heic|heif|jxl|ico)(?:[?#]|\Z)", re.I
@@ -45,6 +47,7 @@ class ImageLink:
     candidates: list[str]
     words: Words
     left_out: str = ""  #: `icon`, `pixel`, or nothing
+    referrer: str = ""  #: the page that it is on, where that is not the document that names it
 
 
 @dataclass(slots=True)
@@ -54,12 +57,20 @@ class Links:
     images: list[ImageLink] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
     nofollow: set[str] = field(default_factory=set)  #: those of `pages` that are named with rel=nofollow only
-    stylesheets: list[str] = field(default_factory=list)
+    sheets: list[str] = field(default_factory=list)
+    feeds: list[str] = field(default_factory=list)
+    manifests: list[str] = field(default_factory=list)  #: IIIF Presentation
+    sitemaps: list[str] = field(default_factory=list)
+    lastmod: dict[str, str] = field(default_factory=dict)  #: when a sitemap says that a page changed
+    left_out: dict[str, int] = field(default_factory=dict)  #: links that were not even looked at, by reason
+    metas: list[tuple[str, str]] = field(default_factory=list)  #: name and content of `meta` elements
     canonical: str = ""
     license: str = ""  #: what the page names for its content (rel=license): a hint, no permission
     title: str = ""
     language: str = ""
     scripts: bool = False  #: whether the page runs some
+    encoding: str = ""
+    encoding_found_in: str = ""
 
 
 class Gathering:
@@ -81,7 +92,9 @@ class Gathering:
             return None
         return normalise(text, self.base)
 
-    def image(self, texts: Iterable[str], found_in: str, *, left_out: str = "", **words: str | None) -> None:
+    def image(
+        self, texts: Iterable[str], found_in: str, *, left_out: str = "", referrer: str = "", **words: str | None
+    ) -> None:
         """Add an image link from the URLs as written, best first, with the words that are not empty."""
         candidates: dict[str, None] = {}
         room = MAX_CHARACTERS
@@ -101,7 +114,7 @@ class Gathering:
         if self.heading is not None:
             said["heading"] = self._heading()
         urls = list(candidates)
-        known = self._images.setdefault((urls[0], *said.values()), link := ImageLink(urls, Words(), left_out))
+        known = self._images.setdefault((urls[0], *said.values()), link := ImageLink(urls, Words(), left_out, referrer))
         if known is link:
             link.words = Words(found_in=found_in, **said)  # type: ignore[arg-type]
             self.links.images.append(link)
@@ -110,10 +123,12 @@ class Gathering:
             known.candidates += others[: MAX_CANDIDATES - len(known.candidates)]
             known.left_out = known.left_out and left_out
 
-    def page(self, text: str | None, *, nofollow: bool = False) -> None:
+    def page(self, text: str | None, *, nofollow: bool = False) -> str | None:
+        """Add a link to a page, and return its URL, or None where it is none."""
         url = self.absolute(text)
         if url is None:
-            return
+            return None
+        url = without_tracking(url)
         if url not in self._seen_pages:
             self._seen_pages.add(url)
             if _NO_PAGE.match(url) is None:
@@ -122,6 +137,17 @@ class Gathering:
                     self.links.nofollow.add(url)
         elif not nofollow:
             self.links.nofollow.discard(url)
+        return url
+
+    def left_out(self, reason: str, number: int) -> None:
+        if number > 0:
+            self.links.left_out[reason] = self.links.left_out.get(reason, 0) + number
+
+    def add(self, urls: list[str], text: str | None) -> None:
+        """Add to one of the other lists of links."""
+        url = self.absolute(text)
+        if url is not None and url not in urls and len(urls) < MAX_OTHERS:
+            urls.append(url)
 
     def _heading(self) -> str:
         key = ("heading", self.heading)

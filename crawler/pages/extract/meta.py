@@ -4,25 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from crawler.pages.extract.links import Gathering, folded, text_of
+from crawler.pages.extract.links import MAX_WORDS, Gathering, folded, text_of
 
 _IMAGES = frozenset(
     "og:image og:image:url og:image:secure_url twitter:image twitter:image:src image thumbnail thumbnailurl "
     "msapplication-tileimage parsely-image-url sailthru.image.full sailthru.image.thumb".split()
 )
 _ICONS = frozenset({"msapplication-tileimage"})
+#: Elements of one page whose content is kept.
+MAX_METAS = 200
 
 
 def _read_meta(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
     name = (attrs.get("property") or attrs.get("name") or attrs.get("itemprop") or "").lower().strip()
     if name in _IMAGES:
         gathering.image([attrs.get("content", "")], f"meta@{name}", left_out="icon" if name in _ICONS else "")
+    elif "name" in attrs:
+        if len(gathering.links.metas) < MAX_METAS:
+            gathering.links.metas.append((name, attrs.get("content", "")[:MAX_WORDS]))
     elif "http-equiv" in attrs:
         equivalent, content = attrs["http-equiv"].strip().lower(), attrs.get("content", "")
         if equivalent == "refresh":
             gathering.page(refresh_target(content))
         elif equivalent == "content-security-policy":
-            gathering.upgrades |= "upgrade-insecure-requests" in content.lower()
+            gathering.upgrades |= asks_for_upgrade(content)
+
+
+def asks_for_upgrade(policy: str) -> bool:
+    """Tell whether a Content-Security-Policy has http requested as https (Upgrade Insecure Requests, 3)."""
+    return "upgrade-insecure-requests" in policy.lower()
 
 
 def refresh_target(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from crawler.pages.extract import anchor, attributes, img, media, meta, script
+from crawler.pages.extract import anchor, attributes, img, marks, media, meta, script
 from crawler.pages.extract.links import Gathering, Links
 from crawler.urls import normalise
 
@@ -15,15 +15,16 @@ Reader = Callable[[Gathering, Any, Attributes], None]
 _READERS: dict[str, Reader] = {**img.READERS, **anchor.READERS, **media.READERS, **meta.READERS, **script.READERS}
 
 
-def links_of(root: Any, url: str) -> Links:
-    """Return what the page at `url` with this root element names."""
-    gathering = Gathering(url, walk)
+def links_of(root: Any, url: str, gathering: Gathering | None = None) -> Links:
+    """Return what the page at `url` with this root element names, with what `gathering` has already."""
+    gathering = gathering or Gathering(url, walk)
     if root is None:
         return gathering.links
     base = root.find(".//base[@href]")
     if base is not None:
         gathering.base = normalise(base.get("href"), url) or url
     walk(gathering, root)
+    marks.read(gathering, root, url)
     return gathering.links
 
 

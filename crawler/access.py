@@ -1,0 +1,62 @@
+"""What a site is shown of who we are: cookies, headers and certificates, each for its own hosts only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from crawler.model import Access, Cookie
+from crawler.urls import host, without_www
+
+
+class Credentials:
+    """Gives each request what belongs to its host, and to no other."""
+
+    def __init__(self, access: Access, clock: Callable[[], float] = time.time) -> None:
+        self._access = access
+        self._clock = clock
+
+    @property
+    def cookies(self) -> tuple[Cookie, ...]:
+        return self._access.cookies
+
+    def headers(self, url: str) -> dict[str, str]:
+        """Return the headers for a request of `url`, without cookies."""
+        if not self._access.headers:
+            return {}
+        name = without_www(host(url))
+        return {field: value for where, field, value in self._access.headers if without_www(where) == name}
+
+    def cookie(self, url: str) -> str:
+        """Return the Cookie header for a request of `url`, or `""` (RFC 6265, 5.4)."""
+        if not self._access.cookies:
+            return ""
+        now, name = self._clock(), host(url)
+        path = "/" + url.partition("://")[2].partition("?")[0].partition("/")[2]
+        fitting = [
+            cookie
+            for cookie in self._access.cookies
+            if _is_for_host(cookie, name)
+            and _is_for_path(cookie, path)
+            and (url.startswith("https:") or not cookie.secure)
+            and (not cookie.expires or cookie.expires > now)
+        ]
+        fitting.sort(key=lambda cookie: -len(cookie.path))
+        return "; ".join(f"{cookie.name}={cookie.value}" for cookie in fitting)
+
+    def certificate(self, url: str) -> str:
+        """Return the client certificate and key (PEM) that the host of `url` may see, or `""`."""
+        if not self._access.certificate or not url.startswith("https:"):
+            return ""
+        return self._access.certificate if without_www(host(url)) in self._access.certificate_hosts else ""
+
+
+def _is_for_host(cookie: Cookie, name: str) -> bool:
+    return name == cookie.domain or (cookie.subdomains and name.endswith("." + cookie.domain))
+
+
+def _is_for_path(cookie: Cookie, path: str) -> bool:
+    """Tell whether a path matches as RFC 6265 (5.1.4) has it."""
+    return path == cookie.path or (
+        path.startswith(cookie.path) and (cookie.path.endswith("/") or path[len(cookie.path)] == "/")
+    )

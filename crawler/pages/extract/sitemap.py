@@ -1,0 +1,83 @@
+"""Sitemaps (sitemaps.org protocol, Google's image and video extensions): a stream of pages with their images."""
+
+from __future__ import annotations
+
+import zlib
+from io import BytesIO
+from typing import Any
+
+from lxml import etree
+
+from crawler.pages.extract.links import Gathering
+
+#: Entries and bytes (unpacked) of one sitemap, by its protocol.
+MAX_ENTRIES = 50_000
+MAX_BYTES = 50 * 2**20
+_GZIP = b"\x1f\x8b"
+
+
+def unpacked(body: bytes) -> bytes:
+    """Return a sitemap that may be a gzip file; raises ValueError where it is too large or broken."""
+    if not body.startswith(_GZIP):
+        return body
+    try:
+        text = zlib.decompressobj(31).decompress(body, MAX_BYTES + 1)
+    except zlib.error as error:
+        raise ValueError(f"it is no whole gzip file: {error}") from error
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES:,} bytes unpacked")
+    return text
+
+
+def read(gathering: Gathering, body: bytes, root: bytes) -> None:
+    """Read a sitemap, an index of sitemaps, or a text file of URLs; raises ValueError for anything else."""
+    if root.rpartition(b":")[2] in (b"urlset", b"sitemapindex"):
+        _read_xml(gathering, body)
+        return
+    lines = body[: 2 * MAX_BYTES].decode("utf-8-sig", "replace").split()
+    if not lines or not all(line.startswith(("http://", "https://")) for line in lines[:10]):
+        raise ValueError("it is no sitemap")
+    for line in lines[:MAX_ENTRIES]:
+        gathering.page(line)
+    gathering.left_out("sitemap_limit", len(lines) - MAX_ENTRIES)
+
+
+def _read_xml(gathering: Gathering, body: bytes) -> None:
+    entries = etree.iterparse(
+        BytesIO(body), events=("end",), tag=("{*}url", "{*}sitemap"), recover=True, resolve_entities=False,
+        no_network=True, load_dtd=False, huge_tree=False,
+    )  # fmt: skip
+    number = 0
+    for _, element in entries:
+        number += 1
+        if number <= MAX_ENTRIES:
+            _read_entry(gathering, element)
+        parent = element.getparent()
+        element.clear()
+        if parent is not None:
+            del parent[: parent.index(element)]  # what is read need not stay in memory
+    gathering.left_out("sitemap_limit", number - MAX_ENTRIES)
+
+
+def _read_entry(gathering: Gathering, element: Any) -> None:
+    where = (element.findtext("{*}loc") or "").strip()
+    if element.tag.rpartition("}")[2] == "sitemap":
+        gathering.add(gathering.links.sitemaps, where)
+        return
+    page = gathering.page(where)
+    lastmod = (element.findtext("{*}lastmod") or "").strip()[:40]
+    if page and lastmod:
+        gathering.links.lastmod[page] = lastmod
+    for child in element:
+        name = child.tag.rpartition("}")[2] if isinstance(child.tag, str) else ""
+        if name == "link" and child.get("rel") == "alternate":
+            gathering.page(child.get("href"))
+        elif name == "image":
+            gathering.image(
+                [(child.findtext("{*}loc") or "").strip()], "sitemap image", referrer=page or "",
+                title=child.findtext("{*}title"), caption=child.findtext("{*}caption"),
+                image_license=child.findtext("{*}license"),
+            )  # fmt: skip
+        elif name == "video":
+            thumbnail = (child.findtext("{*}thumbnail_loc") or "").strip()
+            gathering.image([thumbnail], "sitemap video", referrer=page or "", title=child.findtext("{*}title"))

@@ -1,0 +1,115 @@
+"""How a person's credentials come into a job: cookie files, headers, `.netrc`, certificates, URLs."""
+
+from __future__ import annotations
+
+import base64
+import netrc
+import re
+import warnings
+from collections.abc import Iterable
+from http.cookiejar import LoadError, MozillaCookieJar
+from pathlib import Path
+from urllib.parse import unquote
+
+from crawler.errors import UsageError
+from crawler.model import Access, Cookie
+from crawler.paths import absolute
+from crawler.settings import Job
+from crawler.urls import host, without_www
+
+_HEADER = re.compile(
+    r"(?:(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)\s+)?(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):\s*(?P<value>.*)"
+)
+#: Headers that are the program's own business.
+_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "user-agent", "cookie", "range"})
+
+Header = tuple[str, str, str]
+
+
+def access_of(settings: Job, sites: list[str], signed: Iterable[Header]) -> Access:
+    """Return what the settings let the job's sites see; `signed` are headers that came with their URLs.
+
+    Raises UsageError that names the flag and the file, and none of what is secret.
+    """
+    hosts = list(dict.fromkeys(host(url) for url in sites))
+    headers = [*signed, *(one for text in settings.header for one in _header(text, hosts))]
+    if settings.netrc:
+        headers += _netrc(hosts)
+    certificate = _read(settings.client_cert, "--client-cert") if settings.client_cert else ""
+    if certificate and not ("-----BEGIN CERTIFICATE-----" in certificate and "PRIVATE KEY-----" in certificate):
+        raise UsageError(f"--client-cert {settings.client_cert}: a certificate and its key are expected, both as PEM")
+    return Access(
+        cookies=_cookies(settings.cookies) if settings.cookies else (),
+        headers=tuple(headers),
+        certificate=certificate,
+        certificate_hosts=tuple(map(without_www, hosts)) if certificate else (),
+    )
+
+
+def signed_with(text: str) -> tuple[str, str]:
+    """Return a site's URL without user and password, and the Authorization that stands for them (RFC 7617) or `""`."""
+    scheme, mark, rest = text.rpartition("://")
+    authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    user, at, name = authority.rpartition("@")
+    if not at:
+        return text, ""
+    return f"{scheme}{mark}{name}{rest[len(authority) :]}", _basic(*map(unquote, user.partition(":")[::2]))
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _header(text: str, hosts: list[str]) -> list[Header]:
+    match = _HEADER.fullmatch(text.strip())
+    name = match["name"] if match else ""
+    if match is None or name.lower() in _OURS or not re.fullmatch(r"[\x20-\x7e\t]*", match["value"]):
+        shown = name or text.partition(":")[0][:40]
+        raise UsageError(
+            f"--header {shown}…: write 'Name: value', or 'HOST Name: value' for another host than the sites'"
+        )
+    if not match["host"] and not hosts:
+        raise UsageError(f"--header {name}: a list has no site that it could go to; write 'HOST {name}: value'")
+    return [(where.lower(), name, match["value"].strip()) for where in ([match["host"]] if match["host"] else hosts)]
+
+
+def _netrc(hosts: list[str]) -> list[Header]:
+    path = Path.home() / ".netrc"
+    try:
+        known = netrc.netrc(str(path))
+    except (OSError, netrc.NetrcParseError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not in the format of netrc"
+        raise UsageError(f"--netrc: {path} cannot be read: {why}") from error
+    found = []
+    for name in hosts:
+        entry = known.hosts.get(name)  # `default` is for whoever asks a person, not for every host
+        if entry is not None:
+            found.append((name, "Authorization", _basic(entry[0], entry[2] or "")))
+    return found
+
+
+def _cookies(path: Path) -> tuple[Cookie, ...]:
+    jar = MozillaCookieJar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a line that is none, which it then raises, too
+            jar.load(str(absolute(path, "--cookies")), ignore_discard=True, ignore_expires=True)
+    except (OSError, UnicodeDecodeError, LoadError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not in Netscape's format"
+        raise UsageError(f"--cookies {path} cannot be read: {why}") from error
+    return tuple(
+        Cookie(
+            domain=cookie.domain.lstrip(".").lower(), subdomains=cookie.domain.startswith("."), path=cookie.path,
+            secure=cookie.secure, expires=int(cookie.expires or 0), name=cookie.name, value=cookie.value or "",
+        )
+        for cookie in jar
+        if not cookie.expires or not cookie.is_expired()  # browsers write 0 for those that end with the session
+    )  # fmt: skip
+
+
+def _read(path: Path, flag: str) -> str:
+    try:
+        return absolute(path, flag).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UsageError(f"{flag} {path} cannot be read: {why}") from error

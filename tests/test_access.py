@@ -1,0 +1,130 @@
+"""Credentials: each request has what belongs to its host, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crawler.access import Credentials
+from crawler.errors import UsageError
+from crawler.model import Access, Cookie
+from crawler.settings import CrawlSettings
+from crawler.signing import access_of
+
+SITES = ["https://a.example/", "https://www.b.example/start"]
+
+
+def cookie(**more: Any) -> Cookie:
+    given = {"domain": "a.example", "subdomains": False, "path": "/", "secure": False, "expires": 0}
+    return Cookie(**{**given, "name": "id", "value": "1", **more})
+
+
+@pytest.mark.parametrize(
+    ("own", "url", "sent"),
+    [
+        ({}, "https://a.example/x", True),
+        ({}, "https://sub.a.example/x", False),
+        ({"subdomains": True}, "https://sub.a.example/x", True),
+        ({"subdomains": True}, "https://nota.example/x", False),
+        ({"domain": "example", "subdomains": False}, "https://a.example/", False),
+        ({"path": "/in"}, "https://a.example/in", True),
+        ({"path": "/in"}, "https://a.example/in/x?y", True),
+        ({"path": "/in"}, "https://a.example/inside", False),
+        ({"path": "/in/"}, "https://a.example/in/x", True),
+        ({"path": "/in"}, "https://a.example", False),
+        ({"secure": True}, "http://a.example/", False),
+        ({"secure": True}, "https://a.example/", True),
+        ({"expires": 1000}, "https://a.example/", False),
+        ({"expires": 1001}, "https://a.example/", True),
+    ],
+)
+def test_a_cookie_goes_where_it_belongs(own: dict[str, Any], url: str, sent: bool) -> None:
+    credentials = Credentials(Access(cookies=(cookie(**own),)), lambda: 1000.0)
+    assert credentials.cookie(url) == ("id=1" if sent else "")
+
+
+def test_longer_paths_go_first() -> None:
+    access = Access(cookies=(cookie(value="short"), cookie(value="long", path="/in")))
+    assert Credentials(access).cookie("http://a.example/in/") == "id=long; id=short"
+
+
+def settings(**more: Any) -> CrawlSettings:
+    return CrawlSettings(sites=("a.example",), **more)
+
+
+def access(**more: Any) -> Credentials:
+    return Credentials(access_of(settings(**more), SITES, []))
+
+
+def test_headers_go_to_the_sites_or_the_host_that_is_named() -> None:
+    mine = access(header=("X-Key:  secret: 1 ", "cdn.example Referer: https://a.example/"))
+    assert mine.headers("https://a.example/x") == {"X-Key": "secret: 1"}
+    assert mine.headers("http://www.a.example/x") == {"X-Key": "secret: 1"}
+    assert mine.headers("https://b.example/") == {"X-Key": "secret: 1"}
+    assert mine.headers("https://cdn.example/") == {"Referer": "https://a.example/"}
+    assert mine.headers("https://sub.a.example/") == mine.headers("https://c.example/") == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["X-Key", "X Key: secret", "X-Key: a\nsecret: b", "X-Key: \xe4secret", "Host: secret", "Cookie: secret", ""]
+)
+def test_a_header_that_is_none_is_refused_without_its_value(text: str) -> None:
+    with pytest.raises(UsageError, match="--header") as caught:
+        access(header=(text,))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_header_for_a_list_needs_a_host() -> None:
+    with pytest.raises(UsageError, match="a list has no site"):
+        access_of(settings(header=("X-Key: 1",)), [], [])
+    assert access_of(settings(header=("c.example X-Key: 1",)), [], []).headers == (("c.example", "X-Key", "1"),)
+
+
+def test_cookies_of_a_browser(tmp_path: Path) -> None:
+    path = tmp_path / "cookies.txt"
+    path.write_text(
+        "# Netscape HTTP Cookie File\n"
+        "#HttpOnly_.a.example\tTRUE\t/\tTRUE\t4102444800\tsid\tsecret\n"
+        "b.example\tFALSE\t/in\tFALSE\t0\tk\tv\n"
+        "old.example\tFALSE\t/\tFALSE\t1\tk\tv\n"
+    )
+    mine = access(cookies=path)
+    assert mine.cookie("https://www.a.example/") == "sid=secret"
+    assert mine.cookie("http://b.example/in") == "k=v"
+    assert [one.domain for one in mine.cookies] == ["a.example", "b.example"]
+
+
+@pytest.mark.parametrize("content", [b"nothing", b"\xff\xfe", b"# Netscape HTTP Cookie File\nbroken line\n"])
+def test_a_cookie_file_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "c").write_bytes(content)
+    with pytest.raises(UsageError, match=r"--cookies .* cannot be read"):
+        access(cookies=tmp_path / "c")
+
+
+def test_what_netrc_has_for_the_sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        access(netrc=True)
+    path = tmp_path / ".netrc"
+    path.write_text("machine a.example login me password it\nmachine c.example login you password that\n")
+    path.chmod(0o600)
+    mine = access(netrc=True)
+    assert mine.headers("https://a.example/") == {"Authorization": "Basic bWU6aXQ="}
+    assert mine.headers("https://c.example/") == mine.headers("https://b.example/") == {}
+
+
+def test_a_certificate_is_shown_to_the_sites_over_https(tmp_path: Path) -> None:
+    path = tmp_path / "me.pem"
+    path.write_text("-----BEGIN CERTIFICATE-----\nx\n-----BEGIN PRIVATE KEY-----\ny\n")
+    mine = access(client_cert=path)
+    assert mine.certificate("https://b.example/") == path.read_text()
+    assert mine.certificate("http://b.example/") == mine.certificate("https://c.example/") == ""
+    path.write_text("-----BEGIN CERTIFICATE-----\nx")
+    with pytest.raises(UsageError, match="a certificate and its key are expected"):
+        access(client_cert=path)
+
+
+def test_secrets_are_not_shown() -> None:
+    assert "secret" not in repr(access_of(settings(header=("X-Key: secret",)), SITES, []))
