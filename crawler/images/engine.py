@@ -118,9 +118,9 @@ class _Handle:
         self._bound(task.kind is Kind.ROBOTS)
         self.curl.setopt(pycurl.URL, task.at)
         own = [f"{name}: {value}" for name, value in self._credentials.headers(task.at).items()]
+        if cookie := self._credentials.cookie(task.at):
+            own.append(f"Cookie: {cookie}")
         self.curl.setopt(pycurl.HTTPHEADER, [f"Referer: {referrer}" if referrer else "Referer:", *own])
-        if self._credentials.cookies:
-            self.curl.setopt(pycurl.COOKIE, self._credentials.cookie(task.at))
         self._certify(self._credentials.certificate(task.at))
 
     def _certify(self, certificate: str) -> None:

@@ -35,6 +35,8 @@ from crawler.brokers.listen import listen_unix
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.errors import CrawlerError, UsageError
 from crawler.model import (
+    Found,
+    ImageDetail,
     ImageResult,
     Kind,
     Move,
@@ -974,3 +976,82 @@ def test_a_cursor_that_is_none_harms_nobody(job: Job, cursor: str) -> None:
     with pytest.raises(UsageError):
         job.broker.results(cursor, 3)
     assert job.broker.counts().run == 1
+
+
+# What pages want left alone, and pages without end
+
+
+def freely(url: str) -> Found:
+    return image(url, Words(alt="free"))
+
+
+def left_alone(url: str) -> Found:
+    return Found(Kind.IMAGE, url, pack(ImageDetail()), Words(alt="reserved"), "noai: noai")
+
+
+URL = "http://a.test/0.png"
+
+
+def test_what_a_page_wants_left_alone_is_told_and_not_given_out(job: Job) -> None:
+    job.begin([left_alone(URL), left_alone(URL), *images(1, "b.test")])
+    assert [task.url for task in job.worker().exchange()] == ["http://b.test/0.png"]
+    (row,) = job.rows()
+    assert (row.url, row.outcome, row.message) == (URL, "opted_out", "noai: noai")
+    assert job.broker.counts().images == {"opted_out": 1}
+    (row,) = job.broker.results("", 10, mentions=True).rows
+    assert [words.alt for _, words in row.mentions] == ["reserved"]
+
+
+def test_it_is_taken_where_another_page_names_it_freely(job: Job) -> None:
+    job.begin([left_alone(URL)])
+    job.broker.put([freely(URL)], job.source.number)
+    job.broker.put([left_alone(URL)], job.source.number)
+    assert job.finish() and job.outcomes() == {URL: "success"}
+    assert job.broker.counts().images == {"success": 1}
+
+
+def test_what_was_named_freely_first_is_taken(job: Job) -> None:
+    job.begin([freely(URL)])
+    job.broker.put([left_alone(URL)], job.source.number)
+    assert job.finish() and job.outcomes() == {URL: "success"}
+
+
+def test_what_the_image_itself_said_is_not_asked_again_in_the_run(job: Job) -> None:
+    job.begin([freely(URL)])
+    worker = job.worker()
+    worker.exchange(done(worker.one(), "opted_out", message="x-robots-tag: noai"))
+    job.broker.put([freely(URL)], job.source.number)
+    assert worker.exchange() == []
+    assert job.broker.counts().images == {"opted_out": 1}
+
+
+def test_the_next_run_asks_again_whether_it_is_to_be_left_alone(job: Job) -> None:
+    job.begin([left_alone(URL)])
+    job.finish()
+    job.begin([left_alone(URL)])
+    job.finish()
+    assert job.broker.counts().images == {"opted_out": 1}
+    assert [row.run for row in job.rows()] == [1, 2]
+    job.begin([freely(URL)])
+    assert job.finish()
+    assert job.broker.counts().images == {"success": 1}
+    job.begin([left_alone(URL)])
+    job.finish()
+    assert job.broker.counts().images == {} and job.broker.counts().already_there == 1
+
+
+def test_pages_that_are_alike_are_left_out_in_every_run(job: Job) -> None:
+    for _ in range(2):
+        job.begin([], max_alike=10)
+        first = job.worker("reader", ALL_ROOM)
+        job.broker.put([page(SITE, 0)], job.source.number)
+        parent = first.one()
+        calendar = [page(f"{SITE}calendar?month={n}") for n in range(30)]
+        job.broker.put(calendar, parent.number)
+        job.broker.put(calendar[:20], parent.number)
+        job.broker.put([page(f"{SITE}about")], parent.number)
+        first.exchange(done(parent))
+        job.finish()
+        counts = job.broker.counts()
+        assert counts.pages == {"success": 12}
+        assert counts.left_out == {"alike": 30}
