@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.urls import MAX_URL, address, from_command_line, host, normalise, without_credentials, without_www
+from crawler.urls import MAX_URL, Base, address, from_command_line, host, normalise, without_credentials, without_www
 
 BASE = "https://example.com/gallery/index.html?page=2"
 
@@ -162,3 +162,14 @@ HOSTS = st.sampled_from(
 def test_the_short_way_of_plain_urls_is_the_librarys(text: str, host: str) -> None:
     base = f"https://{host}/x/y"
     assert normalise(text, base) == by_the_library(text, base)
+
+
+@given(
+    st.one_of(ODD, st.builds("/{}".format, ODD), st.text("abc./%2e?&=:;@#", max_size=12)),
+    HOSTS,
+    st.one_of(st.just("/"), st.builds("/{}".format, ODD), st.sampled_from(["/a/b", "/a/b/", "/a/../b", "/a%2f/b?c/d"])),
+)
+def test_the_short_way_of_joining_is_the_librarys(text: str, host: str, path: str) -> None:
+    base = normalise(f"https://{host}{path}")
+    if base is not None:
+        assert Base(base).join(text) == normalise(text, base)

@@ -25,9 +25,14 @@ OTHERS = frozenset(
 )
 
 
-def read(gathering: Gathering, element: Any, attrs: dict[str, str], name: str) -> None:
-    """Read one attribute."""
-    value = attrs[name]
+def read(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
+    """Read the attributes of an element that have no reader of their own."""
+    for name, value in attrs.items():
+        if name not in OTHERS:
+            _read_one(gathering, element, attrs, name, value)
+
+
+def _read_one(gathering: Gathering, element: Any, attrs: dict[str, str], name: str, value: str) -> None:
     if name == "style":
         for candidates in urls_in(value):
             gathering.image(candidates, "style", title=attrs.get("title"), label=attrs.get("aria-label"))

@@ -37,6 +37,9 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs
 #: libxml2 compares each attribute of a tag with all before it; a page this short cannot have too many.
 _LONG = 50_000
 _MOST_ATTRIBUTES = 5_000
+_TAG = re.compile(r"<(?=[a-zA-Z])")
+# Where no value holds the end of a tag, a tag reaches to the next `>`.
+_END_IN_VALUE = re.compile(r"""=\s*(?:"[^">]*>|'[^'>]*>)""")
 # One attribute, or what stands where one should.
 _IN_TAG = re.compile(r"""[\s/]*[^\s/>=]+(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'>]+|["']))?""")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.I)
@@ -119,10 +122,15 @@ def _tree(text: str) -> Any:
 
 def _has_flood_of_attributes(text: str) -> bool:
     """Tell whether some tag has more attributes than any author writes; linear in the length of the page."""
+    # So many attributes take twice as many characters, which hold a whole stretch between two multiples of half of it.
+    step = _MOST_ATTRIBUTES
+    if all(text.find(">", start, start + step) >= 0 for start in range(0, len(text) - step, step)) and (
+        _END_IN_VALUE.search(text) is None
+    ):
+        return False
     at = 0
-    while (at := text.find("<", at) + 1) > 0:
-        if not text[at : at + 1].isalpha():
-            continue
+    while (tag := _TAG.search(text, at)) is not None:
+        at = tag.end()
         end = text.find(">", at)
         if 0 <= end < at + _LONG and text.count('"', at, end) % 2 == 0 and text.count("'", at, end) % 2 == 0:
             at = end  # by far the most: a tag whose quotes are closed

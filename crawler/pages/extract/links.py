@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from crawler.model import Words
-from crawler.urls import normalise, without_tracking
+from crawler.urls import Base, without_tracking
 
 #: Longest text kept of each of an image's words, in characters.
 MAX_WORDS = 500
@@ -20,19 +19,26 @@ MAX_IMAGES = 50_000
 #: Style sheets, feeds, manifests of one page, each.
 MAX_OTHERS = 1000
 _NEVER = ("data:", "javascript:", "mailto:", "#", "about:", "blob:", "tel:")
-_IMAGE_NAME = re.compile(
-    r"[^?#]*\.(?:jpe?g|jpe|jfif|png|apng|gif|webp|avif|bmp|svgz?|tiff?|heic|heif|jxl|ico)(?:[?#]|\Z)", re.I
-)
-_NO_PAGE = re.compile(
-    r"[^?]*\.(?:zip|gz|tgz|bz2|xz|7z|rar|tar|pdf|docx?|xlsx?|pptx?|odt|ods|epub|mobi|mp3|ogg|oga|flac|wav|m4a|mp4|m4v|webm|"
-    r"ogv|avi|mov|mkv|exe|msi|dmg|iso|apk|deb|rpm|jar|css|js|mjs|json|xml|woff2?|ttf|otf|eot|ps|bin|csv)(?:\?|\Z)",
-    re.I,
+_IMAGES = frozenset("jpg jpeg jpe jfif png apng gif webp avif bmp svg svgz tif tiff heic heif jxl ico".split())
+_NO_PAGES = frozenset(
+    "zip gz tgz bz2 xz 7z rar tar pdf doc docx xls xlsx ppt pptx odt ods epub mobi mp3 ogg oga flac wav m4a mp4 m4v "
+    "webm ogv avi mov mkv exe msi dmg iso apk deb rpm jar css js mjs json xml woff woff2 ttf otf eot ps bin csv".split()
 )
 
 
 def names_an_image(text: str) -> bool:
     """Tell whether the path of a URL, as written, ends as an image's name does."""
-    return _IMAGE_NAME.match(text) is not None
+    return _ending(text) in _IMAGES
+
+
+def _ending(text: str) -> str:
+    """Return what follows the last dot of a URL's path, in lower case."""
+    if "#" in text:
+        text = text.partition("#")[0]
+    if "?" in text:
+        text = text.partition("?")[0]
+    dot = text.rfind(".", -6)
+    return text[dot + 1 :].lower() if dot >= 0 else ""
 
 
 def folded(text: str | None) -> str:
@@ -77,7 +83,7 @@ class Gathering:
     """Takes what the readers of a page's parts find, and makes absolute links of it."""
 
     def __init__(self, url: str, walk: Callable[[Gathering, Any], None]) -> None:
-        self.base = url
+        self.base = Base(url)
         self.walk = walk  #: reads all elements of a tree, for markup that stands in text
         self.links = Links()
         self.upgrades = False  #: Content-Security-Policy: upgrade-insecure-requests
@@ -90,7 +96,7 @@ class Gathering:
     def absolute(self, text: str | None) -> str | None:
         if not text or text.startswith(_NEVER):
             return None
-        return normalise(text, self.base)
+        return self.base.join(text)
 
     def image(
         self, texts: Iterable[str], found_in: str, *, left_out: str = "", referrer: str = "", **words: str | None
@@ -131,7 +137,7 @@ class Gathering:
         url = without_tracking(url)
         if url not in self._seen_pages:
             self._seen_pages.add(url)
-            if _NO_PAGE.match(url) is None:
+            if _ending(url) not in _NO_PAGES:
                 self.links.pages.append(url)
                 if nofollow:
                     self.links.nofollow.add(url)

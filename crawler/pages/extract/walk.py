@@ -7,7 +7,7 @@ from typing import Any
 
 from crawler.pages.extract import anchor, attributes, img, marks, media, meta, script
 from crawler.pages.extract.links import Gathering, Links
-from crawler.urls import normalise
+from crawler.urls import Base, normalise
 
 Attributes = dict[str, str]
 Reader = Callable[[Gathering, Any, Attributes], None]
@@ -22,7 +22,7 @@ def links_of(root: Any, url: str, gathering: Gathering | None = None) -> Links:
         return gathering.links
     base = root.find(".//base[@href]")
     if base is not None:
-        gathering.base = normalise(base.get("href"), url) or url
+        gathering.base = Base(normalise(base.get("href"), url) or url)
     walk(gathering, root)
     marks.read(gathering, root, url)
     return gathering.links
@@ -30,12 +30,14 @@ def links_of(root: Any, url: str, gathering: Gathering | None = None) -> Links:
 
 def walk(gathering: Gathering, root: Any) -> None:
     """Read all elements at and below `root`, in their order."""
-    readers, others = _READERS, attributes.OTHERS
+    find_reader, are_plain = _READERS.get, attributes.OTHERS.issuperset
     for element in root.iter("*"):
-        attrs = dict(element.items())
-        reader = readers.get(element.tag)
+        reader = find_reader(element.tag)
+        names = element.keys()
         if reader is not None:
+            attrs = dict(element.items()) if names else {}
             reader(gathering, element, attrs)
-        if not attrs.keys() <= others:
-            for name in attrs.keys() - others:
-                attributes.read(gathering, element, attrs, name)
+            if not are_plain(names):
+                attributes.read(gathering, element, attrs)
+        elif names and not are_plain(names):
+            attributes.read(gathering, element, dict(element.items()))
