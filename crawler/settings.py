@@ -58,6 +58,11 @@ def _scaled(units: dict[str, float], what: str) -> Callable[[Any, Sequence[Any]]
     return convert
 
 
+def _lines(_: Any, text: str, **__: Any) -> list[str]:
+    """Split a variable that holds several values with spaces in them: one a line."""
+    return text.splitlines()
+
+
 _seconds = _scaled({"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}, "time")
 _bytes = _scaled(
     {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40}, "size"
@@ -150,7 +155,9 @@ class Job(Working):
         tuple[str, ...], _flag("Open a private network (CIDR) to requests.", _POLITENESS, common=True)
     ] = ()
     cookies: Annotated[Path | None, _flag("Cookies to sign in with, in Netscape's format.", _ACCESS)] = None
-    header: Annotated[tuple[str, ...], _flag("'Name: value' for the sites, or 'HOST Name: value'.", _ACCESS)] = ()
+    header: Annotated[
+        tuple[str, ...], _flag("'Name: value' for the sites, or 'HOST Name: value'.", _ACCESS, env_var_split=_lines)
+    ] = ()
     netrc: Annotated[bool, _flag("Sign in with what ~/.netrc has for the sites' hosts.", _ACCESS)] = False
     client_cert: Annotated[Path | None, _flag("Certificate and key (PEM) for the sites' hosts.", _ACCESS)] = None
     queue_limit: Annotated[int, _flag("Waiting images of a source at which it pauses.", _POLITENESS)] = 50_000

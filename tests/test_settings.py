@@ -105,6 +105,11 @@ class TestEnvironment:
         assert crawl("a.example").depth == 5
         assert crawl("a.example", "--depth", "2").depth == 2
 
+    def test_headers_in_the_environment_stand_one_a_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CRAWLER_HEADER", "X-Key: a b\nX-Other: c")
+        settings = parse(CrawlSettings, "crawler", "about", ["example.com"])
+        assert settings is not None and settings.header == ("X-Key: a b", "X-Other: c")
+
     def test_an_unknown_variable_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CRAWLER_DEPHT", "5")
         with pytest.raises(UsageError, match="CRAWLER_DEPHT"):
