@@ -12,7 +12,7 @@ from crawler.pages.extract import links_of, parse
 _WORDS = "light sea harbour morning old new garden river stone bridge winter field house street market night".split()
 
 
-def make_page(seed: int, links: int = 500, images: int = 60) -> bytes:
+def make_page(seed: int, links: int = 500, images: int = 25) -> bytes:
     """Return a page as content systems write them: navigation, teasers, figures, lazy images, styles, JSON-LD."""
     chance = random.Random(seed)
 
@@ -46,9 +46,10 @@ def make_page(seed: int, links: int = 500, images: int = 60) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, default=20)
+    parser.add_argument("--images", type=int, default=25, help="figures, with a background beside each")
     parser.add_argument("--runs", type=int, default=15)
     args = parser.parse_args()
-    pages = [make_page(seed) for seed in range(args.pages)]
+    pages = [make_page(seed, images=args.images) for seed in range(args.pages)]
     print(f"{args.pages} pages of {statistics.mean(map(len, pages)) / 1000:.0f} kB")
     parsing, whole = [], []
     for _ in range(args.runs):

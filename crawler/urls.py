@@ -97,9 +97,13 @@ class Base:
     def join(self, text: str) -> str | None:
         """Return what `normalise` returns for `text` and this base."""
         if self._root and "/." not in text and "/%" not in text and len(text) < _SHORT:
-            if _PLAIN_REST.fullmatch(text) and text[:2] != "//":
-                return self._root + text
-            if _PLAIN_RELATIVE.fullmatch(text):
+            if text[:1] == "/":
+                if text[1:2] != "/" and _PLAIN_REST.fullmatch(text):
+                    return self._root + text
+            elif text[:4] == "http" and (root := _plain_root_of(text)):
+                if _PLAIN_REST.fullmatch(text, len(root)):
+                    return text
+            elif _PLAIN_RELATIVE.fullmatch(text):
                 return self._folder + text
         return normalise(text, self.url)
 

@@ -16,11 +16,15 @@ LAZY = (
     "data-pagespeed-lazy-src",
 )  # fmt: skip
 LAZY_SETS = ("data-srcset", "data-lazy-srcset", "data-original-set", "data-src-set", "data-set", "lazy-srcset")
+_LAZY, _SETS = frozenset(LAZY), frozenset(LAZY_SETS)
 
 
 def _candidates(attrs: Any) -> list[Candidate]:
-    sets = [attrs.get("srcset"), *(attrs.get(name) for name in LAZY_SETS)]
-    return [candidate for text in sets if text for candidate in parse_srcset(text)]
+    found = parse_srcset(text) if (text := attrs.get("srcset")) else []
+    if not _SETS.isdisjoint(attrs):
+        for name in LAZY_SETS:
+            found += parse_srcset(attrs.get(name) or "")
+    return found
 
 
 def _picture_of(element: Any) -> Any:
@@ -36,7 +40,7 @@ def _picture_of(element: Any) -> Any:
 def _of_picture(gathering: Gathering, picture: Any) -> list[Candidate]:
     key = ("picture", picture)
     if key not in gathering.cache:
-        found = (candidate for source in picture.iter("source") for candidate in _candidates(source))
+        found = (candidate for source in picture.iter("source") for candidate in _candidates(source.attrib))
         gathering.cache[key] = list(islice(found, MAX_CANDIDATES))
     return list(gathering.cache[key])
 
@@ -65,10 +69,11 @@ _TINY = frozenset({"0", "1", "2", "0px", "1px", "2px"})
 
 
 def read_img(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
+    attrs = dict(attrs.items())
     own = _candidates(attrs)
     picture = _picture_of(element)
     sources = _of_picture(gathering, picture) if picture is not None else []
-    lazy = [text for name in LAZY if (text := attrs.get(name))]
+    lazy = [text for name in LAZY if (text := attrs.get(name))] if not _LAZY.isdisjoint(attrs) else []
     found_in = "img@srcset" if own else "picture" if sources else "img@data-src" if lazy else "img@src"
     gathering.image(
         [*best_first([*sources, *own]), *lazy, attrs.get("src", "")],

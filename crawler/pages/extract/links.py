@@ -18,7 +18,8 @@ MAX_CHARACTERS = 32_768
 MAX_IMAGES = 50_000
 #: Style sheets, feeds, manifests of one page, each.
 MAX_OTHERS = 1000
-_NEVER = ("data:", "javascript:", "mailto:", "#", "about:", "blob:", "tel:")
+_NEVER = ("data:", "javascript:", "mailto:", "about:", "blob:", "tel:")
+_LONGEST_SCHEME = len("javascript:")
 _IMAGES = frozenset("jpg jpeg jpe jfif png apng gif webp avif bmp svg svgz tif tiff heic heif jxl ico".split())
 _NO_PAGES = frozenset(
     "zip gz tgz bz2 xz 7z rar tar pdf doc docx xls xlsx ppt pptx odt ods epub mobi mp3 ogg oga flac wav m4a mp4 m4v "
@@ -94,7 +95,7 @@ class Gathering:
         self._images: dict[tuple[str, ...], ImageLink] = {}
 
     def absolute(self, text: str | None) -> str | None:
-        if not text or text.startswith(_NEVER):
+        if not text or text[0] == "#" or (":" in text[:_LONGEST_SCHEME] and text.startswith(_NEVER)):
             return None
         return self.base.join(text)
 
@@ -134,7 +135,8 @@ class Gathering:
         url = self.absolute(text)
         if url is None:
             return None
-        url = without_tracking(url)
+        if "?" in url or ";" in url:
+            url = without_tracking(url)
         if url not in self._seen_pages:
             self._seen_pages.add(url)
             if _ending(url) not in _NO_PAGES:

@@ -9,8 +9,7 @@ from crawler.pages.extract import anchor, attributes, img, marks, media, meta, s
 from crawler.pages.extract.links import Gathering, Links
 from crawler.urls import Base, normalise
 
-Attributes = dict[str, str]
-Reader = Callable[[Gathering, Any, Attributes], None]
+Reader = Callable[[Gathering, Any, Any], None]
 
 _READERS: dict[str, Reader] = {**img.READERS, **anchor.READERS, **media.READERS, **meta.READERS, **script.READERS}
 
@@ -33,11 +32,8 @@ def walk(gathering: Gathering, root: Any) -> None:
     find_reader, are_plain = _READERS.get, attributes.OTHERS.issuperset
     for element in root.iter("*"):
         reader = find_reader(element.tag)
-        names = element.keys()
+        attrs = element.attrib
         if reader is not None:
-            attrs = dict(element.items()) if names else {}
             reader(gathering, element, attrs)
-            if not are_plain(names):
-                attributes.read(gathering, element, attrs)
-        elif names and not are_plain(names):
-            attributes.read(gathering, element, dict(element.items()))
+        if not are_plain(attrs):
+            attributes.read(gathering, element, dict(attrs.items()))
