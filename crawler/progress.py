@@ -111,7 +111,8 @@ def why_none(counts: Counts) -> str:
     if counts.left_out.get("scope"):
         verb = "leads" if counts.left_out["scope"] == 1 else "lead"
         reasons.append(f"{counted(counts.left_out['scope'], 'link')} {verb} out of the scope (--scope)")
-    failed = {name: n for name, n in pages.items() if name not in PAGES_READ and name != Outcome.ROBOTS_DENIED}
+    untold = {*PAGES_READ, Outcome.ROBOTS_DENIED, Outcome.NO_SITEMAP}
+    failed = {name: n for name, n in pages.items() if name not in untold}
     if failed:
         reasons.append(f"pages failed: {_listed(failed)}")
     if not reasons:
@@ -130,7 +131,8 @@ def summary(job: str, counts: Counts, output: Path, ending: str, seconds: float,
     there = f", {counts.already_there:,} were there already" if counts.already_there else ""
     lines += [
         f"{job}: run {counts.run} {ending} in {duration(seconds)}" + (" after it was resumed" if resumed else ""),
-        f"  pages   {pages:,} read" + _rest({k: n for k, n in counts.pages.items() if k not in PAGES_READ}),
+        f"  pages   {pages:,} read"
+        + _rest({k: n for k, n in counts.pages.items() if k not in {*PAGES_READ, Outcome.NO_SITEMAP}}),
         f"  images  {_listed(counts.images)}{there}; {size(counts.bytes)}",
     ]
     if counts.left_out:

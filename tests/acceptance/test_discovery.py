@@ -72,7 +72,7 @@ def test_sitemaps_that_robots_txt_names(here: Here, site: FaultySite, other: Fau
 def test_a_sitemap_where_sites_usually_have_it(here: Here, site: FaultySite) -> None:
     site.add("/", page("/i/a.png"), "text/html")
     code, _, errors = here.crawl(site.url)
-    assert code == 0 and "1 no_sitemap" in errors
+    assert code == 0 and "/sitemap.xml" in asked(site, "/") and "1 read\n" in errors
     site.add("/sitemap.xml", f"{site.url}/b.html\n{site.url}/c.html\n", "text/plain")
     site.add("/b.html", page("/i/b.png"), "text/html")
     site.add("/c.html", page("/i/c.png"), "text/html")

@@ -207,3 +207,21 @@ def test_any_markup_is_read(pieces: list[str]) -> None:
     for image in links("".join(pieces)).images:
         assert 1 <= len(image.candidates) <= 32
         assert all(url.startswith(("http://", "https://")) for url in image.candidates)
+
+
+def test_pages_about_images_are_no_images() -> None:
+    page = links(
+        '<a href="/wiki/File:Bear.jpg">x</a><a href="/wiki/Datei:B%C3%A4r.jpg#f">x</a>'
+        '<a href="/a:b/c.jpg">x</a><a href="https://b.example:8080/d.jpg">x</a>'
+    )
+    assert [image.candidates[0] for image in page.images] == [
+        "https://example.com/a:b/c.jpg",
+        "https://b.example:8080/d.jpg",
+    ]
+    assert len(page.pages) == 4
+
+
+def test_images_in_frames_and_pages_of_a_document() -> None:
+    page = links('<iframe src="graph.svg"></iframe><link rel="Contents" href="toc.html"><link rel=up href="..">')
+    assert [image.candidates[0] for image in page.images] == ["https://example.com/dir/graph.svg"]
+    assert page.pages == ["https://example.com/dir/toc.html", "https://example.com/"]

@@ -119,10 +119,9 @@ class TestPages:
         assert [url.removeprefix(HERE) for url in links(html).pages] == expected
 
     def test_an_image_that_an_anchor_names_may_be_a_page_too(self) -> None:
-        """Wikis show pages under names such as File:a.jpg."""
-        found = links('<a href="/wiki/File:a.jpg">')
-        assert found.pages == ["https://example.com/wiki/File:a.jpg"]
-        assert found.images[0].candidates == ["https://example.com/wiki/File:a.jpg"]
+        found = links('<a href="/show/a.jpg">')
+        assert found.pages == ["https://example.com/show/a.jpg"]
+        assert found.images[0].candidates == ["https://example.com/show/a.jpg"]
 
 
 class TestBase:

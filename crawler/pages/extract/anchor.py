@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -9,7 +10,12 @@ from crawler.pages.extract.links import Gathering, names_an_image, text_of
 from crawler.pages.extract.srcset import best_first, parse_srcset
 
 _ICONS = frozenset({"icon", "apple-touch-icon", "apple-touch-icon-precomposed", "mask-icon", "fluid-icon"})
-_PAGES = frozenset({"next", "prev", "alternate"})
+_PAGES = frozenset(
+    "next prev previous alternate contents toc start first last index up chapter section subsection appendix glossary "
+    "help".split()
+)
+# `/wiki/File:Name.jpg` of MediaWiki is a page about the image, in whatever language its name space is.
+_FILE_PAGE = re.compile(r"[^?#]*/wiki/[^/?#.:]+:[^/?#]+(?:[?#]|\Z)")
 _FEEDS = ("application/rss+xml", "application/atom+xml", "application/rdf+xml", "application/feed+json")
 
 
@@ -17,7 +23,7 @@ def _read_anchor(gathering: Gathering, element: Any, attrs: dict[str, str]) -> N
     text = attrs.get("href")
     if not text:
         return
-    if names_an_image(text):
+    if names_an_image(text) and _FILE_PAGE.match(text) is None:
         gathering.image(
             [text], f"{element.tag}@href", title=attrs.get("title"), label=attrs.get("aria-label"),
             link_text=text_of(element),
@@ -50,7 +56,11 @@ def _set_license(gathering: Gathering, text: str) -> None:
 
 
 def _read_frame(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
-    gathering.page(attrs.get("src"))
+    text = attrs.get("src", "")
+    if names_an_image(text):
+        gathering.image([text], f"{element.tag}@src", title=attrs.get("title"))
+    else:
+        gathering.page(text)
 
 
 def read_link(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
