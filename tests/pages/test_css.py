@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawler.pages.extract import css
 from crawler.pages.extract.css import read, urls_in
 
 
@@ -85,3 +86,11 @@ def test_what_has_no_end_takes_no_time(piece: str) -> None:
 @given(st.text(alphabet="url('\")\\ a1\n", max_size=60))
 def test_anything_is_read(style: str) -> None:
     assert all(all(urls) for urls in urls_in("url(" + style))
+
+
+@given(st.text(alphabet="url()'\" a1.;:,{@-", max_size=30).map("background:{}".format), st.text(max_size=20))
+def test_the_short_way_is_the_long_way(style: str, url: str) -> None:
+    for text in (style, f"background: url({url}) no-repeat", f"a: url('{url}');b:c"):
+        sheet = css.Sheet([], [])
+        css._Reader(text, sheet).run()
+        assert read(text) == sheet

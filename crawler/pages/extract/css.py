@@ -16,6 +16,8 @@ _TOKEN = re.compile(
       | (?P<mark>[(){};,])""",
     re.IGNORECASE | re.VERBOSE,
 )
+# A `style` attribute as most are that name an image: one plain url() and no other token that matters.
+_SIMPLE = re.compile(r"""[^"'()\\/@{}]*\burl\((["']?)([^\s"'()\\\x00-\x1f\x7f]+)\1\)[^"'()\\/@{}]*""", re.IGNORECASE)
 _BARE = re.compile(r"(?:[^\s\"'()\\\x00-\x08\x0b\x0e-\x1f\x7f]|\\[0-9a-fA-F]{1,6}\s?|\\[^\n])*")
 _CLOSE = re.compile(r"[ \t\r\n\f]*(?:\)|\Z)")
 _QUOTED = {'"': re.compile(r'(?:[^"\\\n]|\\(?:.|\n))*'), "'": re.compile(r"(?:[^'\\\n]|\\(?:.|\n))*")}
@@ -38,6 +40,9 @@ def urls_in(style: str) -> list[list[str]]:
 
 def read(text: str) -> Sheet:
     """Return what a style sheet or a `style` attribute names; linear in its length."""
+    simple = _SIMPLE.fullmatch(text)
+    if simple is not None:
+        return Sheet([[simple[2]]], [])
     sheet = Sheet([], [])
     lowered = text.lower()
     if "url(" in lowered or "image-set(" in lowered or "@import" in lowered:
