@@ -22,8 +22,9 @@ from crawler.paths import absolute
 from crawler.robots import MAX_BYTES, Rules, product_token
 from crawler.robots import read as read_robots
 from crawler.settings import InspectSettings
+from crawler.signing import access_of, signed_with
 from crawler.traps import endless
-from crawler.urls import address, from_command_line, normalise
+from crawler.urls import address, from_command_line, host, normalise
 
 ABOUT = "Show what the collector sees on a page: every image and page link, and why one is left out."
 
@@ -53,7 +54,11 @@ class Inspector:
     def __init__(self, settings: InspectSettings) -> None:
         self._settings = settings
         self._agent = user_agent(settings.contact, settings.user_agent)
-        self._session = PageSession(Guard(settings.allow_net), self._agent, 5.0)
+        bare = [signed_with(target) for target in settings.targets]
+        urls = [(url, said) for text, said in bare if (url := from_command_line(text))]
+        signed = [(host(url), "Authorization", said) for url, said in urls if said]
+        access = access_of(settings, [url for url, _ in urls], signed)
+        self._session = PageSession(Guard(settings.allow_net), self._agent, 5.0, access=access)
         self._rules: dict[str, Rules] = {}
 
     def see(self, target: str) -> Seen:
@@ -69,9 +74,10 @@ class Inspector:
             if url is None:
                 raise UsageError(f"--base {base!r} is no http or https URL")
             return self._understand(url, body, {}, None, path.suffix)
-        first = from_command_line(target)
-        if first is None or ("/" not in target and "." not in target and ":" not in target):
-            raise UsageError(f"{target!r} is no file that is there, and no URL")
+        bare, _ = signed_with(target)
+        first = from_command_line(bare)
+        if first is None or ("/" not in bare and "." not in bare and ":" not in bare):
+            raise UsageError(f"{bare!r} is no file that is there, and no URL")
         url, page = self._fetch(first)
         return self._understand(url, page.body, page.headers, self._robots(url))
 
@@ -177,7 +183,7 @@ def run(settings: InspectSettings) -> int:
         try:
             seen = inspector.see(target)
         except FetchError as error:
-            print(f"crawler: {shown(target)}: {error.outcome}: {shown(str(error))}", file=sys.stderr)
+            print(f"crawler: {shown(signed_with(target)[0])}: {error.outcome}: {shown(str(error))}", file=sys.stderr)
             worst = 1
             continue
         for entry in entries(seen, scope):

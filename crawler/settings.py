@@ -104,7 +104,19 @@ class Working(Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job(Working):
+class Signing:
+    """What doors know that sign in at sites."""
+
+    cookies: Annotated[Path | None, _flag("Cookies to sign in with, in Netscape's format.", _ACCESS)] = None
+    header: Annotated[
+        tuple[str, ...], _flag("'Name: value' for the sites, or 'HOST Name: value'.", _ACCESS, env_var_split=_lines)
+    ] = ()
+    netrc: Annotated[bool, _flag("Sign in with what ~/.netrc has for the sites' hosts.", _ACCESS)] = False
+    client_cert: Annotated[Path | None, _flag("Certificate and key (PEM) for the sites' hosts.", _ACCESS)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Working, Signing):
     """What a job is made of."""
 
     sites_file: Annotated[Path | None, _flag("File with one site a line.", _JOB)] = None
@@ -154,12 +166,6 @@ class Job(Working):
     allow_net: Annotated[
         tuple[str, ...], _flag("Open a private network (CIDR) to requests.", _POLITENESS, common=True)
     ] = ()
-    cookies: Annotated[Path | None, _flag("Cookies to sign in with, in Netscape's format.", _ACCESS)] = None
-    header: Annotated[
-        tuple[str, ...], _flag("'Name: value' for the sites, or 'HOST Name: value'.", _ACCESS, env_var_split=_lines)
-    ] = ()
-    netrc: Annotated[bool, _flag("Sign in with what ~/.netrc has for the sites' hosts.", _ACCESS)] = False
-    client_cert: Annotated[Path | None, _flag("Certificate and key (PEM) for the sites' hosts.", _ACCESS)] = None
     queue_limit: Annotated[int, _flag("Waiting images of a source at which it pauses.", _POLITENESS)] = 50_000
 
     connect_timeout: Annotated[float, _flag("Time to connect.", _IMAGES, converter=_seconds)] = 5.0
@@ -234,7 +240,7 @@ class StatusSettings(Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectSettings(Common):
+class InspectSettings(Common, Signing):
     """`python -m crawler.inspect`."""
 
     targets: Annotated[tuple[str, ...], _flag("The same as TARGETS, for configuration.", _JOB)] = ()

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from crawler.errors import UsageError
 from crawler.model import Access, Cookie
 from crawler.paths import absolute
-from crawler.settings import Job
+from crawler.settings import Signing
 from crawler.urls import host, without_www
 
 _HEADER = re.compile(
@@ -26,7 +26,7 @@ _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", 
 Header = tuple[str, str, str]
 
 
-def access_of(settings: Job, sites: list[str], signed: Iterable[Header]) -> Access:
+def access_of(settings: Signing, sites: list[str], signed: Iterable[Header]) -> Access:
     """Return what the settings let the job's sites see; `signed` are headers that came with their URLs.
 
     Raises UsageError that names the flag and the file, and none of what is secret.

@@ -119,3 +119,14 @@ def test_a_base_that_is_none(file: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_one_that_fails_keeps_no_other_back(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert inspect("--json", "http://127.0.0.1:9/", str(file)) == 1
     assert len(entries(capsys)["image"]) == 2
+
+
+def test_it_signs_in_where_told_and_tells_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    with FaultySite() as site:
+        site.add("/page", "<p>hello", "text/html")
+        where = site.url.replace("http://", "http://ann:s3cret@")
+        code = run(InspectSettings(targets=(f"{where}/page", f"{where}/gone"), allow_net=("127.0.0.0/8",)))
+        said = capsys.readouterr()
+        assert code == 1 and f"{site.url}/page" in said.out and "http_404" in said.err
+        assert "s3cret" not in said.out + said.err
+        assert site.headers("/page")[0]["authorization"] == "Basic YW5uOnMzY3JldA=="
