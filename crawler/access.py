@@ -8,6 +8,8 @@ from collections.abc import Callable
 from crawler.model import Access, Cookie
 from crawler.urls import host, without_www
 
+_HTTPS = "https://"
+
 
 class Credentials:
     """Gives each request what belongs to its host, and to no other."""
@@ -21,11 +23,15 @@ class Credentials:
         return self._access.cookies
 
     def headers(self, url: str) -> dict[str, str]:
-        """Return the headers for a request of `url`, without cookies."""
+        """Return the headers for a request of `url`, without cookies; what is for `https://HOST` is not sent openly."""
         if not self._access.headers:
             return {}
-        name = without_www(host(url))
-        return {field: value for where, field, value in self._access.headers if without_www(where) == name}
+        name, is_open = without_www(host(url)), url.startswith("http:")
+        return {
+            field: value
+            for where, field, value in self._access.headers
+            if without_www(where.removeprefix(_HTTPS)) == name and not (is_open and where.startswith(_HTTPS))
+        }
 
     def cookie(self, url: str) -> str:
         """Return the Cookie header for a request of `url`, or `""` (RFC 6265, 5.4)."""

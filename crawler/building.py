@@ -17,10 +17,10 @@ from crawler.model import SourceDetail, Spec
 from crawler.optout import DEFAULT, RULES
 from crawler.paths import absolute
 from crawler.settings import KEY_VARIABLE, CollectSettings, CrawlSettings, Job
-from crawler.signing import access_of, signed_with
+from crawler.signing import access_of, place, signed_with
 from crawler.sources.lists import read_list
 from crawler.sources.spool import spool
-from crawler.urls import from_command_line, host
+from crawler.urls import from_command_line
 
 KEY_NAME = "key"
 #: Bytes of a job's name, which names folders and a socket.
@@ -98,7 +98,7 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
         sources.append(_list_source(settings, job))
     check(settings)
     signed = [
-        (host(_site(text)), "Authorization", said)
+        (place(_site(text)), "Authorization", said)
         for text in [*_texts_of(settings), *settings.sitemap]
         if (said := signed_with(text)[1])
     ]

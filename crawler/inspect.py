@@ -22,9 +22,9 @@ from crawler.paths import absolute
 from crawler.robots import MAX_BYTES, Rules, product_token
 from crawler.robots import read as read_robots
 from crawler.settings import InspectSettings
-from crawler.signing import access_of, signed_with
+from crawler.signing import access_of, place, signed_with
 from crawler.traps import endless
-from crawler.urls import address, from_command_line, host, normalise
+from crawler.urls import address, from_command_line, normalise
 
 ABOUT = "Show what the collector sees on a page: every image and page link, and why one is left out."
 
@@ -56,7 +56,7 @@ class Inspector:
         self._agent = user_agent(settings.contact, settings.user_agent)
         bare = [signed_with(target) for target in settings.targets]
         urls = [(url, said) for text, said in bare if (url := from_command_line(text))]
-        signed = [(host(url), "Authorization", said) for url, said in urls if said]
+        signed = [(place(url), "Authorization", said) for url, said in urls if said]
         access = access_of(settings, [url for url, _ in urls], signed)
         self._session = PageSession(Guard(settings.allow_net), self._agent, 5.0, access=access)
         self._rules: dict[str, Rules] = {}

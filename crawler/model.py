@@ -310,7 +310,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     """What sites may see of who we are; never logged."""
 
     cookies: tuple[Cookie, ...] = ()
-    headers: tuple[tuple[str, str, str], ...] = ()  #: host, name, value
+    headers: tuple[tuple[str, str, str], ...] = ()  #: HOST or https://HOST, name, value
     certificate: str = ""  #: with its key, PEM
     certificate_hosts: tuple[str, ...] = ()
 

@@ -31,7 +31,7 @@ def access_of(settings: Signing, sites: list[str], signed: Iterable[Header]) -> 
 
     Raises UsageError that names the flag and the file, and none of what is secret.
     """
-    hosts = list(dict.fromkeys(host(url) for url in sites))
+    hosts = list(dict.fromkeys(place(url) for url in sites))
     headers = [*signed, *(one for text in settings.header for one in _header(text, hosts))]
     if settings.netrc:
         headers += _netrc(hosts)
@@ -42,8 +42,13 @@ def access_of(settings: Signing, sites: list[str], signed: Iterable[Header]) -> 
         cookies=_cookies(settings.cookies) if settings.cookies else (),
         headers=tuple(headers),
         certificate=certificate,
-        certificate_hosts=tuple(map(without_www, hosts)) if certificate else (),
+        certificate_hosts=tuple(without_www(host(url)) for url in sites) if certificate else (),
     )
+
+
+def place(url: str) -> str:
+    """Return where the credentials of a site go: to its host, and where it is https, by https only."""
+    return f"https://{host(url)}" if url.startswith("https:") else host(url)
 
 
 def signed_with(text: str) -> tuple[str, str]:
@@ -81,10 +86,12 @@ def _netrc(hosts: list[str]) -> list[Header]:
         why = error.strerror if isinstance(error, OSError) else "it is not in the format of netrc"
         raise UsageError(f"--netrc: {path} cannot be read: {why}") from error
     found = []
-    for name in hosts:
-        entry = known.hosts.get(name)  # `default` is for whoever asks a person, not for every host
+    for where in hosts:
+        entry = known.hosts.get(
+            where.removeprefix("https://")
+        )  # `default` is for whoever asks a person, not for every host
         if entry is not None:
-            found.append((name, "Authorization", _basic(entry[0], entry[2] or "")))
+            found.append((where, "Authorization", _basic(entry[0], entry[2] or "")))
     return found
 
 

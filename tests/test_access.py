@@ -13,7 +13,7 @@ from crawler.model import Access, Cookie
 from crawler.settings import CrawlSettings
 from crawler.signing import access_of
 
-SITES = ["https://a.example/", "https://www.b.example/start"]
+SITES = ["https://a.example/", "https://www.b.example/start", "http://c.example/"]
 
 
 def cookie(**more: Any) -> Cookie:
@@ -61,10 +61,12 @@ def access(**more: Any) -> Credentials:
 def test_headers_go_to_the_sites_or_the_host_that_is_named() -> None:
     mine = access(header=("X-Key:  secret: 1 ", "cdn.example Referer: https://a.example/"))
     assert mine.headers("https://a.example/x") == {"X-Key": "secret: 1"}
-    assert mine.headers("http://www.a.example/x") == {"X-Key": "secret: 1"}
+    assert mine.headers("https://www.a.example/x") == {"X-Key": "secret: 1"}
+    assert mine.headers("http://a.example/x") == {}, "a site that was named with https hears it by https only"
+    assert mine.headers("http://c.example/x") == {"X-Key": "secret: 1"}
     assert mine.headers("https://b.example/") == {"X-Key": "secret: 1"}
     assert mine.headers("https://cdn.example/") == {"Referer": "https://a.example/"}
-    assert mine.headers("https://sub.a.example/") == mine.headers("https://c.example/") == {}
+    assert mine.headers("https://sub.a.example/") == mine.headers("https://d.example/") == {}
 
 
 @pytest.mark.parametrize(
@@ -108,11 +110,11 @@ def test_what_netrc_has_for_the_sites(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         access(netrc=True)
     path = tmp_path / ".netrc"
-    path.write_text("machine a.example login me password it\nmachine c.example login you password that\n")
+    path.write_text("machine a.example login me password it\nmachine d.example login you password that\n")
     path.chmod(0o600)
     mine = access(netrc=True)
     assert mine.headers("https://a.example/") == {"Authorization": "Basic bWU6aXQ="}
-    assert mine.headers("https://c.example/") == mine.headers("https://b.example/") == {}
+    assert mine.headers("https://d.example/") == mine.headers("https://b.example/") == {}
 
 
 def test_a_certificate_is_shown_to_the_sites_over_https(tmp_path: Path) -> None:
@@ -120,7 +122,7 @@ def test_a_certificate_is_shown_to_the_sites_over_https(tmp_path: Path) -> None:
     path.write_text("-----BEGIN CERTIFICATE-----\nx\n-----BEGIN PRIVATE KEY-----\ny\n")
     mine = access(client_cert=path)
     assert mine.certificate("https://b.example/") == path.read_text()
-    assert mine.certificate("http://b.example/") == mine.certificate("https://c.example/") == ""
+    assert mine.certificate("http://b.example/") == mine.certificate("https://d.example/") == ""
     path.write_text("-----BEGIN CERTIFICATE-----\nx")
     with pytest.raises(UsageError, match="a certificate and its key are expected"):
         access(client_cert=path)

@@ -126,7 +126,7 @@ class TestSites:
         ("text", "url", "said"),
         [
             ("https://me:secret@a.example/x", "https://a.example/x", "me:secret"),
-            ("http://secret@a.example", "http://a.example/", "secret:"),
+            ("https://secret@a.example", "https://a.example/", "secret:"),
             ("https://:secret@a.example", "https://a.example/", ":secret"),
             ("me:se%40cret@a.example", "https://a.example/", "me:se@cret"),
             ("secret@a.example/x@y", "https://a.example/x@y", "secret:"),
@@ -135,7 +135,9 @@ class TestSites:
     def test_with_a_password_sign_in_there_only(self, text: str, url: str, said: str) -> None:
         spec = build_spec(crawl(text, "https://b.example/"))
         assert [url for url, _ in spec.sources] == [url, "https://b.example/"]
-        assert spec.access.headers == (("a.example", "Authorization", f"Basic {b64encode(said.encode()).decode()}"),)
+        assert spec.access.headers == (
+            ("https://a.example", "Authorization", f"Basic {b64encode(said.encode()).decode()}"),
+        )
         assert "secret" not in repr(spec)
 
     @pytest.mark.parametrize("text", ["me:secret@exa mple", "me:secret@"])
@@ -256,7 +258,7 @@ class TestSpec:
             queue_limit=8, lease=9.0, connect_timeout=10.0, timeout=11.0, max_image_bytes=12, max_redirects=13,
             formats=("jpeg", "png"), min_width=14, min_height=15, min_bytes=16, max_images=17, css=True,
             sitemaps=False, max_alike=18, obeyed=("meta-robots", "x-robots-tag", "tdm"),
-            access=Access(headers=(("a.example", "X-Key", "1"),)),
+            access=Access(headers=(("https://a.example", "X-Key", "1"),)),
         )  # fmt: skip
 
     def test_of_defaults_is_the_default_of_the_model(self, tmp_path: Path) -> None:
