@@ -138,6 +138,8 @@ class PageDetail(Message, kw_only=True):
     sort: str = "page"  #: what it was named as: `page`, `sheet`, `feed`, `manifest` or `sitemap`
     guessed: bool = False  #: nobody named it: it is looked for where sites usually have one
     lastmod: str = ""  #: when a sitemap says that it changed
+    listed: bool = False  #: a sitemap names it: it is no trap
+    nested: int = 0  #: sheets that import it, or sitemaps that name it, one through the other
 
 
 class ImageDetail(Message, kw_only=True):

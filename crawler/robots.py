@@ -19,9 +19,10 @@ MAX_CRAWL_DELAY = 60.0
 _LINE_END = re.compile(r"\r\n?|\n")
 # RFC 3986, 2: what never needs encoding, and what stands for itself; of the latter `:/?@[]#` divide URLs.
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_AS_IT_IS = re.compile(r"[A-Za-z0-9\-._~/!&'()*+,;=:@]*")
-_HEAD_OCTETS = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~/!$&'()*+,;=:@\[\]]")
-_QUERY_OCTETS = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~!$&'()*+,;=]")
+_DECODED = _UNRESERVED | set(":@[]")
+_DECODED_IN_QUERY = _DECODED | set("/?")
+_AS_IT_IS = re.compile(r"[A-Za-z0-9\-._~/!&'()*+,;=:@?\[\]]*")
+_OCTETS = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~/!$&'()*+,;=:@?\[\]]")
 
 
 def product_token(user_agent: str) -> str:
@@ -91,7 +92,10 @@ class _Patterns:
         if not pattern.startswith(("/", "*")):
             pattern = "/" + pattern
         ends = pattern.endswith("$")
-        parts = [_normal(part.replace("$", "%24")) for part in pattern.removesuffix("$").split("*")]
+        parts, in_query = list[str](), False
+        for part in pattern.removesuffix("$").split("*"):
+            parts.append(_normal(part.replace("$", "%24"), in_query=in_query))
+            in_query |= "?" in part
         length = len("*".join(parts)) + ends
         if len(parts) > 1 or ends:
             self._wild.append((length, allows, parts, ends))
@@ -135,23 +139,28 @@ def _matches(path: str, parts: list[str], ends: bool) -> bool:
     return not ends or (path.endswith(last) and len(path) - len(last) >= at)
 
 
-def _normal(path: str) -> str:
+def _normal(path: str, *, in_query: bool = False) -> str:
     """Return a path with query as it is compared, octet by octet (RFC 9309, 2.2.2).
 
-    What needs no encoding is decoded, what is no URL's character encoded, and in a query what divides URLs, too.
+    What needs no encoding is decoded, what is no URL's character encoded. `:@[]` are alike with and without encoding,
+    and in a query, where they divide nothing, `/?` too. Piece by piece it is the same as in one.
     """
     if _AS_IT_IS.fullmatch(path):
         return path
-    head, mark, query = path.partition("?")
-    return _HEAD_OCTETS.sub(_octets, head) + mark + _QUERY_OCTETS.sub(_octets, query)
+    head, mark, query = ("", "", path) if in_query else path.partition("?")
+    return _OCTETS.sub(_head_octet, head) + mark + _OCTETS.sub(_query_octet, query)
 
 
-def _octets(match: re.Match[str]) -> str:
+def _head_octet(match: re.Match[str], decoded: frozenset[str] = _DECODED) -> str:
     text = match[0]
     if text[0] == "%" and len(text) == 3:
         octet = chr(int(text[1:], 16))
-        return octet if octet in _UNRESERVED else text.upper()
+        return octet if octet in decoded else text.upper()
     return "".join(f"%{octet:02X}" for octet in text.encode("utf-8", "surrogatepass"))
+
+
+def _query_octet(match: re.Match[str]) -> str:
+    return _head_octet(match, _DECODED_IN_QUERY)
 
 
 def _token(value: str) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from itertools import islice
 
 #: Longer URLs of pages are made by programs for programs.
 MAX_URL = 2000
 #: How often one segment may stand in a path.
 MAX_REPEATS = 3
+#: Numbers and parameters of a URL that are looked at.
+MAX_PLACES = 16
 #: Patterns that are counted; when there are more, those that were seen least are forgotten.
 MAX_PATTERNS = 100_000
 _NUMBER = re.compile(r"\d+")
@@ -18,9 +22,8 @@ def endless(url: str) -> str:
     if len(url) > MAX_URL:
         return "long_url"
     segments = url.partition("?")[0].split("/")[3:]
-    if len(segments) > MAX_REPEATS and max(map(segments.count, filter(None, segments)), default=0) > MAX_REPEATS:
-        return "repeated_path"
-    return ""
+    repeats = Counter(filter(None, segments)).most_common(1) if len(segments) > MAX_REPEATS else []
+    return "repeated_path" if repeats and repeats[0][1] > MAX_REPEATS else ""
 
 
 def patterns(url: str) -> list[str]:
@@ -29,9 +32,12 @@ def patterns(url: str) -> list[str]:
     scheme, _, rest = head.partition("://")
     host, slash, path = rest.partition("/")
     start = f"{scheme}://{host}{slash}"
-    found = [f"{start}{path[: match.start()]}*{path[match.end() :]}{mark}{query}" for match in _NUMBER.finditer(path)]
+    found = [
+        f"{start}{path[: match.start()]}*{path[match.end() :]}{mark}{query}"
+        for match in islice(_NUMBER.finditer(path), MAX_PLACES)
+    ]
     parts = query.split("&") if mark else []
-    for number, part in enumerate(parts):
+    for number, part in enumerate(parts[:MAX_PLACES]):
         name, equals, value = part.partition("=")
         if equals and value:
             rest_of = [*parts[:number], f"{name}=*", *parts[number + 1 :]]

@@ -71,9 +71,10 @@ _PATH_SESSION = re.compile(r";(?:jsessionid|phpsessid|sid)=[^/?;]*", re.I)
 
 def without_tracking(url: str) -> str:
     """Return the URL of a page without what changes with each visitor: tracking parameters and session ids."""
-    if ";" in url:
-        url = _PATH_SESSION.sub("", url)
     head, mark, query = url.partition("?")
+    if ";" in head:
+        head = _PATH_SESSION.sub("", head)
+        url = head + mark + query
     if not mark:
         return url
     parts = query.split("&")

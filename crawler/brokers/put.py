@@ -8,12 +8,12 @@ from collections.abc import Callable
 from msgspec import Raw
 
 from crawler.brokers.lanes import Lane
-from crawler.brokers.records import Records
+from crawler.brokers.records import BROKER, Records
 from crawler.brokers.results import Result
 from crawler.brokers.run import LEFT_OUT, Run
 from crawler.brokers.tasks import Known
 from crawler.brokers.waiting import Waiting
-from crawler.model import SUCCESSES, Found, Kind, Outcome, Spec, Task, encode, task_id
+from crawler.model import SUCCESSES, Found, Kind, Outcome, PageDetail, Spec, Task, decode, encode, task_id
 from crawler.traps import Traps
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,6 @@ class Putter:
         self._clock = clock
         self._max_pages = 0
         self._traps = Traps(0)
-        self._left_alone: set[int] = set()  # images that pages of this run want left alone
 
     def configure(self, spec: Spec) -> None:
         self._max_pages = spec.max_pages
@@ -37,7 +36,6 @@ class Putter:
 
     def new_run(self) -> None:
         self._traps = Traps(self._traps.most)
-        self._left_alone.clear()
 
     def put(self, found: list[Found], parent: int, source: int) -> int:
         """Add what task `parent` named, and return how many tasks are new."""
@@ -71,7 +69,8 @@ class Putter:
             return ""
         if known is None and self._pages_full():
             return "max_pages"
-        return "" if self._traps.admits(item.url) else "alike"
+        listed = decode(item.detail, PageDetail).listed  # a sitemap has an end, and names what the site wants read
+        return "" if listed or self._traps.admits(item.url) else "alike"
 
     def _tell_of_traps(self) -> None:
         for pattern in self._traps.news:
@@ -111,9 +110,10 @@ class Putter:
         if known.outcome is None:
             return
         if known.run == self._run.number:
-            if known.number not in self._left_alone or item.opted_out:
+            if known.outcome != Outcome.OPTED_OUT or item.opted_out:
                 return
-            self._left_alone.discard(known.number)
+            if self._records.results.told_by(known.number) != BROKER:
+                return  # the image itself says so
             self._run.count(Kind.IMAGE, known.source, self._waiting.of(item.url).number, known.outcome, -1, 0)
         if item.opted_out and item.kind is Kind.IMAGE and known.outcome not in SUCCESSES:
             self._opt_out(known.number, known.source, self._waiting.of(item.url), item)
@@ -126,11 +126,10 @@ class Putter:
 
     def _opt_out(self, number: int, source: int, lane: Lane, item: Found) -> None:
         """Settle an image at once that the page wants left alone."""
-        row = self._records.worker_row("broker")
+        row = self._records.worker_row(BROKER)
         result = Result(number, int(Kind.IMAGE), Outcome.OPTED_OUT, item.opted_out[:200], 0, Raw(b"\xc0"))
         self._records.results.add(self._run.number, row, self._clock(), result)
         self._run.count(Kind.IMAGE, source, lane.number, Outcome.OPTED_OUT, 1, 0)
-        self._left_alone.add(number)
 
     def _pages_full(self) -> bool:
         return 0 < self._max_pages <= self._run.pages_read() + self._waiting.open[Kind.PAGE]

@@ -181,6 +181,16 @@ class Results:
             total = self._db.execute("SELECT count(*) FROM mentions WHERE image = ?", (task,)).fetchone()[0]
         return shown, total
 
+    def told_by(self, task: int) -> str:
+        """Return the name of the worker that told the last result of a task."""
+        row = self._db.execute(
+            "SELECT w.name FROM settled s "
+            "JOIN parcels p ON p.seq = (SELECT max(seq) FROM parcels WHERE seq <= s.result) "
+            "JOIN workers w ON w.worker = p.worker WHERE s.task = ?",
+            (task,),
+        ).fetchone()
+        return row[0] if row else ""
+
     def current(self, seqs: Iterable[int]) -> Iterator[Current]:
         """Give the results of images among `seqs` that no later result replaced."""
         first, run, parcel = 0, 0, Parcel(0, "", [], [], [], [])

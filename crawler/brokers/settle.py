@@ -12,7 +12,7 @@ from crawler.brokers.lanes import Lane, Pending
 from crawler.brokers.leases import Worker
 from crawler.brokers.outage import Outage
 from crawler.brokers.put import Putter
-from crawler.brokers.records import Records
+from crawler.brokers.records import BROKER, Records
 from crawler.brokers.results import Result
 from crawler.brokers.retry import decide
 from crawler.brokers.run import LEFT_OUT, Run
@@ -228,7 +228,7 @@ class Settler:
     ) -> None:  # fmt: skip
         """Give a task its terminal result; without `said`, it is the broker's own."""
         task, run = pending.task, self._run
-        row = worker.row if worker else self._records.worker_row("broker")
+        row = worker.row if worker else self._records.worker_row(BROKER)
         size, body = (said.size, said.result) if said else (0, Raw(b"\xc0"))
         result = Result(task.number, int(task.kind), outcome, message, size, body)
         self._records.results.add(run.number, row, now, result)

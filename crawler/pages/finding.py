@@ -35,21 +35,21 @@ class Finding:
                 self._leave(image.left_out)
             else:
                 self._take_image(image, links, verdict.images, reservations)
+        self._take_others(links, follow=not verdict.links)
         if verdict.links:
-            self._leave("nofollow", len(links.pages))
+            self._leave("nofollow", len(links.pages) + len(links.feeds) + len(links.sitemaps))
         else:
             self._take_pages(links)
-        self._take_others(links)
 
     def name(self, sort: str, urls: Collection[str], *, guessed: bool = False) -> None:
         """Add documents other than pages; they may lie anywhere, since pages of the site name them."""
+        nested = self._detail.nested + 1 if self._detail.sort == sort else 0
+        if nested > MAX_NESTED:
+            self._leave("nested", len(urls))
+            return
         depth = self._detail.depth + 1
-        detail = pack(PageDetail(depth=depth, scope_base=self._base, sort=sort, guessed=guessed))
-        for url in urls:
-            if depth > MAX_NESTED and self._detail.sort == sort:
-                self._leave("nested")
-            else:
-                self.found.append(Found(Kind.PAGE, url, detail))
+        detail = PageDetail(depth=depth, scope_base=self._base, sort=sort, guessed=guessed, nested=nested)
+        self.found += [Found(Kind.PAGE, url, packed) for packed in (pack(detail),) for url in urls]
 
     def _leave(self, reason: str, number: int = 1) -> None:
         if number:
@@ -71,14 +71,15 @@ class Finding:
 
     def _take_pages(self, links: Links) -> None:
         depth = self._detail.depth
-        plain = PageDetail(depth=depth + 1, scope_base=self._base)
+        listed = self._detail.sort == "sitemap"
+        plain = PageDetail(depth=depth + 1, scope_base=self._base, listed=listed)
         child = pack(plain)
         for url in links.pages:
             reason = self._refusal(url, links)
             if reason:
                 self._leave(reason)
             elif changed := links.lastmod.get(url):
-                dated = PageDetail(depth=depth + 1, scope_base=self._base, lastmod=changed)
+                dated = PageDetail(depth=depth + 1, scope_base=self._base, lastmod=changed, listed=listed)
                 self.found.append(Found(Kind.PAGE, url, pack(dated)))
             else:
                 self.found.append(Found(Kind.PAGE, url, child))
@@ -94,9 +95,15 @@ class Finding:
             return "nofollow"
         return endless(url) if spec.max_alike else ""
 
-    def _take_others(self, links: Links) -> None:
+    def _take_others(self, links: Links, *, follow: bool) -> None:
         if self._spec.css:
             self.name("sheet", links.sheets)
         self.name("manifest", links.manifests)
+        if not follow:
+            return
         self.name("sitemap", links.sitemaps if self._spec.sitemaps or self._detail.sort == "sitemap" else ())
-        self.name("feed", [url for url in links.feeds if not self._refusal(url, links)])
+        for url in links.feeds:
+            if reason := self._refusal(url, links):
+                self._leave(reason)
+            else:
+                self.name("feed", [url])

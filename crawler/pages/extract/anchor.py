@@ -16,7 +16,7 @@ _PAGES = frozenset(
 )
 # `/wiki/File:Name.jpg` of MediaWiki is a page about the image, in whatever language its name space is.
 _FILE_PAGE = re.compile(r"[^?#]*/wiki/[^/?#.:]+:[^/?#]+(?:[?#]|\Z)")
-_FEEDS = ("application/rss+xml", "application/atom+xml", "application/rdf+xml", "application/feed+json")
+_FEEDS = ("application/rss+xml", "application/atom+xml", "application/rdf+xml")
 
 
 def _read_anchor(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
@@ -30,6 +30,8 @@ def _read_anchor(gathering: Gathering, element: Any, attrs: dict[str, str]) -> N
         )  # fmt: skip
     if "manifest" in text:
         _read_manifest(gathering, text)
+        if is_manifest(text):
+            return
     rel = attrs["rel"].lower().split() if "rel" in attrs else ()
     gathering.page(text, nofollow="nofollow" in rel)
     if "license" in rel:
@@ -40,9 +42,9 @@ def _read_manifest(gathering: Gathering, text: str) -> None:
     """Read links to IIIF manifests: as such, and as a viewer's or the "drag and drop" icon's parameter."""
     query = parse_qs(urlsplit(text[:4096]).query, max_num_fields=50) if "manifest=" in text else {}
     for url in query.get("manifest", ()):
-        gathering.add(gathering.links.manifests, url)
+        gathering.add("manifests", url)
     if not query and is_manifest(text):
-        gathering.add(gathering.links.manifests, text)
+        gathering.add("manifests", text)
 
 
 def is_manifest(text: str) -> bool:
@@ -73,7 +75,7 @@ def read_link(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None
         sets = parse_srcset(attrs.get("imagesrcset", ""))
         gathering.image([*best_first(sets), href], "link@imagesrcset" if sets else "link@href")
     elif "stylesheet" in rel:
-        gathering.add(gathering.links.sheets, href)
+        gathering.add("sheets", href)
     elif "license" in rel:
         _set_license(gathering, href)
     elif "canonical" in rel:
@@ -83,11 +85,11 @@ def read_link(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None
         if "html" in kind:
             gathering.page(href)
         elif kind.startswith(_FEEDS):
-            gathering.add(gathering.links.feeds, href)
+            gathering.add("feeds", href)
         elif "iiif.io/api/presentation" in kind:
-            gathering.add(gathering.links.manifests, href)
+            gathering.add("manifests", href)
     elif "sitemap" in rel:
-        gathering.add(gathering.links.sitemaps, href)
+        gathering.add("sitemaps", href)
 
 
 READERS = {

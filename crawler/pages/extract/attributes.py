@@ -55,7 +55,7 @@ def _read_data(gathering: Gathering, attrs: dict[str, str], name: str, value: st
             gathering.image(candidates, f"@{name}", **words)
         return
     if name in _MANIFESTS or (name != "data-url" and is_manifest(value)):
-        gathering.add(gathering.links.manifests, value)
+        gathering.add("manifests", value)
         return
     start = value.lstrip()[:1]
     if start in ("{", "["):

@@ -23,11 +23,16 @@ def read(gathering: Gathering, body: bytes) -> None:
     if root is None:
         return
     title = ""
-    for element in root.iter("*"):
-        name = etree.QName(element).localname
+    walker = etree.iterwalk(root, events=("start",), tag="*")
+    for _, element in walker:
+        name = _local(element)
         if name in _ENTRIES:
             title = folded(element.findtext("{*}title"))
-        _read_element(gathering, element, name, title)
+        if name in _MARKUP and not element.get("url"):
+            read_markup(gathering, (element.text or "").strip() or _inner(element))
+            walker.skip_subtree()  # it is read as markup
+        else:
+            _read_element(gathering, element, name, title)
     gathering.links.title = gathering.links.title or folded(root.findtext(".//{*}title"))
 
 
@@ -46,11 +51,9 @@ def _read_element(gathering: Gathering, element: Any, name: str, title: str) -> 
     elif name in ("logo", "icon") and text:
         gathering.image([text], f"feed {name}", left_out="icon" if name == "icon" else "")
     elif name == "url" and element.getparent() is not None and _local(element.getparent()) == "image":
-        gathering.image([text], "feed image", title=folded(element.getparent().findtext("{*}title")))
+        gathering.image([text], "feed image", title=_words_of(gathering, element.getparent())["title"])
     elif name == "link":
         _read_link(gathering, element, href or text, kind, title)
-    elif name in _MARKUP:
-        read_markup(gathering, text or _inner(element))
 
 
 def _read_link(gathering: Gathering, element: Any, url: str, kind: str, title: str) -> None:
@@ -65,15 +68,21 @@ def _read_link(gathering: Gathering, element: Any, url: str, kind: str, title: s
 
 def _read_media(gathering: Gathering, element: Any, url: str, title: str) -> None:
     """Read `media:content` (Media RSS) with what stands beside it about the image."""
-    around = [element, element.getparent()]
-    words = {
-        name: next((text for one in around if one is not None and (text := one.findtext(f"{{*}}{name}"))), "")
-        for name in ("title", "description", "credit", "license")
-    }
+    own, around = _words_of(gathering, element), _words_of(gathering, element.getparent())
+    words = {name: own[name] or around[name] for name in own}
     gathering.image(
         [url], "feed media:content", title=words["title"] or title, caption=words["description"],
         credit=words["credit"], image_license=words["license"],
     )  # fmt: skip
+
+
+def _words_of(gathering: Gathering, element: Any) -> dict[str, str]:
+    """Return what stands right in an element about an image; looked up once for all images in it."""
+    key = ("words", element)
+    if key not in gathering.cache:
+        names = ("title", "description", "credit", "license")
+        gathering.cache[key] = {name: folded(element.findtext(f"{{*}}{name}")) for name in names}
+    return dict(gathering.cache[key])
 
 
 def _inner(element: Any) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
+
+from lxml import etree
 
 from crawler.model import Words
 from crawler.urls import Base, without_tracking
@@ -16,8 +19,12 @@ MAX_CANDIDATES = 32
 MAX_CHARACTERS = 32_768
 #: Image links of one page; what is beyond is named by no page that people look at.
 MAX_IMAGES = 50_000
-#: Style sheets, feeds, manifests of one page, each.
-MAX_OTHERS = 1000
+#: Style sheets, feeds, manifests, sitemaps that one document names, each; the last are bounded so by their protocol.
+MAX_OTHERS = 50_000
+#: Characters of markup that stands in text and is read, in one document.
+MAX_MARKUP = 8_000_000
+#: Parts of an element that its text is taken from.
+MAX_PARTS = 500
 _NEVER = ("data:", "javascript:", "mailto:", "about:", "blob:", "tel:")
 _LONGEST_SCHEME = len("javascript:")
 _IMAGES = frozenset("jpg jpeg jpe jfif png apng gif webp avif bmp svg svgz tif tiff heic heif jxl ico".split())
@@ -44,7 +51,10 @@ def _ending(text: str) -> str:
 
 def folded(text: str | None) -> str:
     """Return `text` with its white space folded, cut to MAX_WORDS."""
-    return " ".join(text[: 8 * MAX_WORDS].split())[:MAX_WORDS] if text else ""
+    if not text:
+        return ""
+    text = " ".join(text[: 8 * MAX_WORDS].split())[:MAX_WORDS]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()  # JSON may hold halves of characters
 
 
 @dataclass(slots=True)
@@ -91,7 +101,9 @@ class Gathering:
         self.heading: Any = None  #: the nearest one before the element that is read
         self.nested = False  #: within markup that stood in text; what stands in its text is left
         self.cache: dict[tuple[str, Any], Any] = {}
+        self.markup_left = MAX_MARKUP
         self._seen_pages: set[str] = set()
+        self._seen_others: set[tuple[str, str]] = set()
         self._images: dict[tuple[str, ...], ImageLink] = {}
 
     def absolute(self, text: str | None) -> str | None:
@@ -151,11 +163,17 @@ class Gathering:
         if number > 0:
             self.links.left_out[reason] = self.links.left_out.get(reason, 0) + number
 
-    def add(self, urls: list[str], text: str | None) -> None:
-        """Add to one of the other lists of links."""
+    def add(self, sort: str, text: str | None) -> None:
+        """Add to one of the other lists of links: `sheets`, `feeds`, `manifests` or `sitemaps`."""
         url = self.absolute(text)
-        if url is not None and url not in urls and len(urls) < MAX_OTHERS:
+        if url is None or (sort, url) in self._seen_others:
+            return
+        self._seen_others.add((sort, url))
+        urls = getattr(self.links, sort)
+        if len(urls) < MAX_OTHERS:
             urls.append(url)
+        else:
+            self.left_out(f"{sort}_limit", 1)
 
     def _heading(self) -> str:
         key = ("heading", self.heading)
@@ -166,10 +184,14 @@ class Gathering:
 
 def text_of(element: Any) -> str:
     """Return the beginning of an element's text, more than any word of an image may be long."""
+    if not len(element):
+        return (element.text or "")[: 4 * MAX_WORDS]
     parts, left = [], 4 * MAX_WORDS
-    for part in element.itertext():
-        parts.append(part[:left])
-        left -= len(part)
-        if left <= 0:
-            break
+    for event, part in islice(etree.iterwalk(element, events=("start", "end")), MAX_PARTS):
+        text = part.text if event == "start" else part.tail if part is not element else None
+        if text:
+            parts.append(text[:left])
+            left -= len(text)
+            if left <= 0:
+                break
     return " ".join(parts)

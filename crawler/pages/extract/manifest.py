@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from crawler.pages.extract.links import Gathering
+from crawler.pages.extract.links import Gathering, folded
 
 _MAX_NODES = 200_000
 _MAX_DEPTH = 12
@@ -25,11 +25,11 @@ def read(gathering: Gathering, body: bytes) -> None:
         "image_license": _text(document.get("rights")) or _text(document.get("license")),
         "credit": _text(document.get("attribution")) or _text((_dict(document.get("requiredStatement"))).get("value")),
     }
-    gathering.links.title = _text(document.get("label"))
+    gathering.links.title = folded(_text(document.get("label")))
     for node, canvas in _nodes(document):
         kind = str(node.get("type") or node.get("@type") or "")
         if node is not document and kind in ("Manifest", "sc:Manifest", "Collection", "sc:Collection"):
-            gathering.add(gathering.links.manifests, _identity(node))
+            gathering.add("manifests", _identity(node))
         elif kind in ("Image", "dctypes:Image") and canvas is not None:
             gathering.image(_urls(node), "iiif", title=_text(canvas.get("label")), **words)
 

@@ -7,13 +7,13 @@ from typing import Any
 from crawler.pages.extract.links import Gathering, folded, text_of
 from crawler.urls import host
 
-_WIKIMEDIA = ("wikimedia.org", "wikipedia.org")
+_WIKIMEDIA = (".wikimedia.org", ".wikipedia.org")
 
 
 def read(gathering: Gathering, root: Any, url: str) -> None:
     """Take the licence and credit that the page at `url` marks for its main image: hints, no permissions."""
     name = host(url)
-    if name.endswith(_WIKIMEDIA):
+    if f".{name}".endswith(_WIKIMEDIA):
         _set(gathering, _marked(root, "licensetpl_link") or _marked(root, "licensetpl_short"))
         credit = _marked(root, "licensetpl_attr") or _marked(root, "licensetpl_aut")
     elif name == "flickr.com" or name.endswith(".flickr.com"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crawler.pages.extract.links import MAX_WORDS, Gathering, folded, text_of
+from crawler.pages.extract.links import Gathering, folded, text_of
 
 _IMAGES = frozenset(
     "og:image og:image:url og:image:secure_url twitter:image twitter:image:src image thumbnail thumbnailurl "
@@ -13,15 +13,16 @@ _IMAGES = frozenset(
 _ICONS = frozenset({"msapplication-tileimage"})
 #: Elements of one page whose content is kept.
 MAX_METAS = 200
+MAX_CONTENT = 5000
 
 
 def _read_meta(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
     name = (attrs.get("property") or attrs.get("name") or attrs.get("itemprop") or "").lower().strip()
+    own = attrs.get("name", "").lower().strip()
+    if own == "robots" or (own and len(gathering.links.metas) < MAX_METAS):
+        gathering.links.metas.append((own, attrs.get("content", "")[:MAX_CONTENT]))
     if name in _IMAGES:
         gathering.image([attrs.get("content", "")], f"meta@{name}", left_out="icon" if name in _ICONS else "")
-    elif "name" in attrs:
-        if len(gathering.links.metas) < MAX_METAS:
-            gathering.links.metas.append((name, attrs.get("content", "")[:MAX_WORDS]))
     elif "http-equiv" in attrs:
         equivalent, content = attrs["http-equiv"].strip().lower(), attrs.get("content", "")
         if equivalent == "refresh":

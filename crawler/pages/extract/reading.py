@@ -10,14 +10,9 @@ from crawler.pages.extract.document import parse
 from crawler.pages.extract.links import Gathering, Links
 from crawler.pages.extract.walk import links_of, walk
 
-# The first element of an XML document, after its declaration, comments, instructions and document type.
-_ROOT = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?[^>]{0,2000}\?>\s*|<!--.{0,5000}?-->\s*|<!DOCTYPE[^>\[]{0,500}(?:\[[^\]]{0,5000}\]\s*)?>\s*)*<([A-Za-z:]+)",
-    re.S,
-)
+_NAME = re.compile(rb"<([A-Za-z_][\w:.-]*)")
 _FEEDS = frozenset({b"rss", b"feed", b"rdf:RDF"})
 _SITEMAPS = frozenset({b"urlset", b"sitemapindex"})
-_HEAD = 10_000
 
 
 def read(body: bytes, head: Mapping[str, str], url: str, sort: str = "page") -> Links:
@@ -49,5 +44,22 @@ def read(body: bytes, head: Mapping[str, str], url: str, sort: str = "page") -> 
 
 
 def _root(body: bytes) -> bytes:
-    match = _ROOT.match(body[:_HEAD])
-    return match[1] if match else b""
+    """Return the name of a document's first element, after its declaration, comments and document type."""
+    at = 3 if body.startswith(b"\xef\xbb\xbf") else 0
+    while True:
+        while body[at : at + 1].isspace():
+            at += 1
+        if body.startswith(b"<!--", at):
+            end, length = body.find(b"-->", at + 4), 3
+        elif body.startswith(b"<?", at):
+            end, length = body.find(b"?>", at + 2), 2
+        elif body.startswith(b"<!", at):
+            end, length = body.find(b">", at), 1
+            if body.find(b"[", at, end) >= 0:  # declarations of its own
+                end = body.find(b">", body.find(b"]", at))
+        else:
+            match = _NAME.match(body, at)
+            return match[1] if match else b""
+        if end < 0:
+            return b""
+        at = end + length

@@ -9,7 +9,7 @@ from typing import Any
 from crawler.pages.extract import structured
 from crawler.pages.extract.css import urls_in
 from crawler.pages.extract.document import fragment
-from crawler.pages.extract.links import Gathering, names_an_image, text_of
+from crawler.pages.extract.links import Gathering, names_an_image
 
 _SCRIPTS = frozenset({"", "module", "text/javascript", "application/javascript", "application/x-javascript"})
 _MARKUP = frozenset(
@@ -48,15 +48,15 @@ def text_of_style(element: Any) -> str:
 
 def _read_noscript(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
     """Read markup that came as text, as it does where the parser took scripts for run."""
-    text = text_of(element) if element.text and "<" in element.text else ""
-    if text:
+    if element.text and "<" in element.text and gathering.markup_left > 0:
         read_markup(gathering, "".join(element.itertext()))
 
 
 def read_markup(gathering: Gathering, text: str | None) -> None:
     """Read markup that stands in text."""
-    if not text or "<" not in text or gathering.nested:
+    if not text or "<" not in text or gathering.nested or gathering.markup_left <= 0:
         return
+    gathering.markup_left -= len(text)
     root = fragment(text)
     if root is not None:
         gathering.nested = True

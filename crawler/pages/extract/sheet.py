@@ -21,4 +21,4 @@ def read(gathering: Gathering, body: bytes, content_type: str) -> None:
     for candidates in sheet.images:
         gathering.image(candidates, "sheet")
     for url in sheet.imports:
-        gathering.add(gathering.links.sheets, url)
+        gathering.add("sheets", url)

@@ -20,12 +20,18 @@ def unpacked(body: bytes) -> bytes:
     """Return a sitemap that may be a gzip file; raises ValueError where it is too large or broken."""
     if not body.startswith(_GZIP):
         return body
-    try:
-        text = zlib.decompressobj(31).decompress(body, MAX_BYTES + 1)
-    except zlib.error as error:
-        raise ValueError(f"it is no whole gzip file: {error}") from error
-    if len(text) > MAX_BYTES:
-        raise ValueError(f"it has more than {MAX_BYTES:,} bytes unpacked")
+    text = b""
+    while body.startswith(_GZIP):
+        member = zlib.decompressobj(31)
+        try:
+            text += member.decompress(body, MAX_BYTES + 1 - len(text))
+        except zlib.error as error:
+            raise ValueError(f"it is no whole gzip file: {error}") from error
+        if len(text) > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES:,} bytes unpacked")
+        if not member.eof:
+            raise ValueError("it is no whole gzip file: its end is missing")
+        body = member.unused_data
     return text
 
 
@@ -44,25 +50,31 @@ def read(gathering: Gathering, body: bytes, root: bytes) -> None:
 
 def _read_xml(gathering: Gathering, body: bytes) -> None:
     entries = etree.iterparse(
-        BytesIO(body), events=("end",), tag=("{*}url", "{*}sitemap"), recover=True, resolve_entities=False,
-        no_network=True, load_dtd=False, huge_tree=False,
+        BytesIO(body), events=("start", "end"), recover=True, resolve_entities=False, no_network=True, load_dtd=False,
+        huge_tree=False, remove_comments=True, remove_pis=True,
     )  # fmt: skip
-    number = 0
-    for _, element in entries:
-        number += 1
-        if number <= MAX_ENTRIES:
-            _read_entry(gathering, element)
+    number = inside = 0
+    for event, element in entries:
+        is_entry = element.tag.rpartition("}")[2] in ("url", "sitemap")
+        if event == "start":
+            inside += is_entry
+            continue
+        inside -= is_entry
+        if is_entry:
+            number += 1
+            if number <= MAX_ENTRIES:
+                _read_entry(gathering, element)
         parent = element.getparent()
-        element.clear()
-        if parent is not None:
-            del parent[: parent.index(element)]  # what is read need not stay in memory
+        if not inside and parent is not None:  # what is read need not stay in memory
+            element.clear()
+            del parent[: parent.index(element)]
     gathering.left_out("sitemap_limit", number - MAX_ENTRIES)
 
 
 def _read_entry(gathering: Gathering, element: Any) -> None:
     where = (element.findtext("{*}loc") or "").strip()
     if element.tag.rpartition("}")[2] == "sitemap":
-        gathering.add(gathering.links.sitemaps, where)
+        gathering.add("sitemaps", where)
         return
     page = gathering.page(where)
     lastmod = (element.findtext("{*}lastmod") or "").strip()[:40]
