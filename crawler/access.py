@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from crawler.model import Access, Cookie
-from crawler.urls import host, without_www
+from crawler.urls import address, host, without_www
 
 _HTTPS = "https://"
 
@@ -26,7 +26,7 @@ class Credentials:
         """Return the headers for a request of `url`, without cookies; what is for `https://HOST` is not sent openly."""
         if not self._access.headers:
             return {}
-        name, is_open = without_www(host(url)), url.startswith("http:")
+        name, is_open = without_www(address(url).authority), url.startswith("http:")
         return {
             field: value
             for where, field, value in self._access.headers

@@ -7,6 +7,7 @@ training (`noai`, `noimageai`, `noml`), and the TDM Reservation Protocol of the 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +21,9 @@ TDMREP_PATH: Final = "/.well-known/tdmrep.json"
 _AI = frozenset({"noai", "noimageai", "noml"})
 _IMAGES = ("noimageindex", "noindex", "none")
 _LINKS = ("nofollow", "none")
+# Words up to white space or a comma; a colon ends a name that something belongs to.
+_WORDS = re.compile(r"[^\s,:]+:?")
+_TOKEN = re.compile(r"\*|[a-z_-]+")
 _WITH_VALUE = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 
 
@@ -37,7 +41,7 @@ def of_page(metas: Iterable[tuple[str, str]], head: Mapping[str, str], agent: st
     reserved = False
     for name, content in metas:
         if name in ("robots", agent.lower()):
-            said |= {directive.strip().lower() for directive in content.split(",")}
+            said |= _directives(content, agent)
         elif name == "tdm-reservation":
             reserved |= content.strip() == "1"
     own = _verdict(said, "meta-robots", obeyed)
@@ -67,13 +71,16 @@ def _verdict(said: set[str], rule: str, obeyed: Collection[str]) -> Verdict:
 def _directives(field: str, agent: str) -> set[str]:
     """Return the directives of one X-Robots-Tag field that are for everyone or for `agent`."""
     found: set[str] = set()
-    ours = True
-    for part in field.lower().split(","):
-        name, colon, rest = part.partition(":")
-        if colon and name.strip() not in _WITH_VALUE:
-            ours, part = name.strip() in ("*", "robots", agent.lower()), rest
-        if ours:
-            found.add(part.partition(":")[0].strip())
+    ours, is_value = True, False
+    for word in _WORDS.findall(field.lower()):
+        if word.endswith(":") and not is_value:
+            is_value = word[:-1] in _WITH_VALUE
+            if not is_value and _TOKEN.fullmatch(word[:-1]):
+                ours = word[:-1] in ("*", "robots", agent.lower())
+        elif is_value:
+            is_value = False
+        elif ours:
+            found.add(word)
     return found
 
 

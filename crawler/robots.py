@@ -27,7 +27,7 @@ _OCTETS = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~/!$&'()*+,;=:@?\[\]]")
 
 def product_token(user_agent: str) -> str:
     """Return the name that robots.txt groups are matched with: `crawler` of `crawler/1.0 (+https://…)`."""
-    return user_agent.partition("/")[0].strip() or "*"
+    return re.split(r"[/ (]", user_agent.strip(), maxsplit=1)[0] or "*"
 
 
 def digest(text: str) -> str:

@@ -15,11 +15,12 @@ from crawler.errors import UsageError
 from crawler.model import Access, Cookie
 from crawler.paths import absolute
 from crawler.settings import Signing
-from crawler.urls import host, without_www
+from crawler.urls import address, host, without_www
 
 _HEADER = re.compile(
-    r"(?:(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)\s+)?(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):\s*(?P<value>.*)"
+    r"(?:(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::\d+)?)\s+)?(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):\s*(?P<value>.*)"
 )
+_PRINTABLE = re.compile(r"[\x21-\x3a\x3c-\x7e ]*")
 #: Headers that are the program's own business.
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "user-agent", "cookie", "range"})
 
@@ -32,9 +33,8 @@ def access_of(settings: Signing, sites: list[str], signed: Iterable[Header]) -> 
     Raises UsageError that names the flag and the file, and none of what is secret.
     """
     hosts = list(dict.fromkeys(place(url) for url in sites))
-    headers = [*signed, *(one for text in settings.header for one in _header(text, hosts))]
-    if settings.netrc:
-        headers += _netrc(hosts)
+    netrc_has = _netrc(hosts) if settings.netrc else []
+    headers = [*netrc_has, *signed, *(one for text in settings.header for one in _header(text, hosts))]
     certificate = _read(settings.client_cert, "--client-cert") if settings.client_cert else ""
     if certificate and not ("-----BEGIN CERTIFICATE-----" in certificate and "PRIVATE KEY-----" in certificate):
         raise UsageError(f"--client-cert {settings.client_cert}: a certificate and its key are expected, both as PEM")
@@ -47,8 +47,9 @@ def access_of(settings: Signing, sites: list[str], signed: Iterable[Header]) -> 
 
 
 def place(url: str) -> str:
-    """Return where the credentials of a site go: to its host, and where it is https, by https only."""
-    return f"https://{host(url)}" if url.startswith("https:") else host(url)
+    """Return where the credentials of a site go: to its host and port, and where it is https, by https only."""
+    origin, authority = address(url)
+    return origin if url.startswith("https:") else authority
 
 
 def signed_with(text: str) -> tuple[str, str]:
@@ -69,13 +70,19 @@ def _header(text: str, hosts: list[str]) -> list[Header]:
     match = _HEADER.fullmatch(text.strip())
     name = match["name"] if match else ""
     if match is None or name.lower() in _OURS or not re.fullmatch(r"[\x20-\x7e\t]*", match["value"]):
-        shown = name or text.partition(":")[0][:40]
         raise UsageError(
-            f"--header {shown}…: write 'Name: value', or 'HOST Name: value' for another host than the sites'"
+            f"--header {name or '…'}: write 'Name: value' in printable ASCII, or 'HOST Name: value' for another host "
+            "than the sites'; Cookie and User-Agent have flags of their own"
         )
     if not match["host"] and not hosts:
         raise UsageError(f"--header {name}: a list has no site that it could go to; write 'HOST {name}: value'")
-    return [(where.lower(), name, match["value"].strip()) for where in ([match["host"]] if match["host"] else hosts)]
+    places = [_named(match["host"].lower(), hosts)] if match["host"] else hosts
+    return [(where, name, match["value"].strip()) for where in places]
+
+
+def _named(name: str, hosts: list[str]) -> str:
+    """Return where a header goes that names its host: by https, unless it is a site that was named with http."""
+    return name if name in hosts else f"https://{name}"
 
 
 def _netrc(hosts: list[str]) -> list[Header]:
@@ -87,9 +94,8 @@ def _netrc(hosts: list[str]) -> list[Header]:
         raise UsageError(f"--netrc: {path} cannot be read: {why}") from error
     found = []
     for where in hosts:
-        entry = known.hosts.get(
-            where.removeprefix("https://")
-        )  # `default` is for whoever asks a person, not for every host
+        # netrc's `default` is for a program that a person watches, not for every host.
+        entry = known.hosts.get(host(where if "://" in where else f"http://{where}"))
         if entry is not None:
             found.append((where, "Authorization", _basic(entry[0], entry[2] or "")))
     return found
@@ -104,6 +110,11 @@ def _cookies(path: Path) -> tuple[Cookie, ...]:
     except (OSError, UnicodeDecodeError, LoadError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not in Netscape's format"
         raise UsageError(f"--cookies {path} cannot be read: {why}") from error
+    for cookie in jar:
+        if not _PRINTABLE.fullmatch(f"{cookie.name}={cookie.value or ''}"):
+            raise UsageError(
+                f"--cookies {path}: the cookie {cookie.name!r} of {cookie.domain} is not in printable ASCII"
+            )
     return tuple(
         Cookie(
             domain=cookie.domain.lstrip(".").lower(), subdomains=cookie.domain.startswith("."), path=cookie.path,

@@ -81,7 +81,7 @@ def test_a_header_that_is_none_is_refused_without_its_value(text: str) -> None:
 def test_a_header_for_a_list_needs_a_host() -> None:
     with pytest.raises(UsageError, match="a list has no site"):
         access_of(settings(header=("X-Key: 1",)), [], [])
-    assert access_of(settings(header=("c.example X-Key: 1",)), [], []).headers == (("c.example", "X-Key", "1"),)
+    assert access_of(settings(header=("c.example X-Key: 1",)), [], []).headers == (("https://c.example", "X-Key", "1"),)
 
 
 def test_cookies_of_a_browser(tmp_path: Path) -> None:
@@ -130,3 +130,27 @@ def test_a_certificate_is_shown_to_the_sites_over_https(tmp_path: Path) -> None:
 
 def test_secrets_are_not_shown() -> None:
     assert "secret" not in repr(access_of(settings(header=("X-Key: secret",)), SITES, []))
+
+
+def test_credentials_keep_to_their_port() -> None:
+    mine = Credentials(access_of(settings(header=("X-Key: 1",)), ["https://a.example/", "http://b.example:8080/"], []))
+    assert mine.headers("https://a.example/") and mine.headers("http://b.example:8080/x")
+    for url in ("https://a.example:8443/", "http://a.example/", "http://b.example/", "https://b.example/"):
+        assert mine.headers(url) == {}
+
+
+def test_what_is_said_goes_before_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".netrc").write_text("machine a.example login me password it\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    signed = [("https://a.example", "Authorization", "Basic of-the-url")]
+    assert Credentials(access_of(settings(netrc=True), SITES, signed)).headers("https://a.example/") == {
+        "Authorization": "Basic of-the-url"
+    }
+
+
+def test_a_cookie_that_no_header_can_hold_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cookies.txt"
+    path.write_text("# Netscape HTTP Cookie File\na.example\tFALSE\t/\tFALSE\t0\tname\tJos\u00e9\n")
+    with pytest.raises(UsageError, match=r"the cookie 'name' of a\.example is not in printable ASCII"):
+        access(cookies=path)

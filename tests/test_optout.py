@@ -43,6 +43,9 @@ def test_of_a_meta_element(content: str, verdict: Verdict) -> None:
         ("otherbot: none\nnoimageindex", "x-robots-tag: noimageindex"),
         ("unavailable_after: 25 Jun 2030 15:00:00 PST, noai", "noai: noai"),
         ("max-image-preview: none", ""),
+        ("max-image-preview:none, noai", "noai: noai"),
+        ("unavailable_after: Wed, 25 Jun 2031 15:00:00 GMT, noai", "noai: noai"),
+        ("nofollow noindex", "x-robots-tag: noindex"),
         ("*: none", "x-robots-tag: none"),
     ],
 )

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crawler.robots import MAX_BYTES, MAX_CRAWL_DELAY, Rules, digest, product_token, read
+from crawler.urls import normalise
 
 SITE = "https://example.com"
 #: RFC 9309, 5.1.
@@ -167,7 +170,7 @@ class TestRead:
     [
         ("crawler/1.0 (+https://example.com)", "crawler"),
         ("crawler", "crawler"),
-        ("My Bot/2", "My Bot"),
+        ("My Bot/2", "My"),
         ("/1.0", "*"),
         ("", "*"),
     ],
@@ -179,3 +182,38 @@ def test_product_token(user_agent: str, token: str) -> None:
 def test_a_digest_tells_texts_apart_and_none_is_none() -> None:
     assert digest("") == ""
     assert digest("a") != digest("b") and len(digest("a")) == 32
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("/a?x=*b/c", "/a?x=zb/c"),
+        ("/*?*redirect=/", "/p?redirect=/x"),
+        ("/*?*redirect=/", "/p?redirect=%2Fx"),
+        ("/*?*redirect=%2F", "/p?redirect=/x"),
+        ("/*&url=http:", "/p?a=1&url=http://e.com"),
+        ("/*[]=", "/?x[]=1"),
+        ("/*[]=", "/?x%5B%5D=1"),
+        ("/*?*@", "/?x@1"),
+        ("/*/feed/", "/p?u=/feed/"),
+        ("/*?c", "/a?b?c"),
+        ("/a%5Bb", "/a[b"),
+    ],
+)
+def test_wildcards_reach_into_queries(pattern: str, path: str) -> None:
+    assert not Rules(f"User-agent: *\nDisallow: {pattern}", "crawler").allows(f"https://a.example{path}")
+
+
+@given(st.text("ab/?:@[]%2F3f=&", max_size=14), st.data())
+def test_a_star_for_any_part_of_a_url_forbids_it(rest: str, data: st.DataObject) -> None:
+    url = normalise(f"https://a.example/{rest}")
+    assert url is not None
+    path = url.removeprefix("https://a.example")
+    first = data.draw(st.integers(1, len(path)))
+    last = data.draw(st.integers(first, len(path)))
+    for cut in (first, last):
+        if "%" in path[max(0, cut - 2) : cut]:
+            return  # an encoded octet would be cut in two
+    after = path[last:]
+    if "?" not in path[:last] or "%" not in after:  # what follows the star cannot know that it is in a query
+        assert not Rules(f"User-agent: *\nDisallow: {path[:first]}*{after}", "crawler").allows(url)

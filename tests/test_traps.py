@@ -28,6 +28,15 @@ def test_endless(url: str, why: str) -> None:
     assert endless(url) == why
 
 
+def test_a_url_of_many_parts_takes_no_time() -> None:
+    assert endless(SITE + "/1" * 900) == "repeated_path"
+    assert endless(f"{SITE}/" + "/".join(str(n) for n in range(500))) == ""
+    assert (
+        len(patterns(f"{SITE}/" + "/".join(str(n) for n in range(500)) + "?" + "&a=1" * 100))
+        == 2 * traps.MAX_PLACES - 1
+    )
+
+
 def test_patterns() -> None:
     assert patterns(f"{SITE}/2026/11/x?day=3&view=&z") == [
         f"{SITE}/*/11/x?day=3&view=&z",

@@ -82,11 +82,22 @@ def refuse_network_file_system(directory: Path) -> None:
         )
 
 
+def _make_private(path: Path) -> None:
+    """Let nobody else read the state: it holds what sites are signed in with. SQLite's other files take its mode."""
+    try:
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+    except OSError as error:
+        raise StateError(f"the state {path} cannot be opened: {error.strerror}") from error
+
+
 def open_database(path: Path | None) -> sqlite3.Connection:
     """Open or make the state at `path` (None: in memory), with every commit durable.
 
     Raises StateError where it is of another version, or no state at all.
     """
+    if path is not None:
+        _make_private(path)
     try:
         db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:

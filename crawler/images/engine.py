@@ -42,7 +42,7 @@ _CODES: dict[int, str] = {
     **dict.fromkeys((45, 52, 55, 56), Outcome.CONNECT),
     63: Outcome.TOO_LARGE,
 }
-_OPT_OUT = re.compile(rb"^(?:x-robots-tag|tdm-reservation):", re.I | re.M)
+_OPT_OUT = re.compile(rb"^(?:x-robots-tag|tdm-reservation)[ \t]*:", re.I | re.M)
 _RETRIABLE = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TIMEOUT, Outcome.TOO_SLOW, Outcome.TRUNCATED})
 
 
@@ -117,10 +117,10 @@ class _Handle:
         self._opted_out = ""
         self._bound(task.kind is Kind.ROBOTS)
         self.curl.setopt(pycurl.URL, task.at)
-        own = [f"{name}: {value}" for name, value in self._credentials.headers(task.at).items()]
+        headers = {"Referer": referrer, **self._credentials.headers(task.at)}
         if cookie := self._credentials.cookie(task.at):
-            own.append(f"Cookie: {cookie}")
-        self.curl.setopt(pycurl.HTTPHEADER, [f"Referer: {referrer}" if referrer else "Referer:", *own])
+            headers["Cookie"] = cookie
+        self.curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in headers.items()])
         self._certify(self._credentials.certificate(task.at))
 
     def _certify(self, certificate: str) -> None:
@@ -154,7 +154,7 @@ class _Handle:
         if line.startswith(b"HTTP/"):
             self.header_lines.clear()  # an answer after a 1xx
         self.header_lines.append(line)
-        if line == b"\r\n" and self._refuses():
+        if line in (b"\r\n", b"\n") and self._refuses():
             return -1
         return None
 
@@ -196,7 +196,7 @@ class _Handle:
         headers: dict[str, str] = {}
         for line in self.header_lines[1:]:
             field, _, text = line.partition(b":")
-            name, value = field.lower().decode("latin-1"), header_text(text.strip())
+            name, value = field.strip().lower().decode("latin-1"), header_text(text.strip())
             known = headers.setdefault(name, value)
             if name == "x-robots-tag" and known is not value:
                 headers[name] = f"{known}\n{value}"

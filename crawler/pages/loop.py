@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from queue import Empty, SimpleQueue
@@ -50,6 +51,8 @@ _PAGES = (
     "text/html", "application/xhtml+xml", "text/plain", "application/xml", "text/xml", "application/rss+xml",
     "application/atom+xml", "application/rdf+xml", "",
 )  # fmt: skip
+#: Seconds that a site is given to say what it reserves.
+TDMREP_TIME = 10.0
 #: Sitemaps that one robots.txt may name.
 MAX_SITEMAPS = 1000
 
@@ -72,6 +75,7 @@ class PageLoop(WorkLoop):
             Guard(spec.allow_net), spec.user_agent, spec.connect_timeout, THREADS, spec.access
         )  # fmt: skip
         self._reservations: dict[str, Reservations] = {}
+        self._reserving = threading.Lock()
         self._pool = ThreadPoolExecutor(THREADS, "page")
         self._running = 0
         self._feeding = 0
@@ -117,24 +121,23 @@ class PageLoop(WorkLoop):
                 settlement: Settlement | None = self._fed(task)
             else:
                 settlement, again = self._read(task)
+            settlements = _portions(settlement) if settlement is not None else []
         except FetchError as error:
-            settlement = answers.failed(task, error)
+            settlements = [answers.failed(task, error)]
         except Exception as error:  # a defect of ours costs its page only, which becomes `internal_error` in the ledger
             log.exception("%s cannot be worked on", task.at)
-            settlement = answers.failed(task, FetchError(Outcome.INTERNAL_ERROR, repr(error)[:300]))
+            settlements = [answers.failed(task, FetchError(Outcome.INTERNAL_ERROR, repr(error)[:300]))]
         latency = 0.0 if task.kind is Kind.SOURCE else time.monotonic() - started
-        self._ended.put(lambda: self._settle(task, settlement, again, latency))
+        self._ended.put(lambda: self._settle(task, settlements, again, latency))
 
-    def _settle(self, task: Task, settlement: Settlement | None, again: Task | None, latency: float) -> None:
+    def _settle(self, task: Task, settlements: list[Settlement], again: Task | None, latency: float) -> None:
         now = time.monotonic()
         self._running -= 1
         self._feeding -= task.kind is Kind.SOURCE
         self._agenda.ended(task, now, latency)
         if again is not None:
             self._agenda.again(again)
-        elif settlement is not None:
-            for portion in _portions(settlement):
-                self._agenda.settle(portion)
+        for settlement in settlements:
             if settlement.outcome in PAUSING:
                 self._agenda.pause(task, settlement.retry_after, now)
             self._agenda.settle(settlement)
@@ -220,27 +223,32 @@ class PageLoop(WorkLoop):
         if "tdm" not in self._spec.obeyed:
             return None
         origin = address(url).origin
-        if origin not in self._reservations:
-            try:
-                page = self._session.get(
-                    origin + TDMREP_PATH, self._spec.page_deadline, MAX_BYTES, lambda _: True, cut=True
-                )
-            except FetchError as error:
-                log.info("%s%s: %s", origin, TDMREP_PATH, error)
-                return None
-            self._reservations[origin] = Reservations(page.body if page.status == 200 else b"")
-        return self._reservations[origin]
+        with self._reserving:
+            if origin not in self._reservations:
+                self._reservations[origin] = Reservations(self._tdmrep_of(origin))
+            return self._reservations[origin]
+
+    def _tdmrep_of(self, origin: str) -> bytes:
+        """Return what a site says in its tdmrep.json; nothing where it has none, or none that may be asked for."""
+        url = origin + TDMREP_PATH
+        if not self._rules[self._agenda.robots.get(origin, "")].allows(url):
+            return b""
+        try:
+            page = self._session.get(url, TDMREP_TIME, MAX_BYTES, lambda _: True, cut=True)
+        except FetchError as error:
+            log.warning("%s is taken to reserve nothing: %s", url, error)
+            return b""
+        return page.body if page.status == 200 else b""
 
 
-def _portions(settlement: Settlement) -> Iterator[Settlement]:
-    """Take from a settlement what was found beyond one portion, as settlements that go before it."""
+def _portions(settlement: Settlement) -> list[Settlement]:
+    """Return a settlement, with what was found beyond one portion in settlements that go before it."""
     sizes = accumulate(len(encode(found)) for found in settlement.found)
     portions: dict[int, list[Found]] = {}
     for found, size in zip(settlement.found, sizes, strict=True):
         portions.setdefault(size // PORTION, []).append(found)
     *before, settlement.found = portions.values() if portions else [[]]
-    for part in before:
-        yield Settlement(number=settlement.number, verb=Verb.FOUND, found=part)
+    return [*(Settlement(number=settlement.number, verb=Verb.FOUND, found=part) for part in before), settlement]
 
 
 def _is_page(content_type: str) -> bool:

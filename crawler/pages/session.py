@@ -8,7 +8,8 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
 
 import requests
@@ -22,8 +23,11 @@ from crawler.answers import header_text
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
 from crawler.model import Access, Outcome
+from crawler.urls import address
 
 NO_ACCESS = Access()
+#: Cookies kept of one host, characters of one, and hosts.
+MAX_COOKIES, MAX_COOKIE, MAX_HOSTS = 20, 4096, 1000
 #: Seconds without a byte.
 READ_TIMEOUT = 20.0
 _PIECE = 64 * 1024
@@ -161,8 +165,13 @@ class CertificateFile:
 
     def __init__(self) -> None:
         self._file: Any = None
+        self._lock = threading.Lock()
 
     def of(self, text: str) -> str | None:
+        with self._lock:
+            return self._of(text)
+
+    def _of(self, text: str) -> str | None:
         if not text:
             return None
         if self._file is None:
@@ -171,6 +180,33 @@ class CertificateFile:
             file.flush()
             self._file = file
         return str(self._file.name)
+
+
+class _Kept:
+    """The cookies that hosts set, each for that host alone, whatever domain it names; few and short ones."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._hosts: dict[str, dict[str, str]] = {}
+
+    def keep(self, url: str, cookies: Iterable[Any]) -> None:
+        """Keep what the answer of `url` sets, and forget what it lets expire."""
+        for cookie in cookies:
+            with self._lock:
+                jar = self._hosts.setdefault(address(url).origin, {})
+                jar.pop(cookie.name, None)
+                value = cookie.value or ""
+                if not cookie.is_expired() and len(jar) < MAX_COOKIES and len(cookie.name) + len(value) <= MAX_COOKIE:
+                    jar[cookie.name] = value
+                while len(self._hosts) > MAX_HOSTS:
+                    del self._hosts[next(iter(self._hosts))]
+
+    def cookie(self, url: str, own: str) -> str:
+        """Return what the host of `url` has set, without what the Cookie header `own` has already."""
+        names = {part.partition("=")[0] for part in own.split("; ")}
+        with self._lock:
+            jar = self._hosts.get(address(url).origin, {})
+            return "; ".join(f"{name}={value}" for name, value in jar.items() if name not in names)
 
 
 class _Session(requests.Session):
@@ -199,13 +235,17 @@ class PageSession:
             self._session.mount(scheme, _Adapter(guard, connections))
         self._credentials = Credentials(access)
         self._certificates = CertificateFile()
-        for cookie in access.cookies:
-            self._session.cookies.set(
-                cookie.name, cookie.value, path=cookie.path, secure=cookie.secure, expires=cookie.expires or None,
-                domain=f".{cookie.domain}" if cookie.subdomains else cookie.domain,
-            )  # fmt: skip
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # ours keeps them by host
+        self._kept = _Kept()
         self._connect_timeout = connect_timeout
         self._watchdog = _Watchdog()
+
+    def _headers(self, url: str) -> dict[str, str]:
+        headers = self._credentials.headers(url)
+        own = self._credentials.cookie(url)
+        if cookie := "; ".join(filter(None, (own, self._kept.cookie(url, own)))):
+            headers["Cookie"] = cookie
+        return headers
 
     def get(
         self, url: str, seconds: float, max_bytes: int, accepts: Callable[[str], bool], *, cut: bool = False
@@ -224,12 +264,13 @@ class PageSession:
                 stream=True,
                 allow_redirects=False,
                 timeout=(self._connect_timeout, READ_TIMEOUT),
-                headers=self._credentials.headers(url),
+                headers=self._headers(url),
                 cert=self._certificates.of(self._credentials.certificate(url)),
             ) as response:
                 headers = {
                     name.lower(): header_text(value.encode("latin-1")) for name, value in response.headers.items()
                 }
+                self._kept.keep(url, response.cookies)
                 fields = response.raw.headers.getlist("x-robots-tag")
                 if len(fields) > 1:  # each is read by itself: an agent's name holds to the end of its field
                     headers["x-robots-tag"] = "\n".join(fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,3 +172,36 @@ def test_a_site_that_wants_its_first_page_signed_in_for(here: Here, site: Faulty
     site.redirect("/", "https://login.example/start")
     code, _, errors = here.crawl(site.url)
     assert code == 1 and "its first page failed: login_required" in errors and "--cookies" in errors
+
+
+def test_manifests_sheets_and_cut_characters_far_from_the_first_page(here: Here, site: FaultySite) -> None:
+    site.add("/", page(links=("/1",)), "text/html")
+    for number in range(1, 6):
+        site.add(f"/{number}", page(links=(f"/{number + 1}",)), "text/html")
+    head = '<link rel=stylesheet href="/s.css"><script type="application/ld+json">'
+    head += '{"image": {"url": "/i/a.png", "name": "\\ud83d"}}'
+    site.add("/6", head + "</script>" + page(links=("/iiif/b/manifest",)), "text/html")
+    site.add("/s.css", '@import "t.css"', "text/css")
+    site.add("/t.css", "a { background: url(/i/b.png) }", "text/css")
+    body = {"type": "Image", "id": f"{site.url}/i/c.png"}
+    canvas = {"type": "Canvas", "items": [{"items": [{"type": "Annotation", "body": body}]}]}
+    manifest = {"@context": "http://iiif.io/api/presentation/3/context.json", "type": "Manifest", "items": [canvas]}
+    site.add("/iiif/b/manifest", json.dumps(manifest), "application/json")
+    code, _, errors = here.crawl(site.url, "--css")
+    assert code == 0 and saved(here) == {"i/a.png", "i/b.png", "i/c.png"}, errors
+    assert "starting it again" not in errors and "nested" not in errors
+
+
+def test_cookies_of_a_site_come_back_to_it_alone(here: Here, site: FaultySite, other: FaultySite) -> None:
+    site.add(
+        "/",
+        page("/i/a.png", links=("/in", f"{other.url}/far")),
+        "text/html",
+        headers={"Set-Cookie": "seen=1; Domain=127.0.0.1"},
+    )
+    site.add("/in", page(), "text/html")
+    other.add("/far", page(), "text/html")
+    code, _, errors = here.crawl(site.url, "--scope", "any", "--no-sitemaps")
+    assert code == 0, errors
+    assert site.headers("/in")[0]["cookie"] == "seen=1"
+    assert "cookie" not in other.headers("/far")[0]

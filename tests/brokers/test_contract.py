@@ -40,6 +40,7 @@ from crawler.model import (
     ImageResult,
     Kind,
     Move,
+    PageDetail,
     Report,
     RobotsFile,
     Settlement,
@@ -1055,3 +1056,15 @@ def test_pages_that_are_alike_are_left_out_in_every_run(job: Job) -> None:
         counts = job.broker.counts()
         assert counts.pages == {"success": 12}
         assert counts.left_out == {"alike": 30}
+
+
+def test_pages_that_a_sitemap_lists_are_no_trap(job: Job) -> None:
+    job.begin([], max_alike=10)
+    reader = job.worker("reader", ALL_ROOM)
+    job.broker.put([page(SITE, 0)], job.source.number)
+    parent = reader.one()
+    listed = pack(PageDetail(depth=1, scope_base=SITE, listed=True))
+    job.broker.put([Found(Kind.PAGE, f"{SITE}photo/{n}", listed) for n in range(30)], parent.number)
+    reader.exchange(done(parent))
+    job.finish()
+    assert job.broker.counts().pages == {"success": 31}

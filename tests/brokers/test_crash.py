@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from brokers.driver import ALL_ROOM, DOWNLOADS, SITE, Clock, Hand, done, image, images, retry, returned, spec
+from brokers.driver import ALL_ROOM, DOWNLOADS, SITE, Clock, Hand, Job, done, image, images, retry, returned, spec
 from crawler.brokers.sqlite import GRACE, SqliteBroker, read_counts
-from crawler.model import Kind, LedgerRow, Settlement, SourceDetail, State, Task, pack
+from crawler.model import Found, ImageDetail, Kind, LedgerRow, Settlement, SourceDetail, State, Task, pack
 
 WORKERS = ("a", "b", "c")
 SAYS = {"success": done, "http_404": lambda task: done(task, "http_404"), "retry": retry, "returned": returned}
@@ -256,3 +256,17 @@ def test_the_source_of_a_killed_collector_is_read_again_from_its_cursor(tmp_path
     assert task.url == SITE
     assert bytes(task.detail) == bytes(pack(SourceDetail(cursor=42)))
     broker.close()
+
+
+def test_an_opt_out_of_a_page_is_known_after_a_crash(tmp_path: Path) -> None:
+    clock = Clock()
+    broker = SqliteBroker(tmp_path / "q", clock=clock)
+    job = Job(broker, clock)
+    url = "http://a.test/0.png"
+    job.begin([Found(Kind.IMAGE, url, pack(ImageDetail()), None, "noai: noai")])
+    crash(broker)
+    broker = SqliteBroker(tmp_path / "q", clock=clock)
+    clock.advance(GRACE + 1)
+    broker.put([image(url)], job.source.number)
+    assert [task.url for task in Hand(broker, "w").exchange()] == [url]
+    assert (tmp_path / "q").stat().st_mode & 0o077 == 0

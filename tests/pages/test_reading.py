@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from typing import Any
 
 import pytest
@@ -260,3 +261,55 @@ def test_nothing_but_a_value_error_comes_of_any_document(
         read(start + body, head, URL, sort)
     except ValueError:
         assert sort != "page" or start in (b"<urlset>",)
+
+
+class TestHostile:
+    """What took exponential or quadratic time, or ended the process, stays cheap and harmless."""
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"<!---->" * 5_000 + b"text",
+            b"<!-- a -->" * 20 + b"<!--" + b"x" * 12_000 + b"--><html>",
+            b"<!DOCTYPE a [" * 2_000,
+            b"<?" * 5_000,
+            b"<h1><img src=a.jpg>" * 4_000,
+            b"<noscript>&lt;" * 2_000,
+            b'<a href="a.jpg"><i>' * 4_000,
+            b"<rss><item>" + b'<content url="/a.jpg"/>' * 8_000,
+            b"<rss>" + b"<content>" * 2_000 + b"<p>" * 2_000,
+            b"<rss><image>" + b"<url>a.jpg</url>" * 8_000,
+        ],
+    )
+    def test_documents(self, body: bytes) -> None:
+        began = time.process_time()
+        read(body, {"content-type": "text/html"}, URL)
+        assert time.process_time() - began < 10
+
+    def test_halves_of_characters_can_be_sent(self) -> None:
+        page = rb'<script type="application/ld+json">{"image": {"url": "a.jpg", "name": "cut \ud83d"}}</script>'
+        (image,) = read(page, {}, URL).images
+        assert image.words.title == "cut ?"
+        manifest = json.dumps({**V3, "label": {"en": ["\ud83d"]}}).encode()
+        assert read(manifest, {}, URL, "manifest").title == "?"
+
+    def test_a_sitemap_of_nothing_takes_no_memory(self) -> None:
+        assert read(b"<urlset>" + b"<a/>" * 300_000 + b"</urlset>", {}, URL, "sitemap").pages == []
+
+    def test_long_indexes_are_read_whole(self) -> None:
+        entries = "".join(f"<sitemap><loc>https://a.example/{n}.xml</loc></sitemap>" for n in range(3_000))
+        found = read(f"<sitemapindex>{entries}</sitemapindex>".encode(), {}, URL, "sitemap")
+        assert (len(found.sitemaps), found.left_out) == (3_000, {})
+
+    def test_gzip_files_of_many_parts_and_without_an_end(self) -> None:
+        half, rest = b"<urlset><url><loc>https://a.example/1</loc></url>", b"<url><loc>/2</loc></url></urlset>"
+        body = gzip.compress(half) + gzip.compress(rest)
+        assert read(body, {}, URL, "sitemap").pages == ["https://a.example/1", "https://a.example/2"]
+        with pytest.raises(ValueError, match="its end is missing"):
+            read(body[:-5], {}, URL, "sitemap")
+
+    def test_robots_meta_is_heard_whatever_is_around_it(self) -> None:
+        many = b"".join(b"<meta name=m%d content=x>" % n for n in range(300))
+        page = many + b'<meta property=x name=Robots content="' + b"index, " * 90 + b'noai">'
+        ((_, content),) = [meta for meta in read(page, {}, URL).metas if meta[0] == "robots"]
+        assert content.endswith("noai")
