@@ -8,7 +8,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
 
@@ -23,11 +23,9 @@ from crawler.answers import header_text
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
 from crawler.model import Access, Outcome
-from crawler.urls import address
+from crawler.pages.cookies import KeptCookies
 
 NO_ACCESS = Access()
-#: Cookies kept of one host, characters of one, and hosts.
-MAX_COOKIES, MAX_COOKIE, MAX_HOSTS = 20, 4096, 1000
 #: Seconds without a byte.
 READ_TIMEOUT = 20.0
 _PIECE = 64 * 1024
@@ -182,33 +180,6 @@ class CertificateFile:
         return str(self._file.name)
 
 
-class _Kept:
-    """The cookies that hosts set, each for that host alone, whatever domain it names; few and short ones."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._hosts: dict[str, dict[str, str]] = {}
-
-    def keep(self, url: str, cookies: Iterable[Any]) -> None:
-        """Keep what the answer of `url` sets, and forget what it lets expire."""
-        for cookie in cookies:
-            with self._lock:
-                jar = self._hosts.setdefault(address(url).origin, {})
-                jar.pop(cookie.name, None)
-                value = cookie.value or ""
-                if not cookie.is_expired() and len(jar) < MAX_COOKIES and len(cookie.name) + len(value) <= MAX_COOKIE:
-                    jar[cookie.name] = value
-                while len(self._hosts) > MAX_HOSTS:
-                    del self._hosts[next(iter(self._hosts))]
-
-    def cookie(self, url: str, own: str) -> str:
-        """Return what the host of `url` has set, without what the Cookie header `own` has already."""
-        names = {part.partition("=")[0] for part in own.split("; ")}
-        with self._lock:
-            jar = self._hosts.get(address(url).origin, {})
-            return "; ".join(f"{name}={value}" for name, value in jar.items() if name not in names)
-
-
 class _Session(requests.Session):
     """Leaves redirects to us: resolving one that is no URL would raise where its answer is read."""
 
@@ -236,7 +207,7 @@ class PageSession:
         self._credentials = Credentials(access)
         self._certificates = CertificateFile()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # ours keeps them by host
-        self._kept = _Kept()
+        self._kept = KeptCookies()
         self._connect_timeout = connect_timeout
         self._watchdog = _Watchdog()
 
