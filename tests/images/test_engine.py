@@ -11,7 +11,7 @@ import pytest
 
 from crawler.guard import Guard
 from crawler.images.engine import MAX_HEADERS, Engine, Transfer, referrer_for
-from crawler.model import ImageDetail, Kind, Outcome, Spec, Task, pack
+from crawler.model import Access, ImageDetail, Kind, Outcome, Spec, Task, pack
 from crawler.robots import MAX_BYTES
 from servers.faulty import CountingServer, FaultySite
 from servers.pictures import jpeg
@@ -290,3 +290,22 @@ def test_of_a_long_robots_txt_the_beginning_is_kept(site: FaultySite, make: Any,
     assert ended[0].body == text[:MAX_BYTES]
     site.add("/a.jpg", b"x" * 2000)
     assert outcome(engine, site.url + "/a.jpg")[0] == "too_large", "the next one is bounded as an image"
+
+
+@pytest.mark.parametrize(
+    "field", [b"X-Robots-Tag: noai\n", b"X-Robots-Tag : noai\r\n", b"x-robots-tag:a: all\r\nX-ROBOTS-TAG:noai\r\n"]
+)
+def test_what_is_to_be_left_alone_is_not_read_to_its_end(make: Any, field: bytes) -> None:
+    end = b"\n" if field.endswith(b"i\n") else b"\r\n"
+    head = b"HTTP/1.1 200 OK" + end + b"Content-Length: 100000000" + end + field + end
+    with RawServer(head, b"x" * 10_000, 50) as server:
+        (transfer,) = run(make(obeyed=("noai",)), server.url + "/a.jpg")
+    assert transfer.error is not None
+    assert (transfer.error.outcome, str(transfer.error), transfer.body) == (Outcome.OPTED_OUT, "noai: noai", b"")
+
+
+def test_a_person_says_who_referred(site: FaultySite, make: Any) -> None:
+    site.add("/a.jpg", BODY)
+    where = site.url.removeprefix("http://")
+    run(make(access=Access(headers=((where, "Referer", "https://mine.example/"),))), site.url + "/a.jpg")
+    assert site.headers("/a.jpg")[0]["referer"] == "https://mine.example/"
