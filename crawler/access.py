@@ -18,10 +18,6 @@ class Credentials:
         self._access = access
         self._clock = clock
 
-    @property
-    def cookies(self) -> tuple[Cookie, ...]:
-        return self._access.cookies
-
     def headers(self, url: str) -> dict[str, str]:
         """Return the headers for a request of `url`, without cookies; what is for `https://HOST` is not sent openly."""
         if not self._access.headers:

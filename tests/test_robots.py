@@ -6,32 +6,9 @@ from hypothesis import strategies as st
 
 from crawler.robots import MAX_BYTES, MAX_CRAWL_DELAY, Rules, digest, product_token, read
 from crawler.urls import normalise
+from robots_cases import LONGEST, SIMPLE
 
 SITE = "https://example.com"
-#: RFC 9309, 5.1.
-SIMPLE = """\
-User-Agent: *
-Disallow: *.gif$
-Disallow: /example/
-Allow: /publications/
-
-User-Agent: foobot
-Disallow:/
-Allow:/example/page.html
-Allow:/example/allowed.gif
-
-User-Agent: barbot
-User-Agent: bazbot
-Disallow: /example/page.html
-
-User-Agent: quxbot
-"""
-#: RFC 9309, 5.2.
-LONGEST = """\
-User-Agent: foobot
-Allow: /example/page/
-Disallow: /example/page/disallowed.gif
-"""
 
 
 def allows(text: str, path: str, agent: str = "crawler") -> bool:

@@ -48,8 +48,8 @@ class Finding:
             self._leave("nested", len(urls))
             return
         depth = self._detail.depth + 1
-        detail = PageDetail(depth=depth, scope_base=self._base, sort=sort, guessed=guessed, nested=nested)
-        self.found += [Found(Kind.PAGE, url, packed) for packed in (pack(detail),) for url in urls]
+        detail = pack(PageDetail(depth=depth, scope_base=self._base, sort=sort, guessed=guessed, nested=nested))
+        self.found += [Found(Kind.PAGE, url, detail) for url in urls]
 
     def _leave(self, reason: str, number: int = 1) -> None:
         if number:
@@ -72,8 +72,7 @@ class Finding:
     def _take_pages(self, links: Links) -> None:
         depth = self._detail.depth
         listed = self._detail.sort == "sitemap"
-        plain = PageDetail(depth=depth + 1, scope_base=self._base, listed=listed)
-        child = pack(plain)
+        child = pack(PageDetail(depth=depth + 1, scope_base=self._base, listed=listed))
         for url in links.pages:
             reason = self._refusal(url, links)
             if reason:
