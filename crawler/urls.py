@@ -22,6 +22,9 @@ _PLAIN_ROOT = re.compile(r"https?://(?:(?!xn--)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.
 _PLAIN_RELATIVE = re.compile(
     r"[\w~!$&()*+,;=@-][\w~!$&()*+,;=@%-]*(?:/[\w~!$&()*+,;=:@%./-]*)?(?:\?[\w~!$&()*+,;=:@%./?-]*)?", re.ASCII
 )
+# A path that is no more than that, and whose ending, if it has one, is that of a page; manifests are IIIF's.
+_PLAIN_PAGE = re.compile(r"/(?!/)[A-Za-z0-9_~!$&()*+,=@/-]*(?:\.(?:html?|php|aspx?))?(?<!/manifest)(?<!/manifest/)")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_~!$&()*+,;=@-][A-Za-z0-9_~!$&()*+,;=@.-]*")
 _PLAIN_REST = re.compile(r"/[\w~!$&()*+,;=:@%./-]*(?:\?[\w~!$&()*+,;=:@%./?-]*)?", re.ASCII)
 
 
@@ -94,15 +97,31 @@ class Base:
         is_plain = root and _PLAIN_REST.fullmatch(path) and "/." not in path and "/%" not in path
         self._root = root if is_plain else ""
         self._folder = url[: url.partition("?")[0].rfind("/") + 1]
+        self._near = (
+            self._folder if is_plain else ""
+        )  #: the folder of the last plain URL in full: images of a page often share theirs
+
+    def plain_page(self, text: str) -> str:
+        """Return what `join` returns for most links to pages, else `""`."""
+        if len(text) >= _SHORT:
+            return ""
+        if text[:4] == "http":
+            root = _plain_root_of(text)
+            return text if root and _PLAIN_PAGE.fullmatch(text, len(root)) else ""
+        return self._root and self._root + text if _PLAIN_PAGE.fullmatch(text) else ""
 
     def join(self, text: str) -> str | None:
         """Return what `normalise` returns for `text` and this base."""
+        near = self._near
+        if near and text.startswith(near) and _PLAIN_NAME.fullmatch(text, len(near)) and len(text) < _SHORT:
+            return text
         if self._root and "/." not in text and "/%" not in text and len(text) < _SHORT:
             if text[:1] == "/":
                 if text[1:2] != "/" and _PLAIN_REST.fullmatch(text):
                     return self._root + text
-            elif text[:4] == "http" and (root := _plain_root_of(text)):
-                if _PLAIN_REST.fullmatch(text, len(root)):
+            elif text[:4] == "http":
+                if (root := _plain_root_of(text)) and _PLAIN_REST.fullmatch(text, len(root)):
+                    self._near = text[: text.partition("?")[0].rfind("/") + 1]
                     return text
             elif _PLAIN_RELATIVE.fullmatch(text):
                 return self._folder + text

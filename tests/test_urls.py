@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.urls import MAX_URL, Base, address, from_command_line, host, normalise, without_credentials, without_www
+from crawler.urls import (
+    MAX_URL,
+    Base,
+    address,
+    from_command_line,
+    host,
+    normalise,
+    without_credentials,
+    without_tracking,
+    without_www,
+)
 
 BASE = "https://example.com/gallery/index.html?page=2"
 
@@ -173,3 +183,24 @@ def test_the_short_way_of_joining_is_the_librarys(text: str, host: str, path: st
     base = normalise(f"https://{host}{path}")
     if base is not None:
         assert Base(base).join(text) == normalise(text, base)
+
+
+NAMES = st.sampled_from(
+    ["a", "b.c", "manifest", "manifest/", "a.html", "a.jpg", ".", "%2e", "a.php/b", "//", "a;b", "ü"]
+)
+PATHS = st.builds("/{}".format, st.lists(NAMES, max_size=4).map("/".join))
+
+
+@given(PATHS | st.builds("http://{}{}".format, HOSTS, PATHS | ODD) | st.builds("/{}".format, ODD), HOSTS, PATHS)
+def test_the_short_way_of_links_to_pages_is_the_long_one(text: str, host: str, path: str) -> None:
+    base = Base(normalise(f"http://{host}{path}") or "http://a.example/")
+    if url := base.plain_page(text):
+        assert url == normalise(text, base.url) == without_tracking(url)
+        assert not url.endswith(("/manifest", "/manifest/", ".jpg"))
+
+
+@given(st.lists(st.builds("https://{}/{}{}".format, HOSTS, st.sampled_from(["", "x/", "x/y/"]), ODD), max_size=6))
+def test_what_was_joined_before_changes_nothing(texts: list[str]) -> None:
+    base = Base("https://a.example/x/y")
+    for text in texts:
+        assert base.join(text) == normalise(text, base.url)

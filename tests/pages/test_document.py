@@ -110,12 +110,24 @@ def test_arbitrary_bytes_never_raise(body: bytes, content_type: str) -> None:
         "<div " + " ".join(f"a{n}=1" for n in range(60_000)) + ">",
         "<div " + " ".join(f'a{n}="<b>"' for n in range(60_000)) + ">",
         "<div " + " ".join(f"a{n}" for n in range(60_000)) + ">",
+        "<div x='\"' y=\"> " + " ".join(f"a{n}" for n in range(60_000)) + ' ">',
+        "<div = " + " ".join(f"a{n}='>'" for n in range(60_000)) + ">",
         '<a b="' * 60_000 + '">',
         "<a b=c " * 60_000 + ">",
         "<div>" * 60_000,
         "<div>" * 3_000 + "a<!---->" * 60_000,
     ],
-    ids=["attributes", "attributes that look like tags", "names", "quotes", "tags", "nesting", "comments"],
+    ids=[
+        "attributes",
+        "attributes that look like tags",
+        "names",
+        "after a quote within quotes",
+        "after an equals sign",
+        "quotes",
+        "tags",
+        "nesting",
+        "comments",
+    ],
 )
 def test_floods_are_read_in_time(flood: str) -> None:
     root = parse(f'<img src="a.jpg">{flood}<img src="b.jpg">'.encode(), "text/html; charset=utf-8").root

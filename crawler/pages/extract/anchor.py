@@ -92,6 +92,9 @@ def read_link(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None
         gathering.add("sitemaps", href)
 
 
+#: Attributes of links that lead to a page and say no more.
+PLAIN = frozenset({"href", "class", "id", "title", "target"})
+
 READERS = {
     "a": _read_anchor,
     "area": _read_anchor,

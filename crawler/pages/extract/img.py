@@ -54,7 +54,7 @@ def caption_of(gathering: Gathering, element: Any) -> str:
         if element.tag == "figure":
             key = ("caption", element)
             if key not in gathering.cache:
-                caption = element.find(".//figcaption")
+                caption = next(element.iter("figcaption"), None)
                 gathering.cache[key] = "" if caption is None else text_of(caption)
             return str(gathering.cache[key])
     return ""
@@ -69,11 +69,10 @@ _TINY = frozenset({"0", "1", "2", "0px", "1px", "2px"})
 
 
 def read_img(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
-    attrs = dict(attrs.items())
     own = _candidates(attrs)
     picture = _picture_of(element)
     sources = _of_picture(gathering, picture) if picture is not None else []
-    lazy = [text for name in LAZY if (text := attrs.get(name))] if not _LAZY.isdisjoint(attrs) else []
+    lazy = [attrs[name] for name in sorted(_LAZY.intersection(attrs), key=LAZY.index)]
     found_in = "img@srcset" if own else "picture" if sources else "img@data-src" if lazy else "img@src"
     gathering.image(
         [*best_first([*sources, *own]), *lazy, attrs.get("src", "")],

@@ -16,6 +16,8 @@ from crawler.urls import Base, without_tracking
 MAX_WORDS = 500
 #: Candidates of one image link, and characters of all of them.
 MAX_CANDIDATES = 32
+#: URLs as written that candidates are taken from.
+MAX_TEXTS = 1000
 MAX_CHARACTERS = 32_768
 #: Image links of one page; what is beyond is named by no page that people look at.
 MAX_IMAGES = 50_000
@@ -25,8 +27,8 @@ MAX_OTHERS = 50_000
 MAX_MARKUP = 8_000_000
 #: Parts of an element that its text is taken from.
 MAX_PARTS = 500
-_NEVER = ("data:", "javascript:", "mailto:", "about:", "blob:", "tel:")
-_LONGEST_SCHEME = len("javascript:")
+_NEVER = ("#", "data:", "javascript:", "mailto:", "about:", "blob:", "tel:")
+_NEVER_BEGINNINGS = frozenset(text[0] for text in _NEVER)
 _IMAGES = frozenset("jpg jpeg jpe jfif png apng gif webp avif bmp svg svgz tif tiff heic heif jxl ico".split())
 _NO_PAGES = frozenset(
     "zip gz tgz bz2 xz 7z rar tar pdf doc docx xls xlsx ppt pptx odt ods epub mobi mp3 ogg oga flac wav m4a mp4 m4v "
@@ -107,7 +109,7 @@ class Gathering:
         self._images: dict[tuple[str, ...], ImageLink] = {}
 
     def absolute(self, text: str | None) -> str | None:
-        if not text or text[0] == "#" or (":" in text[:_LONGEST_SCHEME] and text.startswith(_NEVER)):
+        if not text or (text[0] in _NEVER_BEGINNINGS and text.startswith(_NEVER)):
             return None
         return self.base.join(text)
 
@@ -115,24 +117,12 @@ class Gathering:
         self, texts: Iterable[str], found_in: str, *, left_out: str = "", referrer: str = "", **words: str | None
     ) -> None:
         """Add an image link from the URLs as written, best first, with the words that are not empty."""
-        candidates: dict[str, None] = {}
-        room = MAX_CHARACTERS
-        for text in texts:
-            url = self.absolute(text)
-            if url is None or url in candidates:
-                continue
-            if self.upgrades and url.startswith("http:"):
-                url = "https:" + url[5:]
-            room -= len(url)
-            if room < 0 or len(candidates) == MAX_CANDIDATES:
-                break
-            candidates[url] = None
-        if not candidates or len(self.links.images) >= MAX_IMAGES:
+        urls = self._candidates(texts)
+        if not urls or len(self.links.images) >= MAX_IMAGES:
             return
-        said = {name: text for name, value in words.items() if (text := folded(value))}
+        said = {name: text for name, value in words.items() if value and (text := folded(value))}
         if self.heading is not None:
             said["heading"] = self._heading()
-        urls = list(candidates)
         known = self._images.setdefault((urls[0], *said.values()), link := ImageLink(urls, Words(), left_out, referrer))
         if known is link:
             link.words = Words(found_in=found_in, **said)  # type: ignore[arg-type]
@@ -141,6 +131,29 @@ class Gathering:
             others = [url for url in urls if url not in known.candidates]
             known.candidates += others[: MAX_CANDIDATES - len(known.candidates)]
             known.left_out = known.left_out and left_out
+
+    def _candidates(self, texts: Iterable[str]) -> list[str]:
+        """Return the absolute URLs, each once, as many as are kept."""
+        found = [url for text in islice(texts, MAX_TEXTS) if (url := self.absolute(text)) is not None]
+        if self.upgrades:
+            found = ["https:" + url[5:] if url.startswith("http:") else url for url in found]
+        if len(found) > 1:
+            found = list(dict.fromkeys(found))[:MAX_CANDIDATES]
+            while sum(map(len, found)) > MAX_CHARACTERS:
+                found.pop()
+        return found
+
+    def take_plain_page(self, text: str) -> bool:
+        """Add a link to a page if it is one of those that need no further look, as most are; return whether it is."""
+        url = self.base.plain_page(text)
+        if not url:
+            return False
+        if url not in self._seen_pages:
+            self._seen_pages.add(url)
+            self.links.pages.append(url)
+        elif self.links.nofollow:
+            self.links.nofollow.discard(url)
+        return True
 
     def page(self, text: str | None, *, nofollow: bool = False) -> str | None:
         """Add a link to a page, and return its URL, or None where it is none."""

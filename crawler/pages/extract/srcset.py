@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from operator import itemgetter
 from typing import NamedTuple
 
 _SPACES = " \t\n\r\f"
 _URL = re.compile(r"[^ \t\n\r\f]+")
 _SEPARATORS = re.compile(r"[ \t\n\r\f,]*")
-# One candidate as nearly all are written, up to its comma: it spares reading its descriptors one by one.
-_USUAL = re.compile(r"[ \t\n\r\f,]*([^\s,](?:[^\s]*[^\s,])?)[ \t\n\r\f]+([1-9][0-9]{0,7})([wx])[ \t\n\r\f]*(?:,|\Z)")
+# A candidate as nearly all are written, up to its comma, or all that follows what is none.
+_USUAL = re.compile(
+    r"([^\s,](?:[^\s]*[^\s,])?)[ \t\n\r\f]+([1-9][0-9]{0,7})([wx])[ \t\n\r\f]*(?:,|\Z)|([^ \t\n\r\f,].*)", re.S
+)
+_SIZE = itemgetter(1, 2)
 _WIDTH = re.compile(r"[0-9]+w$")
 _HEIGHT = re.compile(r"[0-9]+h$")
 _DENSITY = re.compile(r"-?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?x$")
@@ -25,13 +29,15 @@ class Candidate(NamedTuple):
 
 def parse_srcset(text: str) -> list[Candidate]:
     """Return the valid candidates of an attribute, in its order."""
+    usual = _USUAL.findall(text)
+    if usual and not usual[-1][3]:
+        return [
+            Candidate(url, int(number)) if unit == "w" else Candidate(url, 0, float(number))
+            for url, number, unit, _ in usual
+        ]
     found: list[Candidate] = []
     at = 0
     while True:
-        while match := _USUAL.match(text, at):
-            url, number, unit = match.groups()
-            found.append(Candidate(url, int(number)) if unit == "w" else Candidate(url, 0, float(number)))
-            at = match.end()
         at = _SEPARATORS.match(text, at).end()  # type: ignore[union-attr]
         match = _URL.match(text, at)
         if match is None:
@@ -91,4 +97,4 @@ def _candidate(url: str, descriptors: list[str]) -> Candidate | None:
 
 def best_first(candidates: list[Candidate]) -> list[str]:
     """Return the URLs, the largest image first; what is equal stays in its order."""
-    return [c.url for c in sorted(candidates, key=lambda c: (-c.width, -c.density))]
+    return [c.url for c in sorted(candidates, key=_SIZE, reverse=True)]

@@ -30,10 +30,16 @@ def links_of(root: Any, url: str, gathering: Gathering | None = None) -> Links:
 def walk(gathering: Gathering, root: Any) -> None:
     """Read all elements at and below `root`, in their order."""
     find_reader, are_plain = _READERS.get, attributes.OTHERS.issuperset
+    are_plain_of_link, take_plain_page = anchor.PLAIN.issuperset, gathering.take_plain_page
     for element in root.iter("*"):
-        reader = find_reader(element.tag)
-        attrs = element.attrib
+        tag, attrs = element.tag, element.attrib
+        if tag == "a" and are_plain_of_link(attrs) and take_plain_page(attrs.get("href", "")):
+            continue
+        reader = find_reader(tag)
+        is_plain = are_plain(attrs)
+        if not is_plain:
+            attrs = dict(attrs.items())
         if reader is not None:
             reader(gathering, element, attrs)
-        if not are_plain(attrs):
-            attributes.read(gathering, element, dict(attrs.items()))
+        if not is_plain:
+            attributes.read(gathering, element, attrs)
