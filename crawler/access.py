@@ -17,6 +17,7 @@ class Credentials:
     def __init__(self, access: Access, clock: Callable[[], float] = time.time) -> None:
         self._access = access
         self._clock = clock
+        self.is_empty = access == Access()  #: nobody is shown anything
 
     def headers(self, url: str) -> dict[str, str]:
         """Return the headers for a request of `url`, without cookies; what is for `https://HOST` is not sent openly."""

@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crawler import ledger, progress
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.local import is_running
+from crawler.building import build_spec, local_key
 from crawler.errors import BrokerUnreachable, StateError, StoreError, UsageError
 from crawler.hosting import hosted_broker, local_link
 from crawler.limits import EXIT_LIMIT, Limits, exit_code
@@ -21,9 +23,13 @@ from crawler.model import Begun, Counts, Outcome, Spec, State
 from crawler.processes import Link, Place, download_process, page_process
 from crawler.progress import counted
 from crawler.recheck import WINDOW, lost_files
+from crawler.settings import CollectSettings, CrawlSettings
 from crawler.sources.spool import forget_others
 from crawler.stores.files import MARK, mark, sweep
 from crawler.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from crawler.bar import Bar
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +41,30 @@ COUNT_EVERY = 1.0
 STOP_TIME = 30.0
 #: Seconds of patience with a broker that is being started again.
 BROKER_PATIENCE = 30.0
+
+
+def conduct(settings: CrawlSettings | CollectSettings, listen: ServerAddress | None, *, print_lines: bool) -> int:
+    """Run the job that `settings` describe, and return the exit code."""
+    spec = build_spec(settings)
+    key = local_key(settings.key_file, settings.state_directory)
+    link = Link(ServerAddress(), key, not settings.unencrypted, settings.log_file, settings.quiet)
+    limits = Limits(settings.max_time, settings.max_images, settings.max_bytes, settings.min_free)
+    crawl = Crawl(
+        spec,
+        settings.state_directory / spec.job,
+        link,
+        limits,
+        listen=listen,
+        processes=settings.processes,
+        page_processes=settings.page_processes,
+        connections=settings.connections,
+        print_lines=print_lines,
+        fail_above=settings.fail_above,
+    )
+    if settings.export:
+        crawl.export()
+        return 0
+    return crawl.run()
 
 
 class Crawl:
@@ -63,7 +93,7 @@ class Crawl:
         self._processes = processes
         self._page_processes = page_processes
         self._connections = connections
-        self._shows_bar = not link.quiet and not print_lines
+        self._shows_bar = not link.quiet and not print_lines and sys.stderr is not None and sys.stderr.isatty()
         self._lines = Lines(directory, wanted=print_lines and not link.quiet)
         self._fail_above = fail_above
         self._supervisor = Supervisor()
@@ -72,7 +102,7 @@ class Crawl:
         self._seen_worker = time.monotonic()
         self._broker: ManagerBroker
         self._resumed = False
-        self._bar: progress.Bar | None = None
+        self._bar: Bar | None = None
 
     def run(self) -> int:
         """Conduct the run and return the exit code; raises CrawlerError where it cannot begin."""
@@ -83,12 +113,20 @@ class Crawl:
             self._resumed = begun.resumed
             self._announce(begun)
             self._start_workers()
-            self._bar = progress.Bar(self._shows_bar)
+            self._bar = self._made_bar()
             try:
                 ending, counts = self._conduct()
             finally:
-                self._bar.close()
+                if self._bar is not None:
+                    self._bar.close()
             return self._end(ending, counts)
+
+    def _made_bar(self) -> Bar | None:
+        if not self._shows_bar:
+            return None
+        from crawler.bar import Bar
+
+        return Bar()
 
     def export(self) -> None:
         """Write the ledger's files as things stand, from the running broker or one of our own."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, BinaryIO, Protocol
+
+import msgspec
 
 from crawler.errors import StoreError
 from crawler.model import ImageResult, LedgerPage, LedgerRow, Outcome, Words, decode
@@ -32,11 +36,10 @@ class _SameBytes:
 
     def first(self, sha256: str, file: str) -> str:
         """Return the other file that has this content, or `""`."""
-        row = self._db.execute("SELECT file FROM seen WHERE sha256 = ?", (sha256,)).fetchone()
-        if row is None:
-            self._db.execute("INSERT INTO seen VALUES(?, ?)", (sha256, file))
+        if self._db.execute("INSERT INTO seen VALUES(?, ?) ON CONFLICT DO NOTHING", (sha256, file)).rowcount:
             return ""
-        return "" if row[0] == file else str(row[0])
+        first = str(self._db.execute("SELECT file FROM seen WHERE sha256 = ?", (sha256,)).fetchone()[0])
+        return "" if first == file else first
 
     def close(self) -> None:
         self._db.close()
@@ -50,8 +53,8 @@ def write_ledger(broker: Results, root: Path) -> tuple[int, int]:
     drafts = {name: root / f".{name}.{os.getpid()}" for name in (METADATA, FAILURES)}
     try:
         with (
-            drafts[METADATA].open("w", encoding="utf-8") as there,
-            drafts[FAILURES].open("w", encoding="utf-8") as rest,
+            drafts[METADATA].open("wb") as there,
+            drafts[FAILURES].open("wb") as rest,
         ):
             counts = _write_rows(broker, there, rest)
         for name, draft in drafts.items():
@@ -63,38 +66,50 @@ def write_ledger(broker: Results, root: Path) -> tuple[int, int]:
     return counts
 
 
-def _write_rows(broker: Results, there: TextIO, rest: TextIO) -> tuple[int, int]:
+def _write_rows(broker: Results, there: BinaryIO, rest: BinaryIO) -> tuple[int, int]:
     same = _SameBytes()
-    cursor, kept, failed = "", 0, 0
+    kept, failed = 0, 0
     try:
-        while (page := broker.results(cursor, _BATCH, mentions=True)).rows:
-            cursor = page.cursor
-            for row in page.rows:
-                if not row.current:
-                    continue
+        for row in _rows(broker):
+            if row.current:
                 if row.outcome == Outcome.SUCCESS:
-                    there.write(json.dumps(_kept(row, same), ensure_ascii=False) + "\n")
+                    there.write(msgspec.json.encode(_kept(row, same)) + b"\n")
                     kept += 1
                 else:
-                    rest.write(json.dumps(_common(row), ensure_ascii=False) + "\n")
+                    rest.write(msgspec.json.encode(_common(row)) + b"\n")
                     failed += row.outcome != Outcome.REPORTED
     finally:
         same.close()
     return kept, failed
 
 
+def _rows(broker: Results) -> Iterator[LedgerRow]:
+    """Yield all rows; the broker looks for the next while these are written."""
+    with ThreadPoolExecutor(1, "ledger") as ahead:
+        page = broker.results("", _BATCH, mentions=True)
+        while page.rows:
+            following = ahead.submit(broker.results, page.cursor, _BATCH, mentions=True)
+            yield from page.rows
+            page = following.result()
+
+
 def _common(row: LedgerRow) -> dict[str, Any]:
-    when = datetime.datetime.fromtimestamp(row.time, datetime.timezone.utc)
     return {
         "url": row.url,
         "outcome": row.outcome,
         "message": row.message,
         "run": row.run,
-        "time": when.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "time": _utc(int(row.time)),
         "worker": row.worker,
         "mentions": [_mention(page, words) for page, words in row.mentions],
         "mentions_total": row.mentions_total,
     }
+
+
+@lru_cache(maxsize=16)
+def _utc(seconds: int) -> str:
+    when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return when.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _mention(page: str, words: Words) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-from crawler.brokers.stock import line_of
 from crawler.contracts import Broker
 from crawler.errors import BrokerUnreachable, StoreError
 from crawler.logs import shown
+from crawler.model import line_of
 
 log = logging.getLogger(__name__)
 

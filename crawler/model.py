@@ -455,3 +455,9 @@ def result_line(url: str, outcome: str, message: str) -> str:
     """Return the line that reports a result: `url--->success`, `url--->http_404`, `url--->timeout: why`."""
     line = f"{url}--->{outcome}"
     return f"{line}: {message}" if message and outcome not in SUCCESSES and not outcome.startswith("http_") else line
+
+
+def line_of(row: LedgerRow) -> str:
+    """Return the line that tells a result; a stock client's as it came."""
+    line = decode(row.result, ImageResult).line if bytes(row.result) != b"\xc0" else ""
+    return line or result_line(row.url, row.outcome, row.message)

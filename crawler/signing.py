@@ -7,7 +7,6 @@ import netrc
 import re
 import warnings
 from collections.abc import Iterable
-from http.cookiejar import LoadError, MozillaCookieJar
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -102,6 +101,8 @@ def _netrc(hosts: list[str]) -> list[Header]:
 
 
 def _cookies(path: Path) -> tuple[Cookie, ...]:
+    from http.cookiejar import LoadError, MozillaCookieJar  # slow to import, and most runs bring no cookies
+
     jar = MozillaCookieJar()
     try:
         with warnings.catch_warnings():

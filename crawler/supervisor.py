@@ -9,12 +9,11 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
-from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from crawler.errors import BrokerUnreachable, CrawlerError, UsageError
+from crawler.rooms import STOP_SIGNALS, start_server
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +22,6 @@ MOST_DEATHS = 20
 WINDOW = 60.0
 #: Exit codes after which a child is not started again: it is done, or trying again would end the same way.
 FINAL_CODES = frozenset({0, UsageError.exit_code, BrokerUnreachable.exit_code})
-#: Kept from children until they can handle them: a service manager and Ctrl-C send them to every process.
-STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
 def ready_for_signals() -> None:
@@ -55,10 +52,13 @@ class Child:
 
 
 class Supervisor:
-    """Starts children by `spawn`; one that dies is started again, one that exits with one of FINAL_CODES is not."""
+    """Starts children; one that dies is started again, one that exits with one of FINAL_CODES is not.
+
+    They are forked from a process that has imported what they need (see `crawler.rooms`).
+    """
 
     def __init__(self) -> None:
-        self._context = multiprocessing.get_context("spawn")
+        self._context = multiprocessing.get_context("forkserver")
         self.children: list[Child] = []
         self._stopping = False
 
@@ -103,16 +103,9 @@ class Supervisor:
             child.done = True
 
     def _spawn(self, child: Child) -> None:
-        process: SpawnProcess = self._context.Process(
-            target=child.target, args=child.arguments, name=child.name, daemon=True
-        )
-        resource_tracker.ensure_running()  # it would let the signals through to the first child
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        child.process = process
+        start_server()  # it may have been killed
+        child.process = self._context.Process(target=child.target, args=child.arguments, name=child.name, daemon=True)
+        child.process.start()
 
     def _note_death(self, child: Child, code: int) -> None:
         now = time.monotonic()

@@ -11,13 +11,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 #: From top to bottom. Modules of one floor may import each other, except the rooms.
 FLOORS = [
-    "collect download inspect status",
-    "__main__",
-    "crawl",
+    "__main__ collect download inspect status",
+    "crawl workers inspector jobs",
     "hosting building checks door signing",
     "settings processes",
     "lines recheck limits",
-    "supervisor progress ledger logs",
+    "bar supervisor progress ledger logs",
     "sources pages images brokers stores",
     "work",
     "exchange",
@@ -26,6 +25,7 @@ FLOORS = [
     "contracts",
     "model",
     "errors",
+    "rooms",
 ]
 ROOMS = frozenset("sources pages images brokers stores".split())
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from crawler import progress
+from crawler import bar as bar_module
+from crawler.bar import Bar
 from crawler.logs import shown
 from crawler.model import Counts, SiteCounts, State
-from crawler.progress import Bar, attention, duration, size, summary, why_none
+from crawler.progress import attention, duration, size, summary, why_none
 
 OUTPUT = Path("/data/downloads/example.com")
 
@@ -166,13 +167,6 @@ class TestSummary:
         assert lines[1].startswith("j: run 3")
 
 
-def test_without_a_terminal_the_bar_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Bar(True)
-    bar.update(counts(images={"success": 4}, waiting_images=3))
-    bar.close()
-    assert capsys.readouterr().err == ""
-
-
 def test_the_bar_fits_into_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -182,8 +176,8 @@ def test_the_bar_fits_into_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("COLUMNS", "80")
     clock = iter([0.0, 1.0, 200.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    bar = Bar(True)
+    monkeypatch.setattr(bar_module.time, "monotonic", lambda: next(clock))
+    bar = Bar()
     for done in (1000, 120_000):
         images = {"success": done, "http_404": 34}
         bar.update(counts(images=images, waiting_images=99_999, pages={"success": 812}, bytes=done * 30_000))

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from brokers.driver import Clock, Job, done, images, page, served
-from crawler import logs, status
+from crawler import jobs, logs
 from crawler.brokers.listen import listen_unix
 from crawler.brokers.local import job_lock, socket_path, write_whereabouts
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.building import local_key
 from crawler.door import enter
 from crawler.errors import StateError, UsageError
+from crawler.jobs import counts_of, details, line, report
 from crawler.model import Counts, SiteCounts, State
 from crawler.settings import StatusSettings
-from crawler.status import counts_of, details, line, run
 
 BEGAN = datetime.datetime(2024, 3, 9, 1, 30).timestamp()
 
@@ -169,9 +169,9 @@ class TestRun:
     def test_without_a_job_says_where_it_looked(
         self, settings: StatusSettings, state: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert run(settings) == 0
+        assert report(settings) == 0
         assert capsys.readouterr().out == f"no jobs in {state}\n"
-        assert run(StatusSettings(state=state / "missing")) == 0
+        assert report(StatusSettings(state=state / "missing")) == 0
         assert capsys.readouterr().out == f"no jobs in {state / 'missing'}\n"
 
     def test_lists_all_jobs_in_order(
@@ -181,13 +181,13 @@ class TestRun:
             made(state, name)
         (state / "none").mkdir()
         (state / "key").write_text("x" * 64)
-        assert run(settings) == 0
+        assert report(settings) == 0
         assert [text.partition(":")[0] for text in capsys.readouterr().out.splitlines()] == ["day", "night"]
 
     def test_of_one_job_shows_its_details(self, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
         made(state, "day")
         made(state, "night", finish=False, pages=2)
-        assert run(StatusSettings(state=state, job="night")) == 0
+        assert report(StatusSettings(state=state, job="night")) == 0
         assert capsys.readouterr().out.splitlines() == [
             "night: stopped; the same command goes on; run 1 of 2024-03-09 01:30: 3 saved, 1 failed, 3.0 kB",
             "  0 pages read, 2 waiting, 0 tasks held by workers",
@@ -199,7 +199,7 @@ class TestRun:
     def test_of_a_job_that_is_not_there_names_it(self, state: Path, name: str) -> None:
         made(state, "night")
         with pytest.raises(UsageError, match="no job '") as caught:
-            run(StatusSettings(state=state, job=name))
+            report(StatusSettings(state=state, job=name))
         assert repr(name) in str(caught.value) and str(state) in str(caught.value)
 
     def test_of_one_that_runs_asks_its_broker(
@@ -207,7 +207,7 @@ class TestRun:
     ) -> None:
         directory = made(state, "night", finish=False)
         with running(directory, local_key(None, state)):
-            assert run(settings) == 0
+            assert report(settings) == 0
         assert capsys.readouterr().out.startswith(f"night: running, pid {os.getppid()}; run 1 of ")
 
     def test_what_cannot_be_read_hides_no_other(
@@ -219,7 +219,7 @@ class TestRun:
         (state / "older").mkdir()
         with contextlib.closing(sqlite3.connect(state / "older" / "queue.sqlite")) as db:
             db.execute("PRAGMA user_version=1")
-        assert run(settings) == 2
+        assert report(settings) == 2
         broken, night, older = capsys.readouterr().out.splitlines()
         assert broken.startswith("broken: cannot be read: the state ") and "file is not a database" in broken
         assert night.startswith("night: finished; ")
@@ -232,7 +232,7 @@ class TestRun:
         file = made(state, "damaged") / "queue.sqlite"
         whole = file.read_bytes()
         file.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
-        assert run(settings) == 2
+        assert report(settings) == 2
         damaged, night = capsys.readouterr().out.splitlines()
         assert damaged.startswith("damaged: cannot be read: ") and night.startswith("night: finished; ")
 
@@ -241,7 +241,7 @@ class TestRun:
     ) -> None:
         directory = made(state, "night")
         with running(directory, b"another key" * 4):
-            assert run(settings) == 2
+            assert report(settings) == 2
         assert "night: cannot be read: " in (out := capsys.readouterr().out) and "has another key" in out
 
     def test_nothing_that_the_web_sends_steers_the_terminal(
@@ -249,8 +249,8 @@ class TestRun:
     ) -> None:
         made(state, "night")
         site = SiteCounts(url="https://a.example/", first_outcome="dns", first_message="\x1b[2J\n! fake")
-        monkeypatch.setattr(status, "counts_of", lambda *_: counts(sites=[site]))
-        run(StatusSettings(state=state, job="night"))
+        monkeypatch.setattr(jobs, "counts_of", lambda *_: counts(sites=[site]))
+        report(StatusSettings(state=state, job="night"))
         out = capsys.readouterr().out
         assert "\\x1b[2J\\n! fake" in out and "\x1b" not in out
 
@@ -262,7 +262,7 @@ class TestRun:
         monkeypatch.setattr(sys, "stdout", out)
         monkeypatch.setattr(logs, "set_up", lambda *_: None)
         try:
-            assert enter(StatusSettings, "python -m crawler.status", "About.", run, ["--state", str(state)]) != 0
+            assert enter(StatusSettings, "python -m crawler.status", "About.", report, ["--state", str(state)]) != 0
         finally:
             with contextlib.suppress(BrokenPipeError):
                 out.close()

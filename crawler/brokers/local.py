@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
 import time
@@ -94,7 +95,9 @@ def whereabouts(directory: Path) -> Whereabouts:
 
 def write_whereabouts(directory: Path, socket: Path, listen: str) -> None:
     draft = directory / ".broker.json"
-    draft.write_text(json.dumps(Whereabouts(os.getpid(), os.getppid(), str(socket), listen)._asdict()))
+    door = multiprocessing.parent_process()
+    known = Whereabouts(os.getpid(), (door and door.pid) or os.getppid(), str(socket), listen)
+    draft.write_text(json.dumps(known._asdict()))
     draft.replace(directory / "broker.json")
 
 

@@ -42,13 +42,15 @@ class Putter:
         self._records.flush()
         new: dict[bytes, int] = {}
         met: dict[bytes, int] = {}
-        for item in found:
-            if item.kind not in (Kind.PAGE, Kind.IMAGE):
-                continue  # only `begin` makes sources: they name files of this machine
-            identity = task_id(item.kind, item.url)
+        found = [
+            item for item in found if item.kind in (Kind.PAGE, Kind.IMAGE)
+        ]  # sources name files here: only `begin`
+        identities = [task_id(item.kind, item.url) for item in found]
+        all_known = self._records.tasks.find_all(identities)
+        for item, identity in zip(found, identities, strict=True):
             number = new.get(identity) or met.get(identity)
             if number is None:
-                known = self._records.tasks.find(identity)
+                known = all_known.get(identity)
                 reason = self._left_out(item, known, first=parent == source)
                 if reason:
                     self._run.count(Kind.PAGE, source, 0, LEFT_OUT + reason, 1, 0)

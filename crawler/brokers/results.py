@@ -14,7 +14,7 @@ _PARCELS = """
 SELECT p.seq, p.run, p.time, w.name, p.body FROM parcels p JOIN workers w ON w.worker = p.worker
 WHERE p.seq >= (SELECT coalesce(max(seq), 0) FROM parcels WHERE seq <= ?) ORDER BY p.seq"""
 _MENTIONS = """
-SELECT DISTINCT p.url, m.words FROM mentions m JOIN tasks p ON p.number = m.page WHERE m.image = ? LIMIT 20"""
+SELECT m.image, p.url, m.words FROM mentions m JOIN tasks p ON p.number = m.page WHERE m.image IN ({}) LIMIT {}"""
 
 #: Distinct mentions that a row of the ledger shows.
 MENTIONS_SHOWN = 20
@@ -157,29 +157,34 @@ class Results:
     def _complete(self, rows: list[LedgerRow], tasks: list[int], mentions: bool) -> int:
         """Give rows what tasks and mentions know, and return how many of them fit into one message."""
         size = 0
-        marks = ",".join(map(str, tasks))
         known = {
             number: (url, result)
             for number, url, result in self._db.execute(
-                f"SELECT number, url, result FROM tasks JOIN settled ON task = number WHERE number IN ({marks})"
+                f"SELECT number, url, result FROM tasks JOIN settled ON task = number WHERE number IN ({_marks(tasks)})"
             )
         }
+        shown, totals = self._mentions(tasks) if mentions else ({}, {})
         for fitting, (row, task) in enumerate(zip(rows, tasks, strict=True), 1):
             row.url, result = known[task]
             row.current = result == row.seq
-            if mentions:
-                row.mentions, row.mentions_total = self._mentions(task)
-            size += len(encode(row))
+            row.mentions, row.mentions_total = shown.get(task, []), totals.get(task, 0)
+            size += len(encode(row.mentions)) + len(row.result) + len(row.url) + len(row.message)
             if size > MOST_BYTES:
                 return fitting
         return len(rows)
 
-    def _mentions(self, task: int) -> tuple[list[tuple[str, Words]], int]:
-        shown = [(page, decode(words, Words)) for page, words in self._db.execute(_MENTIONS, (task,))]
-        total = len(shown)
-        if total == MENTIONS_SHOWN:
-            total = self._db.execute("SELECT count(*) FROM mentions WHERE image = ?", (task,)).fetchone()[0]
-        return shown, total
+    def _mentions(self, tasks: list[int]) -> tuple[dict[int, list[tuple[str, Words]]], dict[int, int]]:
+        """Return the first mentions of each task, and how many it has."""
+        totals = dict(
+            self._db.execute(f"SELECT image, count(*) FROM mentions WHERE image IN ({_marks(tasks)}) GROUP BY image")
+        )
+        often = [task for task, total in totals.items() if total > MENTIONS_SHOWN]
+        shown: dict[int, list[tuple[str, Words]]] = {}
+        for together in (totals.keys() - often, *((task,) for task in often)):
+            most = MENTIONS_SHOWN * len(together)
+            for task, page, words in self._db.execute(_MENTIONS.format(_marks(together), most)):
+                shown.setdefault(task, []).append((page, decode(words, Words)))
+        return shown, totals
 
     def told_by(self, task: int) -> str:
         """Return the name of the worker that told the last result of a task."""
@@ -213,3 +218,7 @@ class Results:
             if task is not None:
                 url, source, origin = task
                 yield Current(result.task, url, source, origin, result.outcome, run, result.size)
+
+
+def _marks(numbers: Iterable[int]) -> str:
+    return ",".join(map(str, numbers))

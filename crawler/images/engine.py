@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import select
 import socket
 import time
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import certifi
 import pycurl
@@ -42,8 +41,22 @@ _CODES: dict[int, str] = {
     **dict.fromkeys((45, 52, 55, 56), Outcome.CONNECT),
     63: Outcome.TOO_LARGE,
 }
-_OPT_OUT = re.compile(rb"^(?:x-robots-tag|tdm-reservation)[ \t]*:", re.I | re.M)
 _RETRIABLE = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TIMEOUT, Outcome.TOO_SLOW, Outcome.TRUNCATED})
+
+
+class Fields(NamedTuple):
+    """Names of header fields, and the letters that they begin with."""
+
+    names: frozenset[bytes]
+    letters: frozenset[int]
+
+    @classmethod
+    def of(cls, *names: bytes) -> Fields:
+        return cls(frozenset(names), frozenset(letter for name in names for letter in (name[0], name.upper()[0])))
+
+
+_KEPT = Fields.of(b"etag", b"last-modified", b"location", b"retry-after")
+_OPT_OUTS = Fields.of(b"x-robots-tag", b"tdm-reservation")
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +66,7 @@ class Transfer:
     task: Task
     status: int = 0
     body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)  #: those of _KEPT, by lower-case name
     location: str = ""
     latency: float = 0.0
     error: FetchError | None = None
@@ -74,15 +87,18 @@ class _Handle:
         self._credentials = credentials
         self._obeyed = spec.obeyed
         self._agent = robots_txt.product_token(spec.user_agent)
-        self._opted_out = ""
         self._certificate = ""
+        self._sent: list[str] = []
         self.task: Task | None = None
-        self.header_lines: list[bytes] = []
-        self.header_bytes = 0
-        self.body = BytesIO()
-        self.refused = ""
-        self.cut = False
-        self.most = self._most_of_images = spec.max_image_bytes
+        self._header_lines: list[bytes] = []
+        self._header_bytes = 0
+        self._received = 0
+        self._first = b""
+        self._rest: BytesIO | None = None
+        self._opted_out = ""
+        self._refused = ""
+        self._cut = False  #: of robots.txt the beginning was kept
+        self._most = self._most_of_images = spec.max_image_bytes
         curl = self.curl = pycurl.Curl()
         options: dict[int, Any] = {
             pycurl.NOSIGNAL: 1,
@@ -109,19 +125,24 @@ class _Handle:
 
     def prepare(self, task: Task, referrer: str) -> None:
         self.task = task
-        self.header_lines = []
-        self.header_bytes = 0
-        self.refused = ""
-        self.body = BytesIO()
-        self.cut = False
-        self._opted_out = ""
+        self._header_bytes = self._received = 0
+        self._refused = self._opted_out = ""
+        self._first, self._rest = b"", None
+        self._cut = False
         self._bound(task.kind is Kind.ROBOTS)
         self.curl.setopt(pycurl.URL, task.at)
-        headers = {"Referer": referrer, **self._credentials.headers(task.at)}
-        if cookie := self._credentials.cookie(task.at):
+        sent = [f"Referer: {referrer}"] if self._credentials.is_empty else self._signed(task.at, referrer)
+        if sent != self._sent:
+            self._sent = sent
+            self.curl.setopt(pycurl.HTTPHEADER, sent)
+
+    def _signed(self, url: str, referrer: str) -> list[str]:
+        """Return the headers of a request with what its host may see of who we are."""
+        headers = {"Referer": referrer, **self._credentials.headers(url)}
+        if cookie := self._credentials.cookie(url):
             headers["Cookie"] = cookie
-        self.curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in headers.items()])
-        self._certify(self._credentials.certificate(task.at))
+        self._certify(self._credentials.certificate(url))
+        return [f"{name}: {value}" for name, value in headers.items()]
 
     def _certify(self, certificate: str) -> None:
         if certificate != self._certificate:
@@ -135,76 +156,88 @@ class _Handle:
     def _bound(self, robots: bool) -> None:
         """Let a body be as long as an image may be; of robots.txt the beginning is kept, however long it is."""
         most = robots_txt.MAX_BYTES if robots else self._most_of_images
-        if most != self.most:
-            self.most = most
+        if most != self._most:
+            self._most = most
             self.curl.setopt(pycurl.MAXFILESIZE_LARGE, 0 if robots else most)
 
     def _open_socket(self, purpose: int, target: Any) -> Any:
         """Open a socket for the very address that is about to be connected, or refuse it."""
         family, kind, protocol, where = target
         if not self._guard.allows(where[0]):
-            self.refused = where[0]
+            self._refused = where[0]
             return pycurl.SOCKET_BAD
         return _Opened(family, kind, protocol)
 
     def _header(self, line: bytes) -> int | None:
-        self.header_bytes += len(line)
-        if self.header_bytes > MAX_HEADERS:
+        self._header_bytes += len(line)
+        if self._header_bytes > MAX_HEADERS:
             return -1
-        if line.startswith(b"HTTP/"):
-            self.header_lines.clear()  # an answer after a 1xx
-        self.header_lines.append(line)
-        if line in (b"\r\n", b"\n") and self._refuses():
-            return -1
-        return None
+        if line[:5] == b"HTTP/":
+            self._header_lines = []  # of an answer; those of a 1xx before it are over
+        self._header_lines.append(line)
+        return -1 if len(line) <= 2 and self._refuses() else None
 
     def _refuses(self) -> bool:
         """Tell, before the body comes, whether an answer says that its image is to be left alone."""
-        if self.task is None or self.task.kind is Kind.ROBOTS or not _OPT_OUT.search(b"".join(self.header_lines)):
-            return False
-        if self.header_lines[0].split(b" ")[1:2] != [b"200"]:
-            return False
-        self._opted_out = of_answer(self._headers(), self._agent, self._obeyed).images
+        assert self.task is not None
+        said = self._fields(_OPT_OUTS)
+        if said and self.task.kind is not Kind.ROBOTS and self._header_lines[0].split(b" ")[1:2] == [b"200"]:
+            self._opted_out = of_answer(said, self._agent, self._obeyed).images
         return bool(self._opted_out)
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: bytes) -> int | None:
         """Keep a part of the body, unless it is too much; libcurl itself counts what it has not yet decoded."""
-        room = self.most - self.body.tell()
-        if len(data) <= room:
-            return self.body.write(data)
-        assert self.task is not None
-        if self.task.kind is Kind.ROBOTS:
-            self.body.write(data[:room])
-            self.cut = True
-        return -1
+        self._received += len(data)
+        if self._received > self._most:
+            self._cut = self.task is not None and self.task.kind is Kind.ROBOTS
+            data = data[: self._most - self._received]
+            if not self._cut:
+                return -1
+        if not self._first:
+            self._first = data  # most bodies come in one part, which needs no copy
+        elif self._rest is None:
+            self._rest = BytesIO()
+            self._rest.write(self._first)
+            self._rest.write(data)
+        else:
+            self._rest.write(data)
+        return -1 if self._cut else None
 
     def answer(self) -> Transfer:
         assert self.task is not None
         curl = self.curl
-        headers = self._headers()
+        headers = self._fields(_KEPT)
         status = curl.getinfo(pycurl.RESPONSE_CODE)
         return Transfer(
             self.task,
             status,
-            self.body.getvalue(),
+            self._first if self._rest is None else self._rest.getvalue(),
             headers,
             headers.get("location", "") if 300 <= status < 400 else "",
             curl.getinfo(pycurl.STARTTRANSFER_TIME) - curl.getinfo(pycurl.PRETRANSFER_TIME),
         )
 
-    def _headers(self) -> dict[str, str]:
-        headers: dict[str, str] = {}
-        for line in self.header_lines[1:]:
-            field, _, text = line.partition(b":")
-            name, value = field.strip().lower().decode("latin-1"), header_text(text.strip())
-            known = headers.setdefault(name, value)
-            if name == "x-robots-tag" and known is not value:
-                headers[name] = f"{known}\n{value}"
-        return headers
+    def _fields(self, wanted: Fields) -> dict[str, str]:
+        """Return those header fields that are `wanted`, by lower-case name; of several, the first or all as lines."""
+        found: dict[str, str] = {}
+        for line in self._header_lines[1:]:
+            if line[0] in wanted.letters:  # spares looking at all the others
+                field, _, value = line.partition(b":")
+                name = field.strip().lower()
+                if name in wanted.names:
+                    text = header_text(value.strip())
+                    known = found.setdefault(name.decode(), text)
+                    if wanted is _OPT_OUTS and known is not text:
+                        found[name.decode()] = f"{known}\n{text}"
+        return found
+
+    def release(self) -> None:
+        """Let go of the body."""
+        self._first, self._rest = b"", None
 
     def failure(self, code: int, message: str) -> Transfer:
         assert self.task is not None
-        if self.cut:
+        if self._cut:
             return self.answer()
         return Transfer(self.task, error=self._explain(code, message))
 
@@ -212,19 +245,19 @@ class _Handle:
         assert self.task is not None
         if self._opted_out:
             return FetchError(Outcome.OPTED_OUT, self._opted_out)
-        if self.refused and code == 7:
-            refused = PrivateAddress(host(self.task.at), self.refused)
+        if self._refused and code == 7:
+            refused = PrivateAddress(host(self.task.at), self._refused)
             return FetchError(Outcome.PRIVATE_ADDRESS, str(refused))
         outcome = _CODES.get(code, Outcome.PROTOCOL)
-        if self.header_bytes > MAX_HEADERS:
+        if self._header_bytes > MAX_HEADERS:
             return FetchError(Outcome.PROTOCOL, f"more than {MAX_HEADERS:,} bytes of headers")
         if code == 23:
-            return FetchError(Outcome.TOO_LARGE, f"more than {self.most:,} bytes")
+            return FetchError(Outcome.TOO_LARGE, f"more than {self._most:,} bytes")
         if code == 28 and "too slow" in message:
             outcome = Outcome.TOO_SLOW
         if code in (55, 56) and "chunk" in message:
             outcome = Outcome.PROTOCOL
-        elif code in (55, 56) and self.body.tell():
+        elif code in (55, 56) and self._received:
             outcome = Outcome.TRUNCATED
         connected = bool(self.curl.getinfo(pycurl.CONNECT_TIME))
         suspect = code == 6 or (
@@ -315,7 +348,7 @@ class Engine:
     def _release(self, handle: _Handle) -> None:
         self._multi.remove_handle(handle.curl)
         self.running -= 1
-        handle.body = BytesIO()
+        handle.release()
         self._free.append(handle)
 
     def _on_timer(self, milliseconds: int) -> None:

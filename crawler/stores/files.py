@@ -97,9 +97,9 @@ class FileStore:
             self._open_incoming()  # swept by someone who took us for gone
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
-            view = memoryview(body)
-            while view:
-                view = view[os.write(handle, view) :]
+            written = os.write(handle, body)
+            while written < len(body):
+                written += os.write(handle, memoryview(body)[written:])
         finally:
             os.close(handle)
 

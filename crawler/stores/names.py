@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 #: The suffix that a URL of this format has as a rule, where it is not the format's name.
@@ -22,6 +23,12 @@ _UNSAFE = re.compile(
 _RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
 
 
+# A part of a path that is its own name, and says all that the URL says.
+_PLAIN = re.compile(
+    r"(?!(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z))[A-Za-z0-9_-](?:[A-Za-z0-9_.-]{0,118}[A-Za-z0-9_-])?"
+)
+
+
 def file_name(url: str, sha256: str, format: str) -> str:
     """Return `{host}/{path of the URL}/{stem}-{first 12 of sha256}.{format}`.
 
@@ -29,6 +36,24 @@ def file_name(url: str, sha256: str, format: str) -> str:
     of the URL's hash, so that URLs never share a name, unless they differ in nothing but http and https and have the
     same content.
     """
+    folder, _, last = url.rpartition("/")
+    stem, _, suffix = last.rpartition(".")
+    if suffix == _SUFFIX.get(format, format) and _PLAIN.fullmatch(stem) and (known := _plain_folder(folder)):
+        return f"{known}/{stem}-{sha256[:12]}.{format}"
+    return careful_name(url, sha256, format)
+
+
+@lru_cache(maxsize=4096)
+def _plain_folder(url: str) -> str:
+    """Return the folder for a URL's part before its last slash where that is told by its parts, else `""`."""
+    host, *parts = url.partition("://")[2].split("/")
+    if host and len(parts) <= _MAX_DEPTH and all(map(_PLAIN.fullmatch, parts)):
+        return "/".join([_safe(host.replace(":", "_")), *parts])
+    return ""
+
+
+def careful_name(url: str, sha256: str, format: str) -> str:
+    """Return what `file_name` does, for any URL: plain ones, by far the most, have a way that takes a tenth."""
     rest = url.partition("://")[2]
     split = urlsplit(url)
     parts = [unquote(part, "utf-8", "replace") for part in split.path.split("/")[1:]]

@@ -69,7 +69,7 @@ def test_an_answer(site: FaultySite, make: Any) -> None:
     (transfer,) = run(make(), site.url + "/a.jpg")
     assert transfer.error is None
     assert (transfer.status, transfer.body, transfer.location) == (200, BODY, "")
-    assert transfer.headers["etag"] == '"1"' and transfer.headers["content-type"] == "image/jpeg"
+    assert transfer.headers == {"etag": '"1"', "last-modified": "Tue, 14 Nov 2023 22:13:20 GMT"}
     assert 0 < transfer.latency < 5
     assert site.headers("/a.jpg")[0]["user-agent"] == "crawler/1.0"
 
@@ -200,14 +200,14 @@ class TestAddresses:
 
 
 def test_a_handle_that_is_used_again_remembers_nothing(site: FaultySite, make: Any) -> None:
-    site.add("/a.jpg", BODY, headers={"X-One": "1", "Set-Cookie": "a=1"})
+    site.add("/a.jpg", BODY, headers={"ETag": "1", "Set-Cookie": "a=1"})
     site.add("/b.jpg", b"b")
     engine = make(1)
     engine.start(task(site.url + "/a.jpg"), "https://pages.example/")
     while not engine.wait(0.1):
         pass
     (second,) = run(engine, site.url + "/b.jpg")
-    assert second.body == b"b" and "x-one" not in second.headers
+    assert second.body == b"b" and "etag" not in second.headers
     assert site.headers("/a.jpg")[0]["referer"] == "https://pages.example/"
     assert not {"referer", "cookie"} & set(site.headers("/b.jpg")[0])
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from crawler.stores.names import file_name
+from crawler.stores.names import careful_name, file_name
 from crawler.urls import normalise
 
 SHA = "0123456789abcdef" * 4
@@ -117,3 +117,18 @@ def test_names_that_windows_keeps_for_devices(word: str) -> None:
 )
 def test_what_cannot_be_seen_is_not_in_a_name(mark: str) -> None:
     assert all(c.isprintable() for c in name(f"https://example.com/a{mark}b{mark}.jpg"))
+
+
+PARTS = st.lists(
+    st.sampled_from(["a", "b.c", "con", "COM1.x", ".a", "a.", "a b", "ü", "%41", "x" * 119, "x" * 121, "", "-", "a,b"]),
+    max_size=18,
+)
+LAST = st.sampled_from(
+    ["a.jpg", "a.b.jpg", "a.jpeg", "a", "a.JPG", ".jpg", "nul.jpg", "a.jpg?b=1.jpg", "con.a.jpg", ""]
+)
+
+
+@given(PARTS, LAST, st.sampled_from(["a.example", "a.example:8080", "[::1]:80", "xn--bcher-kva.example"]))
+def test_the_short_way_of_plain_names_is_the_careful_one(parts: list[str], last: str, host: str) -> None:
+    url = "/".join([f"https://{host}", *parts, last])
+    assert file_name(url, SHA, "jpeg") == careful_name(url, SHA, "jpeg")

@@ -26,25 +26,26 @@ def walk(body: bytes) -> Picture:
     for _ in steps():
         if at + 1 >= size:
             break
-        fill = _FILL.match(body, at)
-        if fill is None:
+        if body[at] != 0xFF:
             raise NotAnImage(f"no JPEG marker at byte {at}")
-        at = fill.end()
-        if at >= size:
-            break
-        marker = body[at]
-        at += 1
+        marker = body[at + 1]
+        if marker == 0xFF:
+            at = _FILL.match(body, at).end() - 1  # type: ignore[union-attr]
+            continue
+        at += 2
         if marker == _EOI:
             if not scanned or not width:
                 raise NotAnImage("a JPEG without image data")
             return Picture("jpeg", width, height)
         if marker in _STANDALONE:
             continue
-        length = int.from_bytes(body[at : at + 2], "big")
-        if length < 2 and at + 2 <= size:
+        if at + 2 > size:
+            break
+        length = body[at] << 8 | body[at + 1]
+        if length < 2:
             raise NotAnImage(f"a JPEG segment of length {length} at byte {at}")
         if marker in _FRAMES and at + 7 <= size:
-            height, width = int.from_bytes(body[at + 3 : at + 5], "big"), int.from_bytes(body[at + 5 : at + 7], "big")
+            height, width = body[at + 3] << 8 | body[at + 4], body[at + 5] << 8 | body[at + 6]
         at += length
         if marker == _SOS:
             scanned = True

@@ -6,7 +6,6 @@ import codecs
 import re
 from typing import Any, NamedTuple
 
-from bs4.dammit import EncodingDetector
 from lxml import etree
 
 from crawler.pages.extract.flat import flat_tree
@@ -68,6 +67,12 @@ def _known(label: str | None) -> str | None:
     return None if name in _NOT_OF_PAGES else name
 
 
+def _declared(beginning: bytes) -> str | None:
+    from bs4.dammit import EncodingDetector  # most pages say it in their headers, and it is slow to import
+
+    return EncodingDetector.find_declared_encoding(beginning, is_html=True, search_entire_document=False)
+
+
 def detect(body: bytes, content_type: str) -> tuple[str, str]:
     """Return the encoding of a page and where it was found: BOM, header, meta, or the bytes themselves."""
     for bom, name in _BOMS:
@@ -76,9 +81,7 @@ def detect(body: bytes, content_type: str) -> tuple[str, str]:
     header = _CHARSET.search(content_type)
     if header and (label := _known(header[1])):
         return label, "header"
-    if label := _known(
-        EncodingDetector.find_declared_encoding(body[:4096], is_html=True, search_entire_document=False)
-    ):
+    if label := _known(_declared(body[:4096])):
         # A page that declares UTF-16 in bytes that can be read as ASCII is no UTF-16 (WHATWG HTML, 13.2.3.2).
         return "utf-8" if label.startswith("utf-16") else label, "meta"
     try:

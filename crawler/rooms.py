@@ -1,0 +1,34 @@
+"""What the processes of this machine import: once for all of them, while their door still reads its settings."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Sequence
+from multiprocessing import forkserver, resource_tracker
+
+#: What a whole run takes, and what download workers alone take.
+RUN = (
+    "crawler.processes", "crawler.brokers.process", "crawler.pages.loop", "crawler.sources.feed", "crawler.images.loop",
+)  # fmt: skip
+DOWNLOAD = ("crawler.processes", "crawler.images.loop")
+#: Kept from children until they can handle them: a service manager and Ctrl-C send them to every process.
+STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
+_ONLY_TELLS = frozenset({"--help", "-h", "--help-all", "--version"})
+
+
+def prepare(rooms: Sequence[str], arguments: Sequence[str]) -> None:
+    """Begin to import what children need, unless the command line only asks for help."""
+    if _ONLY_TELLS.isdisjoint(arguments):
+        multiprocessing.set_forkserver_preload(list(rooms))
+        start_server()
+
+
+def start_server() -> None:
+    """Start the process that children are forked from, unless it runs; it and they begin with STOP_SIGNALS blocked."""
+    resource_tracker.ensure_running()  # it would let the signals through
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)

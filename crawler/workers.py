@@ -1,0 +1,80 @@
+"""The download workers of one machine: started, watched, and asked to end."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from crawler.brokers.client import ManagerBroker, ServerAddress, parse_server
+from crawler.building import worker_key
+from crawler.errors import UsageError
+from crawler.processes import Link, Place, download_process, job_directory, wait_for_job
+from crawler.settings import DownloadSettings
+from crawler.stores.files import check_mark, mark
+from crawler.supervisor import Supervisor
+
+#: Seconds that a collector is waited for, without --forever and --wait.
+WAIT = 60.0
+#: Seconds that workers get to finish what is under way.
+STOP_TIME = 30.0
+
+
+def _settled(settings: DownloadSettings) -> tuple[Link, Place]:
+    if settings.processes < 1 or settings.connections < 1:
+        raise UsageError("--processes and --connections must be at least 1")
+    server: ServerAddress = parse_server(settings.server)
+    key = worker_key(settings.key_file, settings.state_directory, server)
+    wait = settings.wait if settings.wait is not None else float("inf") if settings.forever else WAIT
+    link = Link(server, key, not settings.unencrypted, settings.log_file, settings.quiet)
+    place = Place(settings.connections, settings.output, settings.keep_local, settings.forever, wait)
+    return link, place
+
+
+def work(settings: DownloadSettings) -> int:
+    """Check what can be checked at once, then keep the processes running until they are done."""
+    link, place = _settled(settings)
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: signals.append(received))
+    broker = ManagerBroker(link.server, link.key, encrypt=link.encrypt)
+    spec = wait_for_job(broker, place.wait, place.forever, lambda: not signals)
+    broker.close()
+    if spec is None:
+        return 128 + signals[0] if signals else 0
+    root = job_directory(place.output, spec)
+    if place.keep_local:
+        mark(root, spec.job_id)
+    else:
+        check_mark(root, spec.job_id)
+    return _supervise(link, place, settings.processes, signals)
+
+
+def _supervise(link: Link, place: Place, processes: int, signals: list[int]) -> int:
+    supervisor = Supervisor()
+    try:
+        children = [
+            supervisor.start(f"download {number + 1}", download_process, link, place) for number in range(processes)
+        ]
+        while not signals and not all(child.done for child in children):
+            supervisor.watch()
+            time.sleep(0.1)
+        if signals:
+            _stop(supervisor, signals)
+            return 128 + signals[0]
+        return max(child.exit_code for child in children)
+    finally:
+        supervisor.stop(1.0)
+
+
+def _stop(supervisor: Supervisor, signals: list[int]) -> None:
+    """Let the processes finish; a second signal ends them at once."""
+    for child in supervisor.children:
+        child.ask_to_end()
+    until = time.monotonic() + STOP_TIME
+    while time.monotonic() < until and len(signals) < 2:
+        if not any(child.is_alive for child in supervisor.children):
+            return
+        time.sleep(0.05)
+    for child in supervisor.children:
+        if child.process is not None and child.is_alive:
+            child.process.kill()
