@@ -54,7 +54,7 @@ class Agenda:
         self.notice = ""
         self.robots: dict[str, str] = {}
         self._lease = lease
-        self._held: dict[int, Task] = {}
+        self._held: dict[int, Host] = {}  #: by number of the task
         self._hosts: dict[str, Host] = {}
         self._runnable: deque[Host] = deque()
         self._delayed: list[tuple[float, int, Host]] = []
@@ -116,7 +116,7 @@ class Agenda:
 
     def ended(self, task: Task, now: float, latency: float = 0.0) -> None:
         """Count a request of `task` as over."""
-        host = self._hosts[address(task.at).authority] if task.kind is not Kind.SOURCE else self._hosts[""]
+        host = self._held[task.number]
         host.busy -= 1
         host.not_before = max(host.not_before, now + host.grant.delay)
         if latency:
@@ -139,8 +139,7 @@ class Agenda:
 
     def again(self, task: Task) -> None:
         """Put a task with another URL at the same host in front."""
-        self._held[task.number] = task
-        host = self._hosts[address(task.at).authority]
+        host = self._held[task.number] = self._hosts[address(task.at).authority]
         host.ready.appendleft(task)
         self._ready += 1
         self._enrol(host)
@@ -230,9 +229,10 @@ class Agenda:
         for task in reply.tasks:
             if task.number in self._held:
                 continue
-            self._held[task.number] = task
             authority = "" if task.kind is Kind.SOURCE else address(task.at).authority
-            self._hosts.setdefault(authority, Host(Grant(1 if not authority else 0))).ready.append(task)
+            host = self._hosts.get(authority) or self._hosts.setdefault(authority, Host(Grant(0 if authority else 1)))
+            self._held[task.number] = host
+            host.ready.append(task)
             self._ready += 1
         for host in self._hosts.values():
             self._enrol(host)

@@ -46,7 +46,7 @@ class Rules:
                 break
         patterns.sort()
         self._patterns = patterns
-        self.allows = lru_cache(maxsize=1024)(self._allows)
+        self.allows = _always if patterns.is_empty else lru_cache(maxsize=1024)(self._allows)
 
     def _read(self, text: str, agent: str, patterns: _Patterns) -> bool:
         """Take in all groups that are for `agent` (RFC 9309, 2.2.1), and tell whether there are any."""
@@ -78,6 +78,10 @@ class Rules:
         return path == "/robots.txt" or self._patterns.allow(path)
 
 
+def _always(url: str) -> bool:
+    return True
+
+
 class _Patterns:
     """Path patterns of one group: that with the most octets decides, and of equal ones the allowing (2.2.2)."""
 
@@ -101,6 +105,10 @@ class _Patterns:
             self._wild.append((length, allows, parts, ends))
         else:
             self._plain[parts[0]] = self._plain.get(parts[0], False) or allows
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._plain and not self._wild
 
     def sort(self) -> None:
         """Let the longest come first; to be called once all are added."""

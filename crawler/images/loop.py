@@ -214,8 +214,10 @@ class DownloadLoop(WorkLoop):
 
     def _stored(self, task: Task, size: int, result: Raw, error: Exception | None) -> None:
         """Take the store's word; it may come from one of its threads."""
-        self._ended.append(partial(self._settle_stored, task, size, result, error))
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() == self._thread:
+            self._settle_stored(task, size, result, error)
+        else:
+            self._ended.append(partial(self._settle_stored, task, size, result, error))
             self._engine.wake()
 
     def _settle_stored(self, task: Task, size: int, result: Raw, error: Exception | None) -> None:
