@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: crawl test check clean
+.PHONY: crawl test check bench bench-peers clean
 
 # Crawl SITE=https://example.com; without it, the sample site that is shipped here, served on loopback.
 crawl: $(VENV)/installed
@@ -22,6 +22,14 @@ check: $(VENV)/tested
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# Images a second, of this crawler and others, on loopback; QUICK=1 takes minutes. benchmarks/README.md says more.
+bench: $(VENV)/benched
+	$(BIN)/python benchmarks/throughput.py $(if $(QUICK),--quick)
+
+# The other tools that are Python, each into an environment of its own; names the Debian packages that are missing.
+bench-peers: $(VENV)/benched
+	$(BIN)/python benchmarks/environments.py
+
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +40,10 @@ $(VENV)/installed: pyproject.toml
 $(VENV)/tested: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@sh tests/debian-packages.sh
+	touch $@
+
+$(VENV)/benched: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	touch $@
 
 clean:
