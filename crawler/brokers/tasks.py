@@ -107,7 +107,7 @@ class Tasks:
                 f"LEFT JOIN settled s ON s.task = t.number WHERE t.id IN ({marks})",
                 some,
             )
-            found.update((row[0], Known(*row[1:])) for row in rows)
+            found.update([(row[0], Known._make(row[1:])) for row in rows])
         return found
 
     def source_of(self, number: int) -> int:

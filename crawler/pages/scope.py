@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from publicsuffixlist import PublicSuffixList
 
-from crawler.urls import host, without_www
+from crawler.urls import address, host, without_www
 
 
 @lru_cache(maxsize=1)
@@ -34,6 +34,7 @@ class Scope:
 
     def __init__(self, kind: str, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
         self._kind = kind
+        self._is_same_site = lru_cache(maxsize=4096)(self._compare)
         self._include = [re.compile(pattern) for pattern in include]
         self._exclude = [re.compile(pattern) for pattern in exclude]
 
@@ -48,8 +49,13 @@ class Scope:
     def _is_near(self, url: str, base: str) -> bool:
         if self._kind == "any":
             return True
-        ours, theirs = without_www(host(base)), without_www(host(url))
+        if not self._is_same_site(address(url).origin, address(base).origin):
+            return False
+        return self._kind != "prefix" or urlsplit(url).path.startswith(_folder(base))
+
+    def _compare(self, one: str, other: str) -> bool:
+        """Tell whether two origins are of one site."""
+        ours, theirs = without_www(host(one)), without_www(host(other))
         if self._kind == "domain":
             return _domain(ours) == _domain(theirs)
-        same = ours == theirs and urlsplit(url).port == urlsplit(base).port
-        return same and (self._kind == "host" or urlsplit(url).path.startswith(_folder(base)))
+        return ours == theirs and urlsplit(one).port == urlsplit(other).port
