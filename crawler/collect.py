@@ -23,7 +23,7 @@ def run(settings: CollectSettings) -> int:
 
 
 def main() -> int:
-    from crawler.rooms import RUN, prepare
+    from crawler.forking import RUN, prepare
 
     prepare(RUN, sys.argv[1:])  # while the rest of this is imported
     from crawler.door import enter

@@ -18,7 +18,7 @@ def run(settings: DownloadSettings) -> int:
 
 
 def main() -> int:
-    from crawler.rooms import DOWNLOAD, prepare
+    from crawler.forking import DOWNLOAD, prepare
 
     prepare(DOWNLOAD, sys.argv[1:])  # while the rest of this is imported
     from crawler.door import enter

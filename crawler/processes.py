@@ -6,7 +6,6 @@ Each imports its rooms when it begins, since the libraries of all would slow the
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from crawler import logs
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.errors import BrokerUnreachable, CrawlerError
+from crawler.forking import parent_lives
 from crawler.model import Spec, State
 from crawler.paths import absolute
 from crawler.stores.files import FileStore, check_mark, sweep, worker_name
@@ -54,11 +54,6 @@ class Place(NamedTuple):
     keep_local: bool = False
     forever: bool = False
     wait: float = LOCAL_PATIENCE
-
-
-def parent_lives() -> bool:
-    parent = multiprocessing.parent_process()
-    return parent is None or parent.is_alive()
 
 
 class _Stopper:

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from crawler.errors import BrokerUnreachable, CrawlerError, UsageError
-from crawler.rooms import STOP_SIGNALS, start_server
+from crawler.forking import STOP_SIGNALS, start_server
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Child:
 class Supervisor:
     """Starts children; one that dies is started again, one that exits with one of FINAL_CODES is not.
 
-    They are forked from a process that has imported what they need (see `crawler.rooms`).
+    They are forked from a process that has imported what they need (see `crawler.forking`).
     """
 
     def __init__(self) -> None:

@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from acceptance.here import children
 from servers.nginx import Nginx
 from servers.pictures import jpeg
 
@@ -33,11 +34,6 @@ def make_site(root: Path, images: int) -> dict[str, str]:
         (root / path).write_bytes(body)
         made[path] = hashlib.sha256(body).hexdigest()
     return made
-
-
-def children(process: int) -> list[int]:
-    text = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True).stdout
-    return [int(line) for line in text.split()]
 
 
 def kill(pids: list[int]) -> None:

@@ -25,7 +25,7 @@ FLOORS = [
     "contracts",
     "model",
     "errors",
-    "rooms",
+    "forking",
 ]
 ROOMS = frozenset("sources pages images brokers stores".split())
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

@@ -19,6 +19,7 @@ from crawler.brokers.manager import Manager
 from crawler.brokers.schema import refuse_network_file_system
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.errors import CrawlerError
+from crawler.forking import parent_lives
 from crawler.model import State
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ def _serve(broker: SqliteBroker, manager: Manager) -> None:
     manager.watch(wakeup.fileno())
     if parent is not None:
         manager.watch(parent.sentinel)
-    while not told and (parent is None or parent.is_alive()):
+    while not told and parent_lives():
         manager.turn()
     if told:
         _farewell(broker, manager, told, wakeup)

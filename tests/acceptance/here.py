@@ -125,8 +125,10 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30) -> None:
 
 
 def children(process: int) -> list[int]:
+    """Return what descends from a process: its children, theirs, and so on."""
     text = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True).stdout
-    return [int(line) for line in text.split()]
+    found = [int(line) for line in text.split()]
+    return [*found, *(below for child in found for below in children(child))]
 
 
 def kill_all(door: subprocess.Popen[str]) -> None:

@@ -1,10 +1,15 @@
-"""What the processes of this machine import: once for all of them, while their door still reads its settings."""
+"""How the processes of this machine come to be, and know that they are still wanted.
+
+All are forked from one that imports what they need, once, while their door still reads its settings.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Sequence
+from functools import lru_cache
 from multiprocessing import forkserver, resource_tracker
 
 #: What a whole run takes, and what download workers alone take.
@@ -32,3 +37,14 @@ def start_server() -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def parent_lives() -> bool:
+    """Tell whether our door lives, and the process we were forked from: without it our door takes us for dead."""
+    door = multiprocessing.parent_process()
+    return door is None or (door.is_alive() and os.getppid() == _forked_by())
+
+
+@lru_cache(maxsize=1)
+def _forked_by() -> int:
+    return os.getppid()
