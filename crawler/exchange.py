@@ -179,8 +179,8 @@ class Agenda:
             return True
         if self._level and self._ready <= self._level // 2 and self.state is State.OPEN:
             return True
-        if self._to_tell and not self.under_way and not self._ready:
-            return True
+        if self._to_tell and not self.under_way and not self._runnable:
+            return True  # what is left must wait, and others may wait for the hosts that we are done with
         return now >= self._retry_at and not self._ready
 
     def report(self, room: dict[Kind, int], now: float) -> Report:

@@ -199,6 +199,14 @@ class TestUrgency:
         assert not agenda.is_due(EVERY - 0.1)
         assert agenda.is_due(EVERY)
 
+    def test_a_result_is_told_at_once_when_all_that_is_left_must_wait(self) -> None:
+        agenda = agenda_with(*map(task, range(9)), a_example=Grant(1, delay=60.0), now=0)
+        assert agenda.next(0) is not None
+        agenda.ended(task(0), 0.1)
+        agenda.settle(done(0))
+        assert agenda.next(0.1) is None, "its host is to be left alone for a minute"
+        assert agenda.is_due(0.1)
+
     def test_the_last_result_is_told_at_once(self) -> None:
         agenda = agenda_with(task(1), a_example=Grant(1), now=0)
         assert agenda.next(0) is not None
