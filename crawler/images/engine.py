@@ -125,6 +125,7 @@ class _Handle:
 
     def prepare(self, task: Task, referrer: str) -> None:
         self.task = task
+        self._header_lines = []
         self._header_bytes = self._received = 0
         self._refused = self._opted_out = ""
         self._first, self._rest = b"", None
