@@ -97,11 +97,6 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
     if settings.urls:
         sources.append(_list_source(settings, job))
     check(settings)
-    signed = [
-        (place(_site(text)), "Authorization", said)
-        for text in [*_texts_of(settings), *settings.sitemap]
-        if (said := signed_with(text)[1])
-    ]
     return Spec(
         job=job,
         sources=tuple(sources),
@@ -119,7 +114,7 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
         obeyed=tuple(name for name in RULES if name in {*DEFAULT, *settings.respect} - {"robots", *settings.ignore}),
         user_agent=user_agent(settings.contact, settings.user_agent),
         allow_net=settings.allow_net,
-        access=access_of(settings, [*sites, *sitemaps], signed),
+        access=access_of(settings, [*sites, *sitemaps], _signed(settings)),
         queue_limit=settings.queue_limit,
         lease=settings.lease,
         connect_timeout=settings.connect_timeout,
@@ -137,6 +132,15 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
         icons=settings.icons,
         variants=settings.variants,
     )
+
+
+def _signed(settings: CrawlSettings | CollectSettings) -> list[tuple[str, str, str]]:
+    """Return the headers that users and passwords in URLs stand for: where, name, value."""
+    return [
+        (place(_site(text)), "Authorization", said)
+        for text in [*_texts_of(settings), *settings.sitemap]
+        if (said := signed_with(text)[1])
+    ]
 
 
 def _list_source(settings: Job, job: str) -> tuple[str, SourceDetail]:

@@ -276,7 +276,8 @@ class Courier(threading.Thread):
         while (report := self._reports.get()) is not None:
             try:
                 self._replies.put(self._exchange(report))
-            except Exception as error:  # noqa: BLE001 — not swallowed: `received` raises it in the loop's own thread
+            # Handed over: `received` raises it in the loop's own thread. Were one missed, the loop would wait for ever.
+            except Exception as error:  # noqa: BLE001
                 self._replies.put(error)
             self._wake()
 

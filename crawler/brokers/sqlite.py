@@ -262,8 +262,8 @@ class SqliteBroker:
         except UsageError:
             self._records.rollback()
             raise
-        except Exception:  # not swallowed: whatever it was, memory has moved on and the state must not
-            # The next process starts from the state.
+        # Raised again: whatever it was, memory has moved on and the state must not; the next process starts from that.
+        except Exception:
             self._records.rollback()
             log.critical("the broker's state and memory differ; it must be started again")
             raise

@@ -19,7 +19,8 @@ from crawler import answers
 from crawler.contracts import Broker
 from crawler.errors import BadImage, FetchError, NotAnImage, Unstorable
 from crawler.guard import Guard
-from crawler.images.engine import Engine, Transfer, referrer_for
+from crawler.images.engine import Engine, referrer_for
+from crawler.images.transfer import Transfer
 from crawler.images.verify import Picture, verify
 from crawler.model import (
     PAUSING,

@@ -124,7 +124,9 @@ class PageLoop(WorkLoop):
             settlements = _portions(settlement) if settlement is not None else []
         except FetchError as error:
             settlements = [answers.failed(task, error)]
-        except Exception as error:  # a defect of ours costs its page only, which becomes `internal_error` in the ledger
+        # Logged and told: what strangers send may meet any defect of ours, and that costs its own page only, which is
+        # `internal_error` in the ledger.
+        except Exception as error:
             log.exception("%s cannot be worked on", task.at)
             settlements = [answers.failed(task, FetchError(Outcome.INTERNAL_ERROR, repr(error)[:300]))]
         latency = 0.0 if task.kind is Kind.SOURCE else time.monotonic() - started

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from crawler.guard import Guard
-from crawler.images.engine import MAX_HEADERS, Engine, Transfer, referrer_for
+from crawler.images.engine import Engine, referrer_for
+from crawler.images.transfer import MAX_HEADERS, Transfer
 from crawler.model import Access, ImageDetail, Kind, Outcome, Spec, Task, pack
 from crawler.robots import MAX_BYTES
 from servers.faulty import CountingServer, FaultySite

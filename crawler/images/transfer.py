@@ -1,0 +1,265 @@
+"""One request at a time on a libcurl handle: what is asked, what may come, and what came of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import certifi
+import pycurl
+
+from crawler import robots as robots_txt
+from crawler.access import Credentials
+from crawler.answers import header_text
+from crawler.errors import FetchError, PrivateAddress
+from crawler.guard import Guard
+from crawler.model import Kind, Outcome, Spec, Task
+from crawler.optout import of_answer
+from crawler.urls import host
+
+#: Below this many bytes a second for SLOW_SECONDS a transfer is ended.
+SLOW_BYTES = 1024
+SLOW_SECONDS = 10
+#: Bytes of headers that an answer may have.
+MAX_HEADERS = 64 * 1024
+_UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.ETIMEDOUT})
+
+# libcurl's error codes (curl/curl.h); what is not named here is `protocol`.
+_CODES: dict[int, str] = {
+    **dict.fromkeys((3, 4), Outcome.BAD_URL),
+    6: Outcome.DNS,
+    7: Outcome.CONNECT,
+    18: Outcome.TRUNCATED,
+    28: Outcome.TIMEOUT,
+    **dict.fromkeys((35, 51, 53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 83, 90, 91), Outcome.TLS),
+    **dict.fromkeys((45, 52, 55, 56), Outcome.CONNECT),
+    63: Outcome.TOO_LARGE,
+}
+_RETRIABLE = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TIMEOUT, Outcome.TOO_SLOW, Outcome.TRUNCATED})
+
+
+class Fields(NamedTuple):
+    """Names of header fields, and the letters that they begin with."""
+
+    names: frozenset[bytes]
+    letters: frozenset[int]
+
+    @classmethod
+    def of(cls, *names: bytes) -> Fields:
+        return cls(frozenset(names), frozenset(letter for name in names for letter in (name[0], name.upper()[0])))
+
+
+_KEPT = Fields.of(b"etag", b"last-modified", b"location", b"retry-after")
+_OPT_OUTS = Fields.of(b"x-robots-tag", b"tdm-reservation")
+
+
+@dataclass(slots=True, eq=False)
+class Transfer:
+    """One request that ended: an answer, or the error that prevented it."""
+
+    task: Task
+    status: int = 0
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)  #: those of _KEPT, by lower-case name
+    location: str = ""
+    latency: float = 0.0
+    error: FetchError | None = None
+
+
+class _Opened(socket.socket):
+    """A socket that libcurl takes a duplicate of; this one is closed as soon as it is let go."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Handle:
+    """A libcurl easy handle with what its callbacks fill, used again for one request after another."""
+
+    def __init__(self, spec: Spec, guard: Guard, credentials: Credentials) -> None:
+        self._guard = guard
+        self._credentials = credentials
+        self._obeyed = spec.obeyed
+        self._agent = robots_txt.product_token(spec.user_agent)
+        self._certificate = ""
+        self._sent: list[str] = []
+        self.task: Task | None = None
+        self._header_lines: list[bytes] = []
+        self._header_bytes = 0
+        self._received = 0
+        self._first = b""
+        self._rest: BytesIO | None = None
+        self._opted_out = ""
+        self._refused = ""
+        self._cut = False  #: of robots.txt the beginning was kept
+        self._most = self._most_of_images = spec.max_image_bytes
+        curl = self.curl = pycurl.Curl()
+        options: dict[int, Any] = {
+            pycurl.NOSIGNAL: 1,
+            pycurl.FOLLOWLOCATION: 0,
+            pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+            pycurl.PROXY: "",
+            pycurl.USERAGENT: spec.user_agent,
+            pycurl.CAINFO: os.environ.get("SSL_CERT_FILE") or certifi.where(),
+            pycurl.CONNECTTIMEOUT_MS: int(spec.connect_timeout * 1000),
+            pycurl.TIMEOUT_MS: int(spec.timeout * 1000),
+            pycurl.LOW_SPEED_LIMIT: SLOW_BYTES,
+            pycurl.LOW_SPEED_TIME: SLOW_SECONDS,
+            pycurl.MAXFILESIZE_LARGE: spec.max_image_bytes,
+            pycurl.ACCEPT_ENCODING: "gzip, deflate",  # some servers compress SVG without being asked
+            pycurl.BUFFERSIZE: 256 * 1024,
+            pycurl.TCP_NODELAY: 1,
+            pycurl.OPENSOCKETFUNCTION: self._open_socket,
+            pycurl.HEADERFUNCTION: self._header,
+            pycurl.WRITEFUNCTION: self._write,
+        }
+        for option, value in options.items():
+            curl.setopt(option, value)
+        curl.handle = self
+
+    def prepare(self, task: Task, referrer: str) -> None:
+        self.task = task
+        self._header_lines = []
+        self._header_bytes = self._received = 0
+        self._refused = self._opted_out = ""
+        self._first, self._rest = b"", None
+        self._cut = False
+        self._bound(task.kind is Kind.ROBOTS)
+        self.curl.setopt(pycurl.URL, task.at)
+        sent = [f"Referer: {referrer}"] if self._credentials.is_empty else self._signed(task.at, referrer)
+        if sent != self._sent:
+            self._sent = sent
+            self.curl.setopt(pycurl.HTTPHEADER, sent)
+
+    def _signed(self, url: str, referrer: str) -> list[str]:
+        """Return the headers of a request with what its host may see of who we are."""
+        headers = {"Referer": referrer, **self._credentials.headers(url)}
+        if cookie := self._credentials.cookie(url):
+            headers["Cookie"] = cookie
+        self._certify(self._credentials.certificate(url))
+        return [f"{name}: {value}" for name, value in headers.items()]
+
+    def _certify(self, certificate: str) -> None:
+        if certificate != self._certificate:
+            self._certificate = certificate
+            for option in (pycurl.SSLCERT_BLOB, pycurl.SSLKEY_BLOB):
+                if certificate:
+                    self.curl.setopt(option, certificate.encode())
+                else:
+                    self.curl.unsetopt(option)
+
+    def _bound(self, robots: bool) -> None:
+        """Let a body be as long as an image may be; of robots.txt the beginning is kept, however long it is."""
+        most = robots_txt.MAX_BYTES if robots else self._most_of_images
+        if most != self._most:
+            self._most = most
+            self.curl.setopt(pycurl.MAXFILESIZE_LARGE, 0 if robots else most)
+
+    def _open_socket(self, purpose: int, target: Any) -> Any:
+        """Open a socket for the very address that is about to be connected, or refuse it."""
+        family, kind, protocol, where = target
+        if not self._guard.allows(where[0]):
+            self._refused = where[0]
+            return pycurl.SOCKET_BAD
+        return _Opened(family, kind, protocol)
+
+    def _header(self, line: bytes) -> int | None:
+        self._header_bytes += len(line)
+        if self._header_bytes > MAX_HEADERS:
+            return -1
+        if line[:5] == b"HTTP/":
+            self._header_lines = []  # of an answer; those of a 1xx before it are over
+        self._header_lines.append(line)
+        return -1 if len(line) <= 2 and self._refuses() else None
+
+    def _refuses(self) -> bool:
+        """Tell, before the body comes, whether an answer says that its image is to be left alone."""
+        assert self.task is not None
+        said = self._fields(_OPT_OUTS)
+        if said and self.task.kind is not Kind.ROBOTS and self._header_lines[0].split(b" ")[1:2] == [b"200"]:
+            self._opted_out = of_answer(said, self._agent, self._obeyed).images
+        return bool(self._opted_out)
+
+    def _write(self, data: bytes) -> int | None:
+        """Keep a part of the body, unless it is too much; libcurl itself counts what it has not yet decoded."""
+        self._received += len(data)
+        if self._received > self._most:
+            self._cut = self.task is not None and self.task.kind is Kind.ROBOTS
+            data = data[: self._most - self._received]
+            if not self._cut:
+                return -1
+        if not self._first:
+            self._first = data  # most bodies come in one part, which needs no copy
+        elif self._rest is None:
+            self._rest = BytesIO()
+            self._rest.write(self._first)
+            self._rest.write(data)
+        else:
+            self._rest.write(data)
+        return -1 if self._cut else None
+
+    def answer(self) -> Transfer:
+        assert self.task is not None
+        curl = self.curl
+        headers = self._fields(_KEPT)
+        status = curl.getinfo(pycurl.RESPONSE_CODE)
+        return Transfer(
+            self.task,
+            status,
+            self._first if self._rest is None else self._rest.getvalue(),
+            headers,
+            headers.get("location", "") if 300 <= status < 400 else "",
+            curl.getinfo(pycurl.STARTTRANSFER_TIME) - curl.getinfo(pycurl.PRETRANSFER_TIME),
+        )
+
+    def _fields(self, wanted: Fields) -> dict[str, str]:
+        """Return those header fields that are `wanted`, by lower-case name; of several, the first or all as lines."""
+        found: dict[str, str] = {}
+        for line in self._header_lines[1:]:
+            if line[0] in wanted.letters:  # spares looking at all the others
+                field, _, value = line.partition(b":")
+                name = field.strip().lower()
+                if name in wanted.names:
+                    text = header_text(value.strip())
+                    known = found.setdefault(name.decode(), text)
+                    if wanted is _OPT_OUTS and known is not text:
+                        found[name.decode()] = f"{known}\n{text}"
+        return found
+
+    def release(self) -> None:
+        """Let go of the body."""
+        self._first, self._rest = b"", None
+
+    def failure(self, code: int, message: str) -> Transfer:
+        assert self.task is not None
+        if self._cut:
+            return self.answer()
+        return Transfer(self.task, error=self._explain(code, message))
+
+    def _explain(self, code: int, message: str) -> FetchError:
+        assert self.task is not None
+        if self._opted_out:
+            return FetchError(Outcome.OPTED_OUT, self._opted_out)
+        if self._refused and code == 7:
+            refused = PrivateAddress(host(self.task.at), self._refused)
+            return FetchError(Outcome.PRIVATE_ADDRESS, str(refused))
+        outcome = _CODES.get(code, Outcome.PROTOCOL)
+        if self._header_bytes > MAX_HEADERS:
+            return FetchError(Outcome.PROTOCOL, f"more than {MAX_HEADERS:,} bytes of headers")
+        if code == 23:
+            return FetchError(Outcome.TOO_LARGE, f"more than {self._most:,} bytes")
+        if code == 28 and "too slow" in message:
+            outcome = Outcome.TOO_SLOW
+        if code in (55, 56) and "chunk" in message:
+            outcome = Outcome.PROTOCOL
+        elif code in (55, 56) and self._received:
+            outcome = Outcome.TRUNCATED
+        connected = bool(self.curl.getinfo(pycurl.CONNECT_TIME))
+        suspect = code == 6 or (
+            not connected and (code == 28 or (code == 7 and self.curl.getinfo(pycurl.OS_ERRNO) in _UNREACHABLE))
+        )
+        return FetchError(outcome, message, retriable=outcome in _RETRIABLE, suspect=suspect)
