@@ -7,7 +7,8 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from crawler.errors import FetchError
-from crawler.model import MAX_RETRY_AFTER, Kind, Move, Outcome, RobotsFile, Settlement, Task, Verb, pack
+from crawler.model import Kind, Move, RobotsFile, Settlement, Task, Verb, pack
+from crawler.outcomes import MAX_RETRY_AFTER, Outcome
 from crawler.robots import MAX_REDIRECTS as MAX_ROBOTS_REDIRECTS
 from crawler.robots import read
 from crawler.urls import address, normalise

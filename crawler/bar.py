@@ -6,7 +6,8 @@ import time
 
 from tqdm import tqdm
 
-from crawler.model import PAGES_READ, SUCCESSES, Counts
+from crawler.model import Counts
+from crawler.outcomes import PAGES_READ, SUCCESSES
 from crawler.progress import size
 
 

@@ -19,7 +19,8 @@ from crawler.errors import BrokerUnreachable, StateError, StoreError, UsageError
 from crawler.hosting import hosted_broker, local_link
 from crawler.limits import EXIT_LIMIT, Limits, exit_code
 from crawler.lines import Lines
-from crawler.model import Begun, Counts, Outcome, Spec, State
+from crawler.model import Begun, Counts, Spec, State
+from crawler.outcomes import Outcome
 from crawler.processes import Link, Place, download_process, page_process
 from crawler.progress import counted
 from crawler.recheck import WINDOW, lost_files

@@ -12,8 +12,8 @@ from crawler.building import user_agent
 from crawler.errors import FetchError, UsageError
 from crawler.guard import Guard
 from crawler.logs import shown
-from crawler.model import Outcome
 from crawler.optout import RULES, Verdict, of_page
+from crawler.outcomes import Outcome
 from crawler.pages.extract import Links, read
 from crawler.pages.scope import Scope
 from crawler.pages.session import Page, PageSession

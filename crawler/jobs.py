@@ -12,7 +12,8 @@ from crawler.building import local_key
 from crawler.errors import CrawlerError, UsageError
 from crawler.hosting import local_link
 from crawler.logs import shown
-from crawler.model import PAGES_READ, SUCCESSES, Counts, State
+from crawler.model import Counts, State
+from crawler.outcomes import PAGES_READ, SUCCESSES
 from crawler.processes import Link
 from crawler.progress import attention, size
 from crawler.settings import StatusSettings

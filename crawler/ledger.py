@@ -14,7 +14,8 @@ from typing import Any, BinaryIO, Protocol
 import msgspec
 
 from crawler.errors import StoreError
-from crawler.model import ImageResult, LedgerPage, LedgerRow, Outcome, Words, decode
+from crawler.model import ImageResult, LedgerPage, LedgerRow, Words, decode
+from crawler.outcomes import Outcome
 
 METADATA = "metadata.jsonl"
 FAILURES = "failures.jsonl"

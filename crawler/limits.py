@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from crawler.errors import StoreError
-from crawler.model import PAGES_READ, SUCCESSES, Counts, Outcome
+from crawler.model import Counts
+from crawler.outcomes import PAGES_READ, SUCCESSES, Outcome
 
 #: Exit codes (README): a person should look at it; stopped at a limit.
 EXIT_TROUBLE, EXIT_LIMIT = 1, 3

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from crawler.logs import shown
-from crawler.model import PAGES_READ, SUCCESSES, Counts, Outcome
+from crawler.model import Counts
+from crawler.outcomes import PAGES_READ, SUCCESSES, Outcome
 
 _PREFIXES = ("B", "kB", "MB", "GB", "TB")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from crawler.contracts import Broker
-from crawler.model import ImageResult, Outcome, decode
+from crawler.model import ImageResult, decode
+from crawler.outcomes import Outcome
 
 #: Files that are this many seconds older than the last commit are trusted.
 WINDOW = 600.0

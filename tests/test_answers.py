@@ -4,7 +4,8 @@ import pytest
 
 from crawler import answers
 from crawler.errors import FetchError
-from crawler.model import ImageDetail, Kind, Outcome, RobotsFile, Settlement, Task, Verb, decode, pack
+from crawler.model import ImageDetail, Kind, RobotsFile, Settlement, Task, Verb, decode, pack
+from crawler.outcomes import Outcome
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 

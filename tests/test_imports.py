@@ -24,6 +24,7 @@ FLOORS = [
     "robots guard urls paths access optout traps",
     "contracts",
     "model",
+    "outcomes",
     "errors",
     "forking",
 ]

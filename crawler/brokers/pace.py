@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from crawler.model import COMPLAINTS, PAUSING, Grant, Outcome
+from crawler.model import Grant
+from crawler.outcomes import COMPLAINTS, PAUSING, Outcome
 
 #: Failed connections in a row that open the circuit.
 DOWN_AFTER = 20

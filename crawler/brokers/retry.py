@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from crawler.model import MAX_RETRY_AFTER
+from crawler.outcomes import MAX_RETRY_AFTER
 
 #: Attempts in all.
 MAX_ATTEMPTS = 3

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from crawler.brokers.records import Records, RunRow
-from crawler.model import SUCCESSES, Counts, Kind, State
+from crawler.model import Counts, Kind, State
+from crawler.outcomes import SUCCESSES
 
 #: Marks the counters of links that were not followed, by reason.
 LEFT_OUT = "left_out:"

@@ -17,22 +17,8 @@ from crawler.brokers.results import Result
 from crawler.brokers.retry import decide
 from crawler.brokers.run import LEFT_OUT, Run
 from crawler.brokers.waiting import Waiting
-from crawler.model import (
-    MAX_RETRY_AFTER,
-    PAGES_READ,
-    SUCCESSES,
-    Kind,
-    Outcome,
-    PageDetail,
-    Report,
-    RobotsFile,
-    Settlement,
-    SourceDetail,
-    Stored,
-    Verb,
-    decode,
-    pack,
-)
+from crawler.model import Kind, PageDetail, Report, RobotsFile, Settlement, SourceDetail, Stored, Verb, decode, pack
+from crawler.outcomes import MAX_RETRY_AFTER, PAGES_READ, SUCCESSES, Outcome
 
 #: Tasks of a closed lane that one call settles.
 CLOSE_AT_ONCE = 1000

@@ -32,7 +32,6 @@ from crawler.model import (
     Found,
     Kind,
     LedgerPage,
-    Outcome,
     Reply,
     Report,
     Settlement,
@@ -44,6 +43,7 @@ from crawler.model import (
     pack,
     task_id,
 )
+from crawler.outcomes import Outcome
 from crawler.robots import digest
 
 log = logging.getLogger(__name__)

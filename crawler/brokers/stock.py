@@ -18,7 +18,6 @@ from crawler.model import (
     ImageDetail,
     ImageResult,
     Kind,
-    Outcome,
     Report,
     Settlement,
     State,
@@ -29,6 +28,7 @@ from crawler.model import (
     line_of,
     pack,
 )
+from crawler.outcomes import Outcome
 from crawler.robots import Rules, product_token
 from crawler.urls import address, normalise
 

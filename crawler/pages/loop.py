@@ -16,10 +16,8 @@ from crawler.contracts import Broker
 from crawler.errors import FetchError
 from crawler.guard import Guard
 from crawler.model import (
-    PAUSING,
     Found,
     Kind,
-    Outcome,
     PageDetail,
     PageResult,
     Settlement,
@@ -33,6 +31,7 @@ from crawler.model import (
     pack,
 )
 from crawler.optout import TDMREP_PATH, Reservations, of_page
+from crawler.outcomes import PAUSING, Outcome
 from crawler.pages.extract import read, sitemap
 from crawler.pages.finding import Finding
 from crawler.pages.scope import Scope

@@ -22,7 +22,8 @@ from crawler.access import Credentials
 from crawler.answers import header_text
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
-from crawler.model import Access, Outcome
+from crawler.model import Access
+from crawler.outcomes import Outcome
 from crawler.pages.cookies import KeptCookies
 
 NO_ACCESS = Access()

@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 
 from crawler.errors import CrawlerError, FetchError
-from crawler.model import Found, ImageDetail, Kind, Outcome, PageDetail, SourceDetail, Task, Words, pack
+from crawler.model import Found, ImageDetail, Kind, PageDetail, SourceDetail, Task, Words, pack
+from crawler.outcomes import Outcome
 from crawler.sources.lists import Row, read_list
 from crawler.urls import MAX_URL, normalise
 

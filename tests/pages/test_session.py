@@ -10,7 +10,7 @@ import responses
 
 from crawler.errors import FetchError
 from crawler.guard import Guard
-from crawler.model import Outcome
+from crawler.outcomes import Outcome
 from crawler.pages.session import Page, PageSession
 from servers.faulty import CountingServer, FaultySite
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from crawler.errors import FetchError
-from crawler.model import Found, Kind, Outcome, PageDetail, SourceDetail, Task, Words, decode, encode, pack
+from crawler.model import Found, Kind, PageDetail, SourceDetail, Task, Words, decode, encode, pack
+from crawler.outcomes import Outcome
 from crawler.sources import feed
 from crawler.sources.feed import Feed
 from crawler.urls import normalise

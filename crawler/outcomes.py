@@ -1,0 +1,55 @@
+"""How tasks end: the exact codes, and the sets of them that the program tells apart."""
+
+from __future__ import annotations
+
+from typing import Final
+
+
+class Outcome:
+    """How a task ended. HTTP failures are exact: `http_404`."""
+
+    SUCCESS: Final = "success"
+    REPORTED: Final = "reported"  #: a stock client's word for success
+    REPORTED_ERROR: Final = "reported_error"  #: a stock client's error that is no code of ours
+    DNS: Final = "dns"
+    CONNECT: Final = "connect"
+    TLS: Final = "tls"
+    TIMEOUT: Final = "timeout"
+    TOO_SLOW: Final = "too_slow"
+    PROTOCOL: Final = "protocol"  #: the peer does not speak HTTP as it should
+    TOO_LARGE: Final = "too_large"
+    TOO_SMALL: Final = "too_small"  #: below --min-width, --min-height or --min-bytes
+    TOO_MANY_REDIRECTS: Final = "too_many_redirects"
+    BAD_URL: Final = "bad_url"
+    NOT_AN_IMAGE: Final = "not_an_image"
+    NOT_HTML: Final = "not_html"
+    UNWANTED_FORMAT: Final = "unwanted_format"
+    TRUNCATED: Final = "truncated"
+    ROBOTS_DENIED: Final = "robots_denied"
+    ROBOTS_UNREACHABLE: Final = "robots_unreachable"
+    PRIVATE_ADDRESS: Final = "private_address"
+    HOST_DOWN: Final = "host_down"
+    WORKER_DIED: Final = "worker_died"
+    OPTED_OUT: Final = "opted_out"  #: the site or the page says that it is not to be taken; the message has the rule
+    LOGIN_REQUIRED: Final = "login_required"  #: it redirects to where people sign in
+    OUT_OF_SCOPE: Final = "out_of_scope"  #: a page whose redirect left the scope
+    SCRIPT_ONLY: Final = "script_only"  #: a page that names no image but runs scripts
+    UNSTORABLE: Final = "unstorable"  #: the file system refuses this one name
+    UNREADABLE: Final = "unreadable"  #: a list, a style sheet, a sitemap … that cannot be read
+    NO_SITEMAP: Final = "no_sitemap"  #: none is where sites usually have one
+    INTERNAL_ERROR: Final = "internal_error"  #: a defect of ours; the log has the traceback
+
+    @staticmethod
+    def http(status: int) -> str:
+        return f"http_{status}"
+
+
+#: Outcomes by which a host asks for a pause, and all after which it is given one.
+COMPLAINTS: Final = frozenset({"http_429", "http_503"})
+PAUSING: Final = COMPLAINTS | {Outcome.CONNECT, Outcome.TIMEOUT}
+#: Seconds; a longer Retry-After is taken as this.
+MAX_RETRY_AFTER: Final = 3600.0
+#: Outcomes that leave an image accounted for as there.
+SUCCESSES: Final = frozenset({Outcome.SUCCESS, Outcome.REPORTED})
+#: Outcomes of pages that were read.
+PAGES_READ: Final = frozenset({Outcome.SUCCESS, Outcome.SCRIPT_ONLY})
