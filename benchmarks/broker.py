@@ -16,20 +16,8 @@ from pathlib import Path
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.local import STOP_SIGNAL, socket_path
 from crawler.brokers.process import run_broker
-from crawler.model import (
-    Found,
-    ImageDetail,
-    ImageResult,
-    Kind,
-    Report,
-    SourceDetail,
-    Spec,
-    State,
-    Stored,
-    Task,
-    Words,
-    pack,
-)
+from crawler.model import Found, ImageDetail, ImageResult, Kind, Report, SourceDetail, State, Stored, Task, Words, pack
+from crawler.spec import Spec
 
 KEY = b"0" * 64
 #: What a download worker says of an image that it stored; making it is that worker's work, not the broker's.

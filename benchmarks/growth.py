@@ -16,7 +16,8 @@ from pathlib import Path
 
 from benchmarks.broker import RESULT
 from crawler.brokers.sqlite import SqliteBroker
-from crawler.model import Found, ImageDetail, Kind, Report, SourceDetail, Spec, Stored, Task, Words, pack
+from crawler.model import Found, ImageDetail, Kind, Report, SourceDetail, Stored, Task, Words, pack
+from crawler.spec import Spec
 
 #: Tasks that a figure is the mean of.
 MEASURED = 20_000

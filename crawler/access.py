@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from crawler.model import Access, Cookie
+from crawler.spec import Access, Cookie
 from crawler.urls import address, host, without_www
 
 _HTTPS = "https://"

@@ -13,13 +13,14 @@ from crawler.brokers.client import ServerAddress
 from crawler.brokers.wire import check_key, key_file, read_key
 from crawler.checks import check
 from crawler.errors import UsageError
-from crawler.model import SourceDetail, Spec
+from crawler.model import SourceDetail
 from crawler.optout import DEFAULT, RULES
 from crawler.paths import absolute
 from crawler.settings import KEY_VARIABLE, CollectSettings, CrawlSettings, Job
 from crawler.signing import access_of, place, signed_with
 from crawler.sources.lists import read_list
 from crawler.sources.spool import spool
+from crawler.spec import Spec
 from crawler.urls import from_command_line
 
 KEY_NAME = "key"

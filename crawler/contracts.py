@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from crawler.model import Begun, Counts, Found, LedgerPage, Reply, Report, Spec
+from crawler.model import Begun, Counts, Found, LedgerPage, Reply, Report
+from crawler.spec import Spec
 
 
 class Broker(Protocol):

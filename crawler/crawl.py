@@ -19,13 +19,14 @@ from crawler.errors import BrokerUnreachable, StateError, StoreError, UsageError
 from crawler.hosting import hosted_broker, local_link
 from crawler.limits import EXIT_LIMIT, Limits, exit_code
 from crawler.lines import Lines
-from crawler.model import Begun, Counts, Spec, State
+from crawler.model import Begun, Counts, State
 from crawler.outcomes import Outcome
 from crawler.processes import Link, Place, download_process, page_process
 from crawler.progress import counted
 from crawler.recheck import WINDOW, lost_files
 from crawler.settings import CollectSettings, CrawlSettings
 from crawler.sources.spool import forget_others
+from crawler.spec import Spec
 from crawler.stores.files import MARK, mark, sweep
 from crawler.supervisor import Supervisor
 

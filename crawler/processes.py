@@ -18,8 +18,9 @@ from crawler import logs
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.errors import BrokerUnreachable, CrawlerError
 from crawler.forking import parent_lives
-from crawler.model import Spec, State
+from crawler.model import State
 from crawler.paths import absolute
+from crawler.spec import Spec
 from crawler.stores.files import FileStore, check_mark, sweep, worker_name
 from crawler.stores.names import file_name
 from crawler.supervisor import ready_for_signals

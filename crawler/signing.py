@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from crawler.errors import UsageError
-from crawler.model import Access, Cookie
 from crawler.paths import absolute
 from crawler.settings import Signing
+from crawler.spec import Access, Cookie
 from crawler.urls import address, host, without_www
 
 _HEADER = re.compile(

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from crawler.contracts import Broker
 from crawler.exchange import Agenda, Courier
-from crawler.model import Kind, Spec, State, Task
+from crawler.model import Kind, State, Task
 from crawler.robots import Rules, product_token
+from crawler.spec import Spec
 from crawler.urls import address
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,9 @@ from pathlib import Path
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.local import STOP_SIGNAL, socket_path
 from crawler.brokers.process import run_broker
-from crawler.model import Found, ImageDetail, Kind, Report, Settlement, SourceDetail, Spec, Verb, pack
+from crawler.model import Found, ImageDetail, Kind, Report, Settlement, SourceDetail, Verb, pack
 from crawler.outcomes import Outcome
+from crawler.spec import Spec
 
 KEY = b"0" * 64
 EACH = 10

@@ -9,9 +9,9 @@ import pytest
 
 from crawler.access import Credentials
 from crawler.errors import UsageError
-from crawler.model import Access, Cookie
 from crawler.settings import CrawlSettings
 from crawler.signing import access_of
+from crawler.spec import Access, Cookie
 
 SITES = ["https://a.example/", "https://www.b.example/start", "http://c.example/"]
 

@@ -20,8 +20,9 @@ from crawler import __version__
 from crawler.brokers.client import ServerAddress
 from crawler.building import MAX_NAME, build_spec, job_name, local_key, sites_of, user_agent, worker_key
 from crawler.errors import CrawlerError, UsageError
-from crawler.model import Access, SourceDetail, Spec, decode, encode
+from crawler.model import SourceDetail, decode, encode
 from crawler.settings import CollectSettings, CrawlSettings
+from crawler.spec import Access, Spec
 
 KEY = "0123456789abcdef" * 4
 FAR = ServerAddress("machine-a", 8001)

@@ -23,6 +23,7 @@ FLOORS = [
     "answers",
     "robots guard urls paths access optout traps",
     "contracts",
+    "spec",
     "model",
     "outcomes",
     "errors",

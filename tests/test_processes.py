@@ -12,8 +12,9 @@ import pytest
 from crawler import processes
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.errors import BrokerUnreachable, CrawlerError, WrongKey
-from crawler.model import Counts, Spec, State
+from crawler.model import Counts, State
 from crawler.processes import Link, Maker, job_directory, parent_lives, wait_for_job
+from crawler.spec import Spec
 from crawler.work import WorkLoop
 
 AWAY = BrokerUnreachable("nothing listens at machine-a:8001")

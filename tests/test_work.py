@@ -11,7 +11,8 @@ import pytest
 from crawler import exchange, work
 from crawler.contracts import Broker
 from crawler.errors import BrokerUnreachable, CrawlerError, WrongKey
-from crawler.model import Grant, ImageDetail, Kind, Reply, Report, Settlement, Spec, State, Task, Verb, pack
+from crawler.model import Grant, ImageDetail, Kind, Reply, Report, Settlement, State, Task, Verb, pack
+from crawler.spec import Spec
 from crawler.work import WorkLoop
 
 HOST = "a.example"

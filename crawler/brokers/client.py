@@ -10,18 +10,8 @@ from typing import Any, NamedTuple
 from crawler.brokers import plain, wire
 from crawler.brokers.connection import is_loopback
 from crawler.errors import BrokerUnreachable, CrawlerError, UsageError, WireError, WrongKey, WrongVersion
-from crawler.model import (
-    WIRE_VERSION,
-    Begun,
-    Counts,
-    Found,
-    LedgerPage,
-    Reply,
-    Report,
-    Spec,
-    decode,
-    encode,
-)
+from crawler.model import WIRE_VERSION, Begun, Counts, Found, LedgerPage, Reply, Report, decode, encode
+from crawler.spec import Spec
 
 DEFAULT_PORT = 8001
 #: Seconds to connect and greet, and for an answer.

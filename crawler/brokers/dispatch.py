@@ -10,8 +10,9 @@ from crawler.brokers.outage import PROBE_EVERY
 from crawler.brokers.pace import TURN
 from crawler.brokers.records import Records
 from crawler.brokers.waiting import Waiting
-from crawler.model import Grant, Kind, Report, Spec
+from crawler.model import Grant, Kind, Report
 from crawler.robots import MAX_AGE
+from crawler.spec import Spec
 
 #: Lanes looked at in one exchange.
 SCAN = 512

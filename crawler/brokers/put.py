@@ -13,8 +13,9 @@ from crawler.brokers.results import Result
 from crawler.brokers.run import LEFT_OUT, Run
 from crawler.brokers.tasks import Known
 from crawler.brokers.waiting import Waiting
-from crawler.model import Found, Kind, PageDetail, Spec, Task, decode, encode, task_id
+from crawler.model import Found, Kind, PageDetail, Task, decode, encode, task_id
 from crawler.outcomes import SUCCESSES, Outcome
+from crawler.spec import Spec
 from crawler.traps import Traps
 
 log = logging.getLogger(__name__)

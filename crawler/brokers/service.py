@@ -14,7 +14,8 @@ from crawler.brokers.connection import Connection
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.brokers.stock import StockClient, StockQueues
 from crawler.errors import CrawlerError, UsageError, WireError
-from crawler.model import WIRE_VERSION, Found, Report, Spec, decode, encode
+from crawler.model import WIRE_VERSION, Found, Report, decode, encode
+from crawler.spec import Spec
 
 _QUEUES = {
     "get_task_queue": ("tasks", ("empty", "full", "get", "get_nowait", "put", "put_nowait", "qsize")),

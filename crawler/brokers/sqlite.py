@@ -35,7 +35,6 @@ from crawler.model import (
     Reply,
     Report,
     Settlement,
-    Spec,
     State,
     Verb,
     decode,
@@ -45,6 +44,7 @@ from crawler.model import (
 )
 from crawler.outcomes import Outcome
 from crawler.robots import digest
+from crawler.spec import Spec
 
 log = logging.getLogger(__name__)
 

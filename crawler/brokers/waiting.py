@@ -13,9 +13,10 @@ from crawler.brokers.origins import Origin
 from crawler.brokers.pace import Pace
 from crawler.brokers.records import Records
 from crawler.brokers.tasks import WaitingRow
-from crawler.model import Kind, RobotsFile, Spec, Task
+from crawler.model import Kind, RobotsFile, Task
 from crawler.outcomes import Outcome
 from crawler.robots import MAX_AGE, digest
+from crawler.spec import Spec
 from crawler.urls import address, normalise
 
 #: Requests for pages at a time per host, at most.

@@ -11,7 +11,8 @@ import pycurl
 from crawler.access import Credentials
 from crawler.guard import Guard
 from crawler.images.transfer import Handle, Transfer
-from crawler.model import Spec, Task
+from crawler.model import Task
+from crawler.spec import Spec
 from crawler.urls import address
 
 

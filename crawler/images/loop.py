@@ -22,8 +22,9 @@ from crawler.guard import Guard
 from crawler.images.engine import Engine, referrer_for
 from crawler.images.transfer import Transfer
 from crawler.images.verify import Picture, verify
-from crawler.model import ImageDetail, ImageResult, Kind, Move, Settlement, Spec, Task, Verb, decode, moved_to, pack
+from crawler.model import ImageDetail, ImageResult, Kind, Move, Settlement, Task, Verb, decode, moved_to, pack
 from crawler.outcomes import PAUSING, Outcome
+from crawler.spec import Spec
 from crawler.urls import host
 from crawler.work import WorkLoop
 

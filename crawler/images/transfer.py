@@ -17,9 +17,10 @@ from crawler.access import Credentials
 from crawler.answers import header_text
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
-from crawler.model import Kind, Spec, Task
+from crawler.model import Kind, Task
 from crawler.optout import of_answer
 from crawler.outcomes import Outcome
+from crawler.spec import Spec
 from crawler.urls import host
 
 #: Below this many bytes a second for SLOW_SECONDS a transfer is ended.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from crawler.model import Found, ImageDetail, Kind, PageDetail, Spec, pack
+from crawler.model import Found, ImageDetail, Kind, PageDetail, pack
 from crawler.optout import Reservations, Verdict
 from crawler.pages.extract import ImageLink, Links
 from crawler.pages.scope import Scope
+from crawler.spec import Spec
 from crawler.traps import endless
 from crawler.urls import address
 

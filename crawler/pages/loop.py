@@ -22,7 +22,6 @@ from crawler.model import (
     PageResult,
     Settlement,
     SourceDetail,
-    Spec,
     Task,
     Verb,
     decode,
@@ -37,6 +36,7 @@ from crawler.pages.finding import Finding
 from crawler.pages.scope import Scope
 from crawler.pages.session import Page, PageSession
 from crawler.robots import MAX_BYTES
+from crawler.spec import Spec
 from crawler.urls import address, normalise
 from crawler.work import WorkLoop
 

@@ -22,9 +22,9 @@ from crawler.access import Credentials
 from crawler.answers import header_text
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
-from crawler.model import Access
 from crawler.outcomes import Outcome
 from crawler.pages.cookies import KeptCookies
+from crawler.spec import Access
 
 NO_ACCESS = Access()
 #: Seconds without a byte.

@@ -29,7 +29,6 @@ from crawler.model import (
     RobotsFile,
     Settlement,
     SourceDetail,
-    Spec,
     State,
     Stored,
     Task,
@@ -37,6 +36,7 @@ from crawler.model import (
     Words,
     pack,
 )
+from crawler.spec import Spec
 
 KEY = b"0123456789abcdef" * 4
 SITE = "http://site.test/"

@@ -12,9 +12,10 @@ import pytest
 from crawler.guard import Guard
 from crawler.images.engine import Engine, referrer_for
 from crawler.images.transfer import MAX_HEADERS, Transfer
-from crawler.model import Access, ImageDetail, Kind, Spec, Task, pack
+from crawler.model import ImageDetail, Kind, Task, pack
 from crawler.outcomes import Outcome
 from crawler.robots import MAX_BYTES
+from crawler.spec import Access, Spec
 from servers.faulty import CountingServer, FaultySite
 from servers.pictures import jpeg
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from crawler.model import Found, PageDetail, Spec, decode
+from crawler.model import Found, PageDetail, decode
 from crawler.optout import Verdict
 from crawler.pages.extract import Links
 from crawler.pages.finding import MAX_NESTED, Finding
 from crawler.pages.scope import Scope
+from crawler.spec import Spec
 
 URL = "https://a.example/page"
 FREE = Verdict()

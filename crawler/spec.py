@@ -1,0 +1,74 @@
+"""A job's settings, as every process that works on it has them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from crawler.model import SourceDetail
+
+
+class Cookie(msgspec.Struct, frozen=True, kw_only=True):
+    """A cookie that a person brings; `expires` is 0 where it ends with the session."""
+
+    domain: str
+    subdomains: bool
+    path: str
+    secure: bool
+    expires: int
+    name: str
+    value: str
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """What sites may see of who we are; never logged."""
+
+    cookies: tuple[Cookie, ...] = ()
+    headers: tuple[tuple[str, str, str], ...] = ()  #: HOST or https://HOST, name, value
+    certificate: str = ""  #: with its key, PEM
+    certificate_hosts: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return "Access(…)"
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """A job's settings, the same for every process that works on it."""
+
+    job: str
+    sources: tuple[tuple[str, SourceDetail], ...] = ()  #: URL and detail
+    job_id: str = ""  #: random; also in `<output>/<job>/.job`
+    output: str = ""
+    # pages
+    scope: str = "host"
+    depth: int = 0  #: 0 is without limit
+    max_pages: int = 0
+    max_alike: int = 1000  #: pages that differ in one number or parameter; 0 is without limit
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    page_deadline: float = 60.0
+    page_max_bytes: int = 20 * 2**20
+    # politeness
+    requests_per_host: int = 8
+    delay: float = 0.0
+    obey_robots: bool = True
+    obeyed: tuple[str, ...] = ()  #: the other rules that are kept to, by name (crawler.optout)
+    user_agent: str = ""
+    allow_net: tuple[str, ...] = ()
+    access: Access = Access()
+    queue_limit: int = 50_000
+    lease: float = 15.0
+    # images
+    connect_timeout: float = 5.0
+    timeout: float = 60.0
+    max_image_bytes: int = 50 * 2**20
+    max_redirects: int = 5
+    formats: tuple[str, ...] = ()
+    min_width: int = 0
+    min_height: int = 0
+    min_bytes: int = 0
+    # limits of a run
+    max_images: int = 0
+    css: bool = False  #: also style sheets that pages link
+    sitemaps: bool = True  #: look for them
+    icons: bool = False  #: also what people call no image of a page: icons, tracking pixels
+    variants: str = "best"  #: `best`: one image of those that are the same in several sizes; `all`: each
