@@ -21,7 +21,7 @@ from crawler.limits import EXIT_LIMIT, Limits, exit_code
 from crawler.lines import Lines
 from crawler.model import Begun, Counts, State
 from crawler.outcomes import Outcome
-from crawler.processes import Link, Place, download_process, page_process
+from crawler.processes import Link, Place, download_process, page_process, source_process
 from crawler.progress import counted
 from crawler.recheck import WINDOW, lost_files
 from crawler.settings import CollectSettings, CrawlSettings
@@ -170,7 +170,9 @@ class Crawl:
 
     def _start_workers(self) -> None:
         link = local_link(self._directory, self._link)
-        for number in range(self._page_processes):
+        self._supervisor.start("source", source_process, link)
+        only_lists = all(detail.sort == "list" for _, detail in self._spec.sources)
+        for number in range(0 if only_lists else self._page_processes):
             self._supervisor.start(f"page {number + 1}", page_process, link)
         place = Place(self._connections)
         for number in range(self._processes):
@@ -264,6 +266,7 @@ class Crawl:
             log.error("%s; write it again with --export", error)
         self._supervisor.stop(10.0, only="download")
         self._supervisor.stop(5.0, only="page")
+        self._supervisor.stop(5.0, only="source")
         living = frozenset(self._broker.workers()) - {c.name for c in self._supervisor.children}
         self._supervisor.stop(10.0, only="broker")
         sweep(self._root, living, finished=True)

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from multiprocessing import forkserver, resource_tracker
 
-#: What a whole run takes, and what download workers alone take.
-RUN = (
-    "crawler.processes", "crawler.brokers.process", "crawler.pages.loop", "crawler.sources.feed", "crawler.images.loop",
-)  # fmt: skip
+#: What a run over lists takes, what pages take beside, and what download workers alone take.
+LISTS = ("crawler.processes", "crawler.brokers.process", "crawler.sources.loop", "crawler.images.loop")
+PAGES = ("crawler.pages.loop",)
 DOWNLOAD = ("crawler.processes", "crawler.images.loop")
 #: Kept from children until they can handle them: a service manager and Ctrl-C send them to every process.
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
@@ -27,6 +26,12 @@ def prepare(rooms: Sequence[str], arguments: Sequence[str]) -> None:
     if _ONLY_TELLS.isdisjoint(arguments):
         multiprocessing.set_forkserver_preload(list(rooms))
         start_server()
+
+
+def prepare_run(arguments: Sequence[str]) -> None:
+    """Begin to import what a run takes; where a list is named pages wait until they are needed."""
+    named = any(argument.partition("=")[0] == "--urls" for argument in arguments)
+    prepare(LISTS if named else LISTS + PAGES, arguments)
 
 
 def start_server() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 import msgspec
 
@@ -20,12 +20,50 @@ from crawler.outcomes import Outcome
 METADATA = "metadata.jsonl"
 FAILURES = "failures.jsonl"
 _BATCH = 1000
+_LINES = msgspec.json.Encoder()
 
 
 class Results(Protocol):
     """What a broker gives to read."""
 
     def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage: ...
+
+
+class _Failure(msgspec.Struct):
+    """A line of FAILURES."""
+
+    url: str
+    outcome: str
+    message: str
+    run: int
+    time: str
+    worker: str
+    mentions: list[msgspec.Raw]
+    mentions_total: int
+
+
+class _Kept(msgspec.Struct):
+    """A line of METADATA."""
+
+    file_name: str
+    url: str
+    outcome: str
+    message: str
+    run: int
+    time: str
+    worker: str
+    mentions: list[msgspec.Raw]
+    mentions_total: int
+    size: int
+    sha256: str
+    format: str
+    width: int
+    height: int
+    final_url: str
+    status: int
+    etag: str
+    last_modified: str
+    same_as: str | None
 
 
 class _SameBytes:
@@ -35,12 +73,16 @@ class _SameBytes:
         self._db = sqlite3.connect("")
         self._db.execute("CREATE TABLE seen(sha256 TEXT PRIMARY KEY, file TEXT) WITHOUT ROWID")
 
-    def first(self, sha256: str, file: str) -> str:
-        """Return the other file that has this content, or `""`."""
-        if self._db.execute("INSERT INTO seen VALUES(?, ?) ON CONFLICT DO NOTHING", (sha256, file)).rowcount:
-            return ""
-        first = str(self._db.execute("SELECT file FROM seen WHERE sha256 = ?", (sha256,)).fetchone()[0])
-        return "" if first == file else first
+    def first(self, files: list[tuple[str, str]]) -> list[str | None]:
+        """Return for each (sha256, file) the other file that had this content first, or None."""
+        asked = msgspec.json.encode([sha256 for sha256, _ in files]).decode()
+        known = dict(
+            self._db.execute("SELECT sha256, file FROM seen WHERE sha256 IN (SELECT value FROM json_each(?))", (asked,))
+        )
+        new = {sha256: file for sha256, file in reversed(files) if sha256 not in known}
+        self._db.executemany("INSERT INTO seen VALUES(?, ?)", new.items())
+        known |= new
+        return [known[sha256] if known[sha256] != file else None for sha256, file in files]
 
     def close(self) -> None:
         self._db.close()
@@ -71,40 +113,33 @@ def _write_rows(broker: Results, there: BinaryIO, rest: BinaryIO) -> tuple[int, 
     same = _SameBytes()
     kept, failed = 0, 0
     try:
-        for row in _rows(broker):
-            if row.current:
-                if row.outcome == Outcome.SUCCESS:
-                    there.write(msgspec.json.encode(_kept(row, same)) + b"\n")
-                    kept += 1
-                else:
-                    rest.write(msgspec.json.encode(_common(row)) + b"\n")
-                    failed += row.outcome != Outcome.REPORTED
+        for rows in _stretches(broker):
+            stored = [row for row in rows if row.outcome == Outcome.SUCCESS]
+            others = [row for row in rows if row.outcome != Outcome.SUCCESS]
+            there.write(_LINES.encode_lines(_kept(stored, same)))
+            rest.write(_LINES.encode_lines([_failure(row) for row in others]))
+            kept += len(stored)
+            failed += sum(row.outcome != Outcome.REPORTED for row in others)
     finally:
         same.close()
     return kept, failed
 
 
-def _rows(broker: Results) -> Iterator[LedgerRow]:
-    """Yield all rows; the broker looks for the next while these are written."""
+def _stretches(broker: Results) -> Iterator[list[LedgerRow]]:
+    """Yield the rows that count, many at a time; the broker looks for the next while these are written."""
     with ThreadPoolExecutor(1, "ledger") as ahead:
         page = broker.results("", _BATCH, mentions=True)
         while page.rows:
             following = ahead.submit(broker.results, page.cursor, _BATCH, mentions=True)
-            yield from page.rows
+            yield [row for row in page.rows if row.current]
             page = following.result()
 
 
-def _common(row: LedgerRow) -> dict[str, Any]:
-    return {
-        "url": row.url,
-        "outcome": row.outcome,
-        "message": row.message,
-        "run": row.run,
-        "time": _utc(int(row.time)),
-        "worker": row.worker,
-        "mentions": [_mention(page, words) for page, words in row.mentions],
-        "mentions_total": row.mentions_total,
-    }
+def _failure(row: LedgerRow) -> _Failure:
+    return _Failure(
+        row.url, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
+        [_mention(page, words) for page, words in row.mentions], row.mentions_total,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=16)
@@ -113,8 +148,14 @@ def _utc(seconds: int) -> str:
     return when.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _mention(page: str, words: Words) -> dict[str, Any]:
-    return {
+def _mention(page: str, packed: msgspec.Raw) -> msgspec.Raw:
+    return _shown(page, bytes(packed))
+
+
+@lru_cache(maxsize=256)  # the rows of a list without captions all have the same
+def _shown(page: str, packed: bytes) -> msgspec.Raw:
+    words = decode(packed, Words)
+    mention = {
         "page": page,
         "found_in": words.found_in,
         "alt": words.alt,
@@ -128,21 +169,18 @@ def _mention(page: str, words: Words) -> dict[str, Any]:
         "credit": words.credit,
         "columns": words.columns or None,
     }
+    return msgspec.Raw(_LINES.encode(mention))
 
 
-def _kept(row: LedgerRow, same: _SameBytes) -> dict[str, Any]:
-    result = decode(row.result, ImageResult)
-    return {
-        "file_name": result.file,
-        **_common(row),
-        "size": row.size,
-        "sha256": result.sha256,
-        "format": result.format,
-        "width": result.width,
-        "height": result.height,
-        "final_url": result.final_url or row.url,
-        "status": result.status,
-        "etag": result.etag,
-        "last_modified": result.last_modified,
-        "same_as": same.first(result.sha256, result.file) or None,
-    }
+def _kept(rows: list[LedgerRow], same: _SameBytes) -> list[_Kept]:
+    results = [decode(row.result, ImageResult) for row in rows]
+    before = same.first([(result.sha256, result.file) for result in results])
+    return [
+        _Kept(
+            result.file, row.url, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
+            [_mention(page, words) for page, words in row.mentions], row.mentions_total, row.size, result.sha256,
+            result.format, result.width, result.height, result.final_url or row.url, result.status, result.etag,
+            result.last_modified, first,
+        )
+        for row, result, first in zip(rows, results, before, strict=True)
+    ]  # fmt: skip

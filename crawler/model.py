@@ -261,7 +261,7 @@ class LedgerRow(Message, kw_only=True):
     worker: str
     result: msgspec.Raw
     current: bool
-    mentions: list[tuple[str, Words]] = []  #: page URL and words; the first 20 distinct
+    mentions: list[tuple[str, msgspec.Raw]] = []  #: page URL and packed Words; the first 20 distinct
     mentions_total: int = 0
 
 

@@ -80,9 +80,24 @@ def broker_process(directory: Path, listen: ServerAddress | None, link: Link, re
     run_broker(directory, listen, link.key, link.encrypt, ready)  # type: ignore[arg-type]
 
 
+def source_process(link: Link) -> None:
+    """Read sources until the run is over."""
+    from crawler.sources.loop import SourceLoop
+
+    def make(broker: ManagerBroker, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
+        return SourceLoop(broker, worker_name(), spec, patience=LOCAL_PATIENCE), lambda: None
+
+    _work(link, LOCAL_PATIENCE, forever=False, make=make)
+
+
 def page_process(link: Link) -> None:
     """Read pages until the run is over."""
-    _work(link, LOCAL_PATIENCE, forever=False, make=_page_loop)
+    from crawler.pages.loop import PageLoop
+
+    def make(broker: ManagerBroker, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
+        return PageLoop(broker, worker_name(), spec, patience=LOCAL_PATIENCE), lambda: None
+
+    _work(link, LOCAL_PATIENCE, forever=False, make=make)
 
 
 def download_process(link: Link, place: Place) -> None:
@@ -106,13 +121,6 @@ def download_process(link: Link, place: Place) -> None:
 def job_directory(output: Path | None, spec: Spec) -> Path:
     """Return the directory of a job's images: below `output` here, or where the collector has it."""
     return (absolute(output, "--output") if output else Path(spec.output)) / spec.job
-
-
-def _page_loop(broker: ManagerBroker, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
-    from crawler.pages.loop import PageLoop
-    from crawler.sources.feed import Feed
-
-    return PageLoop(broker, worker_name(), spec, Feed(), patience=LOCAL_PATIENCE), lambda: None
 
 
 Maker: TypeAlias = "Callable[[ManagerBroker, Spec], tuple[WorkLoop, Callable[[], None]]]"

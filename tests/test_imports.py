@@ -18,6 +18,7 @@ FLOORS = [
     "lines recheck limits",
     "bar supervisor progress ledger logs",
     "sources pages images brokers stores",
+    "pooled",
     "work",
     "exchange",
     "answers",

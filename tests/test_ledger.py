@@ -45,7 +45,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_what_is_there_and_the_rest(tmp_path: Path) -> None:
-    words = [("https://example.com/", Words(found_in="img@src", alt="Ein Bär", columns={"id": "7"}))]
+    words = [("https://example.com/", pack(Words(found_in="img@src", alt="Ein Bär", columns={"id": "7"})))]
     broker = Results(
         saved(1, "https://example.com/1.jpg", mentions=words, mentions_total=30),
         row(2, "https://example.com/2.jpg", "http_404"),
@@ -145,7 +145,7 @@ def test_it_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
 
 def test_pyarrow_reads_it_as_a_table(tmp_path: Path) -> None:
     reader = pytest.importorskip("pyarrow.json")
-    words = [("https://example.com/", Words(alt="x")), ("list", Words(columns={"licence": "CC0"}))]
+    words = [("https://example.com/", pack(Words(alt="x"))), ("list", pack(Words(columns={"licence": "CC0"})))]
     write_ledger(
         Results(saved(1, "u1"), saved(2, "u2", "aa", mentions=words, mentions_total=2), saved(3, "u3", "aa")), tmp_path
     )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from crawler.model import Kind, LedgerPage, LedgerRow, Message, Stored, Words, decode, encode
+from crawler.model import Kind, LedgerPage, LedgerRow, Message, Stored, decode, encode
 
 _PARCELS = """
 SELECT p.seq, p.run, p.time, w.name, p.body FROM parcels p JOIN workers w ON w.worker = p.worker
@@ -168,22 +168,23 @@ class Results:
             row.url, result = known[task]
             row.current = result == row.seq
             row.mentions, row.mentions_total = shown.get(task, []), totals.get(task, 0)
-            size += len(encode(row.mentions)) + len(row.result) + len(row.url) + len(row.message)
+            size += len(row.result) + len(row.url) + len(row.message)
+            size += sum([len(page) + len(words) for page, words in row.mentions])
             if size > MOST_BYTES:
                 return fitting
         return len(rows)
 
-    def _mentions(self, tasks: list[int]) -> tuple[dict[int, list[tuple[str, Words]]], dict[int, int]]:
+    def _mentions(self, tasks: list[int]) -> tuple[dict[int, list[tuple[str, msgspec.Raw]]], dict[int, int]]:
         """Return the first mentions of each task, and how many it has."""
         totals = dict(
             self._db.execute(f"SELECT image, count(*) FROM mentions WHERE image IN ({_marks(tasks)}) GROUP BY image")
         )
         often = [task for task, total in totals.items() if total > MENTIONS_SHOWN]
-        shown: dict[int, list[tuple[str, Words]]] = {}
+        shown: dict[int, list[tuple[str, msgspec.Raw]]] = {}
         for together in (totals.keys() - often, *((task,) for task in often)):
             most = MENTIONS_SHOWN * len(together)
             for task, page, words in self._db.execute(_MENTIONS.format(_marks(together), most)):
-                shown.setdefault(task, []).append((page, decode(words, Words)))
+                shown.setdefault(task, []).append((page, msgspec.Raw(words)))
         return shown, totals
 
     def told_by(self, task: int) -> str:

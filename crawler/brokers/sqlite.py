@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds after an unclean restart in which workers name what they hold before anything new is given out.
 GRACE = 5.0
+#: Kinds of which a worker that is no download worker takes some.
+FEEDING = frozenset({Kind.SOURCE, Kind.PAGE})
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -162,7 +164,7 @@ class SqliteBroker:
         with self.group():
             now = self._clock()
             self._every_second(now)
-            w = self._dispatch.worker(worker, Kind.PAGE in report.room, now)
+            w = self._dispatch.worker(worker, not FEEDING.isdisjoint(report.room), now)
             self._settler.settle_all(w, report, now)
             self._dispatch.renew(w, report, now)
             down = self._outage.check(now)
@@ -180,7 +182,7 @@ class SqliteBroker:
                 tasks=[pending.task for pending in given],
                 grants=grants,
                 robots={lane.origin: lane.robots or "" for lane in {pending.lane for pending in given}},
-                retry_in=self._waiting.retry_in(now),
+                retry_in=self._waiting.retry_in(now, len(self._dispatch.workers)),
                 spec_digest=self._spec_digest,
                 notice=self._outage.notice() if down else "",
             )

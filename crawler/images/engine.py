@@ -9,17 +9,24 @@ import time
 import pycurl
 
 from crawler.access import Credentials
+from crawler.errors import UsageError
 from crawler.guard import Guard
-from crawler.images.transfer import Handle, Transfer
+from crawler.images.transfer import OLDEST_LIBCURL, Handle, Transfer
 from crawler.model import Task
 from crawler.spec import Spec
 from crawler.urls import address
 
 
 class Engine:
-    """Runs up to `connections` transfers; `wake` may be called from any thread."""
+    """Runs up to `connections` transfers; `wake` may be called from any thread.
+
+    Raises UsageError where pycurl was built with a libcurl that leaves the size of headers unbounded.
+    """
 
     def __init__(self, connections: int, spec: Spec, guard: Guard) -> None:
+        _, version, number, *_ = pycurl.version_info()
+        if number < OLDEST_LIBCURL:
+            raise UsageError(f"libcurl {version} is too old: pip install --upgrade --only-binary :all: pycurl")
         self._spec = spec
         self._guard = guard
         self._credentials = Credentials(spec.access)

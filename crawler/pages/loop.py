@@ -1,49 +1,29 @@
-"""The link collector's loop: take sources and pages, read them, settle them with all that they name."""
+"""The link collector's loop: take pages, read them, settle them with all that they name."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate
-from queue import Empty, SimpleQueue
-from typing import Protocol
 
 from crawler import answers
 from crawler.contracts import Broker
 from crawler.errors import FetchError
 from crawler.guard import Guard
-from crawler.model import (
-    Found,
-    Kind,
-    PageDetail,
-    PageResult,
-    Settlement,
-    SourceDetail,
-    Task,
-    Verb,
-    decode,
-    encode,
-    moved_to,
-    pack,
-)
+from crawler.model import Kind, PageDetail, PageResult, Settlement, Task, Verb, decode, moved_to, pack
 from crawler.optout import TDMREP_PATH, Reservations, of_page
-from crawler.outcomes import PAUSING, Outcome
+from crawler.outcomes import Outcome
 from crawler.pages.extract import read, sitemap
 from crawler.pages.finding import Finding
 from crawler.pages.scope import Scope
 from crawler.pages.session import Page, PageSession
+from crawler.pooled import PooledLoop
 from crawler.robots import MAX_BYTES
 from crawler.spec import Spec
 from crawler.urls import address, normalise
-from crawler.work import WorkLoop
 
 log = logging.getLogger(__name__)
 
-#: Bytes of what a page names that go into one settlement.
-PORTION = 4 * 2**20
 #: Pages under way at a time in one process.
 THREADS = 16
 _PAGES = (
@@ -56,103 +36,25 @@ TDMREP_TIME = 10.0
 MAX_SITEMAPS = 1000
 
 
-class Feeder(Protocol):
-    """Reads a stretch of a source: what it names, the new cursor (None at the end), and what was left out."""
+class PageLoop(PooledLoop):
+    """Reads the pages of one job."""
 
-    def __call__(self, task: Task, detail: SourceDetail) -> tuple[list[Found], int | None, dict[str, int]]: ...
-
-
-class PageLoop(WorkLoop):
-    """Reads the sources and pages of one job."""
-
-    def __init__(self, broker: Broker, worker: str, spec: Spec, feed: Feeder, *, patience: float) -> None:
-        self._ended: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        super().__init__(broker, worker, spec, patience)
-        self._feed = feed
+    def __init__(self, broker: Broker, worker: str, spec: Spec, *, patience: float) -> None:
+        super().__init__(broker, worker, spec, patience, THREADS)
         self._scope = Scope(spec.scope, spec.include, spec.exclude)
         self._session = PageSession(
             Guard(spec.allow_net), spec.user_agent, spec.connect_timeout, THREADS, spec.access
         )  # fmt: skip
         self._reservations: dict[str, Reservations] = {}
         self._reserving = threading.Lock()
-        self._pool = ThreadPoolExecutor(THREADS, "page")
-        self._running = 0
-        self._feeding = 0
-
-    def _wake(self) -> None:
-        self._ended.put(None)
-
-    def _close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _room(self, now: float) -> dict[Kind, int]:
-        pages = max(0, 4 * THREADS - self._agenda.held)
-        return {Kind.SOURCE: int(not self._feeding), Kind.PAGE: pages, Kind.ROBOTS: THREADS}
+        return {Kind.PAGE: max(0, 4 * THREADS - self._agenda.held), Kind.ROBOTS: THREADS}
 
-    def _start(self, now: float) -> None:
-        while self._running < THREADS and (task := self._agenda.next(now)) is not None:
-            if task.kind is Kind.PAGE and not self._allowed(task):
-                self._agenda.ended(task, now - 3600.0)
-                self._agenda.settle(answers.failed(task, FetchError(Outcome.ROBOTS_DENIED, "robots.txt forbids it")))
-                continue
-            self._running += 1
-            self._feeding += task.kind is Kind.SOURCE
-            self._pool.submit(self._work, task)
+    def _refusal(self, task: Task) -> Settlement | None:
+        return _denied(task) if task.kind is Kind.PAGE and not self._allowed(task) else None
 
-    def _progress(self, now: float) -> None:
-        timeout = self._agenda.wakes_in(now, 0.05)
-        try:
-            while True:
-                act = self._ended.get(timeout=timeout) if timeout > 0 else self._ended.get_nowait()
-                timeout = 0.0
-                if act is not None:
-                    act()
-        except Empty:
-            return
-
-    # In a thread of the pool
-
-    def _work(self, task: Task) -> None:
-        started = time.monotonic()
-        again: Task | None = None
-        try:
-            if task.kind is Kind.SOURCE:
-                settlement: Settlement | None = self._fed(task)
-            else:
-                settlement, again = self._read(task)
-            settlements = _portions(settlement) if settlement is not None else []
-        except FetchError as error:
-            settlements = [answers.failed(task, error)]
-        # Logged and told: what strangers send may meet any defect of ours, and that costs its own page only, which is
-        # `internal_error` in the ledger.
-        except Exception as error:
-            log.exception("%s cannot be worked on", task.at)
-            settlements = [answers.failed(task, FetchError(Outcome.INTERNAL_ERROR, repr(error)[:300]))]
-        latency = 0.0 if task.kind is Kind.SOURCE else time.monotonic() - started
-        self._ended.put(lambda: self._settle(task, settlements, again, latency))
-
-    def _settle(self, task: Task, settlements: list[Settlement], again: Task | None, latency: float) -> None:
-        now = time.monotonic()
-        self._running -= 1
-        self._feeding -= task.kind is Kind.SOURCE
-        self._agenda.ended(task, now, latency)
-        if again is not None:
-            self._agenda.again(again)
-        for settlement in settlements:
-            if settlement.outcome in PAUSING:
-                self._agenda.pause(task, settlement.retry_after, now)
-            self._agenda.settle(settlement)
-
-    def _fed(self, task: Task) -> Settlement:
-        detail = decode(task.detail, SourceDetail)
-        found, cursor, left_out = self._feed(task, detail)
-        if cursor is None:
-            return Settlement(
-                number=task.number, verb=Verb.DONE, outcome=Outcome.SUCCESS, found=found, left_out=left_out
-            )
-        return Settlement(number=task.number, verb=Verb.RETURNED, cursor=cursor, found=found, left_out=left_out)
-
-    def _read(self, task: Task) -> tuple[Settlement | None, Task | None]:
+    def _do(self, task: Task) -> tuple[Settlement | None, Task | None]:
         robots = task.kind is Kind.ROBOTS
         spec = self._spec
         detail = PageDetail() if robots else decode(task.detail, PageDetail)
@@ -240,16 +142,6 @@ class PageLoop(WorkLoop):
             log.warning("%s is taken to reserve nothing: %s", url, error)
             return b""
         return page.body if page.status == 200 else b""
-
-
-def _portions(settlement: Settlement) -> list[Settlement]:
-    """Return a settlement, with what was found beyond one portion in settlements that go before it."""
-    sizes = accumulate(len(encode(found)) for found in settlement.found)
-    portions: dict[int, list[Found]] = {}
-    for found, size in zip(settlement.found, sizes, strict=True):
-        portions.setdefault(size // PORTION, []).append(found)
-    *before, settlement.found = portions.values() if portions else [[]]
-    return [*(Settlement(number=settlement.number, verb=Verb.FOUND, found=part) for part in before), settlement]
 
 
 def _is_page(content_type: str) -> bool:

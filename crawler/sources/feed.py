@@ -15,6 +15,8 @@ from crawler.urls import MAX_URL, normalise
 
 #: Rows of a list, and characters of them, between two positions that a restart goes on from.
 STRETCH = 2000
+#: Rows of the first stretch: workers begin the sooner.
+FIRST_STRETCH = 200
 MOST_CHARACTERS = 2**21
 _UNREADABLE = (OSError, CrawlerError, EOFError, ValueError, zlib.error)
 
@@ -47,7 +49,7 @@ class Feed:
             rows = read_list(Path(detail.path), detail.url_column, detail.caption_column)
             self._rows = islice(rows, detail.cursor, None)
             self._path, self._broken = detail.path, None
-        rows_now, ended = self._next_rows()
+        rows_now, ended = self._next_rows(STRETCH if detail.cursor else min(FIRST_STRETCH, STRETCH))
         self._at = detail.cursor + len(rows_now)
         found, nothing = [], pack(ImageDetail())
         for row in rows_now:
@@ -56,13 +58,13 @@ class Feed:
             found.append(Found(Kind.IMAGE, normalise(row.url) or _as_it_is(row.url), nothing, words))
         return found, None if ended else self._at, {}
 
-    def _next_rows(self) -> tuple[list[Row], bool]:
+    def _next_rows(self, most: int) -> tuple[list[Row], bool]:
         """Return the rows of the next stretch, and whether they are the last."""
         rows, size = [], 0
         try:
             if self._broken is not None:
                 raise self._broken
-            for row in islice(self._rows, STRETCH):
+            for row in islice(self._rows, most):
                 rows.append(row)
                 size += len(row.url) + len(row.caption) + sum(map(len, row.columns.values()))
                 if size > MOST_CHARACTERS:
@@ -72,7 +74,7 @@ class Feed:
                 raise
             self._broken = error  # what was read before it counts; the next stretch tells
             return rows, False
-        return rows, len(rows) < STRETCH
+        return rows, len(rows) < most
 
 
 def _as_it_is(text: str) -> str:

@@ -924,7 +924,7 @@ def test_results_go_on_at_the_cursor(job: Job) -> None:
 
 def mentions_of(job: Job) -> tuple[list[tuple[str, Words]], int]:
     (row,) = job.broker.results("", 10, mentions=True).rows  # type: ignore[call-arg]
-    return row.mentions, row.mentions_total
+    return [(page, decode(words, Words)) for page, words in row.mentions], row.mentions_total
 
 
 def test_mentions_name_their_pages(job: Job) -> None:
@@ -1000,7 +1000,7 @@ def test_what_a_page_wants_left_alone_is_told_and_not_given_out(job: Job) -> Non
     assert (row.url, row.outcome, row.message) == (URL, "opted_out", "noai: noai")
     assert job.broker.counts().images == {"opted_out": 1}
     (row,) = job.broker.results("", 10, mentions=True).rows
-    assert [words.alt for _, words in row.mentions] == ["reserved"]
+    assert [decode(words, Words).alt for _, words in row.mentions] == ["reserved"]
 
 
 def test_it_is_taken_where_another_page_names_it_freely(job: Job) -> None:

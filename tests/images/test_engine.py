@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from crawler.errors import UsageError
 from crawler.guard import Guard
 from crawler.images.engine import Engine, referrer_for
-from crawler.images.transfer import MAX_HEADERS, Transfer
+from crawler.images.transfer import Transfer
 from crawler.model import ImageDetail, Kind, Task, pack
 from crawler.outcomes import Outcome
 from crawler.robots import MAX_BYTES
@@ -152,8 +153,17 @@ class TestTooLarge:
 
     def test_headers_without_end(self, make: Any) -> None:
         line = b"X-Long: " + b"x" * 1000 + b"\r\n"
-        with RawServer(b"HTTP/1.1 200 OK\r\n", line, 2 * MAX_HEADERS // len(line)) as server:
-            assert outcome(make(timeout=5.0), server.url)[0] in (Outcome.PROTOCOL, Outcome.TOO_LARGE)
+        with RawServer(b"HTTP/1.1 200 OK\r\n", line, 1_000_000 // len(line)) as server:
+            assert outcome(make(timeout=5.0), server.url)[0] == Outcome.PROTOCOL
+
+    def test_more_headers_than_anyone_has(self, make: Any) -> None:
+        with RawServer(b"HTTP/1.1 200 OK\r\n", b"a:b\r\n", 60_000) as server:
+            assert outcome(make(timeout=5.0), server.url)[0] == Outcome.PROTOCOL
+
+    def test_a_libcurl_that_does_not_bound_them_is_refused(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pycurl.version_info", lambda: (9, "7.88.1", 0x075801))
+        with pytest.raises(UsageError, match=r"7\.88\.1 is too old"):
+            make()
 
 
 class TestCut:
