@@ -168,6 +168,7 @@ class Handle:
         assert self.task is not None
         text = b"".join(self._header_lines)
         start = text.rfind(b"\nHTTP/") + 1  # what is before it is a 1xx
+        self._headers = {}
         for name, value in _FIELD.findall(text, start):
             field, said = name.lower().decode(), header_text(value.strip())
             if field in _OPT_OUTS and field in self._headers:

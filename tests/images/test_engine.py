@@ -305,16 +305,30 @@ def test_of_a_long_robots_txt_the_beginning_is_kept(site: FaultySite, make: Any,
     assert outcome(engine, site.url + "/a.jpg")[0] == "too_large", "the next one is bounded as an image"
 
 
+@pytest.mark.parametrize("length", [b"0", b"500000", b"100000000"], ids=["empty", "short", "too long"])
 @pytest.mark.parametrize(
-    "field", [b"X-Robots-Tag: noai\n", b"X-Robots-Tag : noai\r\n", b"x-robots-tag:a: all\r\nX-ROBOTS-TAG:noai\r\n"]
+    ("field", "rule"),
+    [
+        (b"X-Robots-Tag: noai\n", "noai: noai"),
+        (b"X-Robots-Tag : noai\r\n", "noai: noai"),
+        (b"x-robots-tag:a: all\r\nX-ROBOTS-TAG:noai\r\n", "noai: noai"),
+        (b"tdm-reservation: 1\r\n", "tdm: tdm-reservation"),
+    ],
 )
-def test_what_is_to_be_left_alone_is_not_read_to_its_end(make: Any, field: bytes) -> None:
+def test_what_is_to_be_left_alone_is_not_read_to_its_end(make: Any, field: bytes, rule: str, length: bytes) -> None:
     end = b"\n" if field.endswith(b"i\n") else b"\r\n"
-    head = b"HTTP/1.1 200 OK" + end + b"Content-Length: 100000000" + end + field + end
+    head = b"HTTP/1.1 200 OK" + end + b"Content-Length: " + length + end + field + end
     with RawServer(head, b"x" * 10_000, 50) as server:
-        (transfer,) = run(make(obeyed=("noai",)), server.url + "/a.jpg")
+        (transfer,) = run(make(obeyed=("noai", "tdm")), server.url + "/a.jpg")
     assert transfer.error is not None
-    assert (transfer.error.outcome, str(transfer.error), transfer.body) == (Outcome.OPTED_OUT, "noai: noai", b"")
+    assert (transfer.error.outcome, str(transfer.error), transfer.body) == (Outcome.OPTED_OUT, rule, b"")
+
+
+def test_headers_of_a_notice_before_the_answer_do_not_count(make: Any) -> None:
+    notice = b"HTTP/1.1 103 Early Hints\r\nETag: early\r\nX-Robots-Tag: noai\r\n\r\n"
+    with RawServer(notice + b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nETag: late\r\n\r\n", b"x", 1) as server:
+        (transfer,) = run(make(obeyed=("noai",)), server.url + "/a.jpg")
+    assert (transfer.error, transfer.body, transfer.headers) == (None, b"x", {"etag": "late"})
 
 
 def test_a_person_says_who_referred(site: FaultySite, make: Any) -> None:
