@@ -59,6 +59,7 @@ class _Kept(msgspec.Struct):
     format: str
     width: int
     height: int
+    active: bool
     final_url: str
     status: int
     etag: str
@@ -179,8 +180,8 @@ def _kept(rows: list[LedgerRow], same: _SameBytes) -> list[_Kept]:
         _Kept(
             result.file, row.url, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
             [_mention(page, words) for page, words in row.mentions], row.mentions_total, row.size, result.sha256,
-            result.format, result.width, result.height, result.final_url or row.url, result.status, result.etag,
-            result.last_modified, first,
+            result.format, result.width, result.height, result.active, result.final_url or row.url, result.status,
+            result.etag, result.last_modified, first,
         )
         for row, result, first in zip(rows, results, before, strict=True)
     ]  # fmt: skip

@@ -150,6 +150,7 @@ class ImageResult(Message, kw_only=True):
     etag: str = ""
     last_modified: str = ""
     line: str = ""  #: as a stock client put it
+    active: bool = False  #: an SVG by which a browser runs or loads something
 
 
 class PageResult(Message, kw_only=True):

@@ -176,6 +176,13 @@ class Job(Working, Signing):
     min_width: Annotated[int, _flag("Leave out images that are narrower (pixels).", _IMAGES)] = 0
     min_height: Annotated[int, _flag("Leave out images that are lower (pixels).", _IMAGES)] = 0
     min_bytes: Annotated[float, _flag("Leave out images with fewer bytes.", _IMAGES, converter=_bytes)] = 0
+    max_pixels: Annotated[int, _flag("Leave out images with more pixels; 0 for any.", _IMAGES)] = 100_000_000
+    svg: Annotated[
+        Literal["any", "safe"], _flag("SVGs: any, or none that runs a script or loads from elsewhere.", _IMAGES)
+    ] = "any"
+    verify: Annotated[
+        Literal["structure", "decode"], _flag("Walk the structure of images, or also decode them (Pillow).", _IMAGES)
+    ] = "structure"
 
     max_time: Annotated[float, _flag("Stop after this time (30m, 4h).", _LIMITS, common=True, converter=_seconds)] = 0.0
     max_images: Annotated[int, _flag("Stop after so many images of this start.", _LIMITS)] = 0

@@ -66,6 +66,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     min_width: int = 0
     min_height: int = 0
     min_bytes: int = 0
+    max_pixels: int = 100_000_000
+    svg: str = "any"  #: `safe`: none that runs or loads something
+    verify: str = "structure"  #: `decode`: also to the last pixel
     # limits of a run
     max_images: int = 0
     css: bool = False  #: also style sheets that pages link

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -48,7 +49,8 @@ class Child:
 
     def ask_to_end(self) -> None:
         if self.process is not None and self.process.pid is not None and self.process.is_alive():
-            os.kill(self.process.pid, self.stop_signal)
+            with contextlib.suppress(ProcessLookupError):  # it ended this very moment
+                os.kill(self.process.pid, self.stop_signal)
 
 
 class Supervisor:

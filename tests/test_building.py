@@ -249,6 +249,7 @@ class TestSpec:
                 user_agent="mine/1", allow_net=("10.0.0.0/8",), queue_limit=8, lease=9.0, connect_timeout=10.0,
                 timeout=11.0, max_image_bytes=12.0, max_redirects=13, formats=("jpeg", "png"), min_width=14,
                 min_height=15, min_bytes=16.0, max_images=17, css=True, no_sitemaps=True, max_alike=18,
+                max_pixels=19, svg="safe", verify="decode",
                 respect=("tdm",), ignore=("noai",), header=("X-Key: 1",),
             )
         )  # fmt: skip
@@ -258,6 +259,7 @@ class TestSpec:
             requests_per_host=6, delay=7.0, obey_robots=True, user_agent="mine/1", allow_net=("10.0.0.0/8",),
             queue_limit=8, lease=9.0, connect_timeout=10.0, timeout=11.0, max_image_bytes=12, max_redirects=13,
             formats=("jpeg", "png"), min_width=14, min_height=15, min_bytes=16, max_images=17, css=True,
+            max_pixels=19, svg="safe", verify="decode",
             sitemaps=False, max_alike=18, obeyed=("meta-robots", "x-robots-tag", "tdm"),
             access=Access(headers=(("https://a.example", "X-Key", "1"),)),
         )  # fmt: skip
@@ -357,7 +359,7 @@ class TestChecks:
         [
             ("requests_per_host", 1), ("connections", 1), ("page_processes", 1), ("processes", 1), ("queue_limit", 1),
             ("lease", 1), ("depth", 0), ("max_pages", 0), ("max_images", 0), ("max_redirects", 0), ("fail_above", 0),
-            ("min_width", 0), ("min_height", 0),
+            ("min_width", 0), ("min_height", 0), ("max_pixels", 0),
         ],
     )  # fmt: skip
     def test_the_least_of_each_number(self, key: str, least: int) -> None:

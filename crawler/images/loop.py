@@ -17,11 +17,13 @@ from msgspec import Raw
 
 from crawler import answers
 from crawler.contracts import Broker
-from crawler.errors import BadImage, FetchError, NotAnImage, Unstorable
+from crawler.errors import BadImage, FetchError, Unstorable
 from crawler.guard import Guard
+from crawler.images.checking import checked, refusal
+from crawler.images.decoding import DECODED, Decoder
 from crawler.images.engine import Engine, referrer_for
 from crawler.images.transfer import Transfer
-from crawler.images.verify import Picture, verify
+from crawler.images.verify import Picture
 from crawler.model import ImageDetail, ImageResult, Kind, Move, Settlement, Task, Verb, decode, moved_to, pack
 from crawler.outcomes import PAUSING, Outcome
 from crawler.spec import Spec
@@ -63,6 +65,8 @@ class DownloadLoop(WorkLoop):
         self._connections = connections
         self._ended: deque[Callable[[], None]] = deque()  # from other threads; run by the loop
         self._resolver = ThreadPoolExecutor(2, "resolver")
+        self._decoder = Decoder(spec.max_pixels) if spec.verify == "decode" else None
+        self._decoding = ThreadPoolExecutor(1, "decoder")
         self._thread = threading.get_ident()
         self._storing = 0
         self._closed_store_until = 0.0
@@ -72,6 +76,9 @@ class DownloadLoop(WorkLoop):
 
     def _close(self) -> None:
         self._resolver.shutdown(wait=False)
+        self._decoding.shutdown(cancel_futures=True)
+        if self._decoder is not None:
+            self._decoder.close()
         self._engine.close()
 
     def _is_idle(self) -> bool:
@@ -86,7 +93,7 @@ class DownloadLoop(WorkLoop):
     def _start(self, now: float) -> None:
         if self._closed_store_until:
             self._try_store(now)
-        while self._engine.free and (task := self._agenda.next(now)) is not None:
+        while self._engine.free and self._storing < self._connections and (task := self._agenda.next(now)) is not None:
             self._begin(task, now)
 
     def _progress(self, now: float) -> None:
@@ -169,37 +176,41 @@ class DownloadLoop(WorkLoop):
     # The image
 
     def _keep(self, transfer: Transfer) -> None:
-        picture = self._verified(transfer)
+        picture = checked(transfer.body, self._spec)
+        if self._decoder is None or picture.format not in DECODED:
+            self._store_picture(transfer, picture)
+        else:
+            self._storing += 1
+            self._decoding.submit(self._decode, self._decoder, transfer, picture)
+
+    def _decode(self, decoder: Decoder, transfer: Transfer, picture: Picture) -> None:
+        """Decode an image in the thread for it."""
+        error: FetchError | None = None
+        try:
+            decoder.check(transfer.body)
+        except BadImage as bad:
+            error = refusal(bad)
+        self._ended.append(partial(self._decoded, transfer, picture, error))
+        self._engine.wake()
+
+    def _decoded(self, transfer: Transfer, picture: Picture, error: FetchError | None) -> None:
+        self._storing -= 1
+        if error is None:
+            self._store_picture(transfer, picture)
+        else:
+            self._give_up(transfer.task, error)
+
+    def _store_picture(self, transfer: Transfer, picture: Picture) -> None:
         task, body = transfer.task, transfer.body
         sha256 = hashlib.sha256(body).hexdigest()
         name = self._name(task.url, sha256, picture.format)
         result = ImageResult(
             file=name, sha256=sha256, format=picture.format, width=picture.width, height=picture.height,
-            final_url=moved_to(task), status=transfer.status, etag=transfer.headers.get("etag", ""),
-            last_modified=transfer.headers.get("last-modified", ""),
+            active=picture.active, final_url=moved_to(task), status=transfer.status,
+            etag=transfer.headers.get("etag", ""), last_modified=transfer.headers.get("last-modified", ""),
         )  # fmt: skip
         self._storing += 1
         self._store.put(name, body, partial(self._stored, task, len(body), pack(result)))
-
-    def _verified(self, transfer: Transfer) -> Picture:
-        spec = self._spec
-        try:
-            picture = verify(transfer.body)
-        except NotAnImage as error:
-            raise FetchError(Outcome.NOT_AN_IMAGE, str(error)) from error
-        except BadImage as error:
-            raise FetchError(Outcome.TRUNCATED, str(error)) from error
-        if spec.formats and picture.format not in spec.formats:
-            raise FetchError(Outcome.UNWANTED_FORMAT, f"it is {picture.format}")
-        too_small = (
-            (picture.width and picture.width < spec.min_width)
-            or (picture.height and picture.height < spec.min_height)
-            or len(transfer.body) < spec.min_bytes
-        )
-        if too_small:
-            size = f"{picture.width} x {picture.height} pixels, {len(transfer.body)} bytes"
-            raise FetchError(Outcome.TOO_SMALL, size)
-        return picture
 
     def _stored(self, task: Task, size: int, result: Raw, error: Exception | None) -> None:
         """Take the store's word; it may come from one of its threads."""

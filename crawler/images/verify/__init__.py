@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from crawler.errors import NotAnImage
-from crawler.images.verify import bmp, gif, jpeg, png, unwalked, webp
+from crawler.images.verify import bmp, gif, ico, iso, jpeg, jxl, png, svg, tiff, webp
 from crawler.images.verify.picture import Picture
 
 _WALKERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Picture]], ...] = tuple(
-    (module.recognises, module.walk) for module in (jpeg, png, gif, webp, bmp)
+    (module.recognises, module.walk) for module in (jpeg, png, gif, webp, bmp, iso, jxl, tiff, ico, svg)
 )
 #: The formats that `verify` tells apart.
 FORMATS = ("jpeg", "png", "gif", "webp", "bmp", "avif", "heic", "jxl", "tiff", "ico", "svg")
@@ -23,10 +23,7 @@ def verify(body: bytes) -> Picture:
     for recognises, walk in _WALKERS:
         if recognises(body):
             return walk(body)
-    picture = unwalked.recognise(body)
-    if picture is None:
-        raise NotAnImage(f"the bytes are {_describe(body)}")
-    return picture
+    raise NotAnImage(f"the bytes are {_describe(body)}")
 
 
 def _describe(body: bytes) -> str:

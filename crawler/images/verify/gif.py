@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from crawler.errors import NotAnImage, Truncated
-from crawler.images.verify.picture import Picture, steps
+from crawler.images.verify.picture import Picture, check_frames, steps
 
 _IMAGE, _EXTENSION, _TRAILER = 0x2C, 0x21, 0x3B
 
@@ -23,6 +23,7 @@ def walk(body: bytes) -> Picture:
             if kind == _IMAGE:
                 at = _past_blocks(body, at + 11 + _table(body[at + 9]), left)
                 images += 1
+                check_frames(images)
             elif kind == _EXTENSION:
                 at = _past_blocks(body, at + 2, left)
             else:

@@ -9,15 +9,18 @@ from crawler.errors import NotAnImage
 
 
 class Picture(NamedTuple):
-    """Format and dimensions in pixels; 0 where they are not known."""
+    """Format and dimensions in pixels; 0 where they are not known; `active` where a browser runs or loads things."""
 
     format: str
     width: int = 0
     height: int = 0
+    active: bool = False
 
 
 #: Segments, chunks or blocks of an image that are walked: real ones have thousands.
 MOST_PARTS = 1_000_000
+#: Frames of an animation, pages of a TIFF, images of an icon.
+MOST_FRAMES = 10_000
 
 
 def steps() -> Iterator[None]:
@@ -25,3 +28,9 @@ def steps() -> Iterator[None]:
     for _ in range(MOST_PARTS):
         yield
     raise NotAnImage(f"more than {MOST_PARTS:,} parts")
+
+
+def check_frames(number: int) -> None:
+    """Raise NotAnImage where an image has more than MOST_FRAMES frames."""
+    if number > MOST_FRAMES:
+        raise NotAnImage(f"more than {MOST_FRAMES:,} frames")

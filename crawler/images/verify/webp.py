@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crawler.errors import NotAnImage, Truncated
-from crawler.images.verify.picture import Picture, steps
+from crawler.images.verify.picture import Picture, check_frames, steps
 
 
 def recognises(body: bytes) -> bool:
@@ -15,7 +15,7 @@ def walk(body: bytes) -> Picture:
     end = 8 + int.from_bytes(body[4:8], "little")
     if end > len(body):
         raise Truncated(f"the WebP ends at byte {len(body)} of {end}")
-    at, picture, data = 12, None, False
+    at, picture, data, frames = 12, None, False, 0
     for _ in steps():
         if at + 8 > end:
             break
@@ -24,11 +24,13 @@ def walk(body: bytes) -> Picture:
         if at + 8 + length > end:
             raise Truncated(f"the WebP's chunk at byte {at} ends beyond the file")
         data = data or kind in (b"VP8 ", b"VP8L", b"ANMF")
+        frames += kind == b"ANMF"
         if picture is None:
             picture = _dimensions(kind, body[at + 8 : at + 18])
         at += 8 + length + length % 2
     if picture is None or not data:
         raise NotAnImage("a WebP without image data")
+    check_frames(frames)
     return picture
 
 

@@ -69,6 +69,14 @@ def samples() -> dict[str, bytes]:
         "bmp palette": saved(palette, "BMP"),
         "bmp one bit": saved(plain.convert("1"), "BMP"),
         "bmp alpha": saved(alpha, "BMP"),
+        "avif": saved(plain, "AVIF"),
+        "avif animated": saved(plain, "AVIF", **frames()),
+        "avif alpha": saved(alpha, "AVIF"),
+        "tiff": saved(plain, "TIFF"),
+        "tiff lzw": saved(plain, "TIFF", compression="tiff_lzw"),
+        "tiff big": saved(plain, "TIFF", big_tiff=True),
+        "ico": saved(plain, "ICO", sizes=[SIZE]),
+        "ico bitmap": saved(alpha, "ICO", sizes=[SIZE, (16, 9)], bitmap_format="bmp"),
     }
 
 

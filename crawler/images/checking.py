@@ -1,0 +1,36 @@
+"""Whether what came is an image, and one that the job wants."""
+
+from __future__ import annotations
+
+from crawler.errors import BadImage, FetchError, NotAnImage
+from crawler.images.verify import Picture, verify
+from crawler.outcomes import Outcome
+from crawler.spec import Spec
+
+
+def checked(body: bytes, spec: Spec) -> Picture:
+    """Return what the structure of an image says; raises FetchError where it is none, or none that is wanted."""
+    try:
+        picture = verify(body)
+    except BadImage as error:
+        raise refusal(error) from error
+    if spec.formats and picture.format not in spec.formats:
+        raise FetchError(Outcome.UNWANTED_FORMAT, f"it is {picture.format}")
+    if picture.active and spec.svg == "safe":
+        raise FetchError(Outcome.UNWANTED_FORMAT, "it is an SVG that runs or loads something")
+    size = f"{picture.width} x {picture.height} pixels, {len(body)} bytes"
+    if spec.max_pixels and picture.width * picture.height > spec.max_pixels:
+        raise FetchError(Outcome.TOO_LARGE, size)
+    too_small = (
+        (picture.width and picture.width < spec.min_width)
+        or (picture.height and picture.height < spec.min_height)
+        or len(body) < spec.min_bytes
+    )
+    if too_small:
+        raise FetchError(Outcome.TOO_SMALL, size)
+    return picture
+
+
+def refusal(error: BadImage) -> FetchError:
+    """Return how an image ends that is none, or not whole."""
+    return FetchError(Outcome.NOT_AN_IMAGE if isinstance(error, NotAnImage) else Outcome.TRUNCATED, str(error))

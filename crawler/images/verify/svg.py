@@ -1,0 +1,119 @@
+"""SVG (SVG 2; XML 1.0), read without entities of others, network or scripts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from crawler.errors import NotAnImage, Truncated
+from crawler.images.verify.picture import Picture, steps
+
+#: Bytes in which the root element must begin, and that a drawing may have.
+_LOOK = 4096
+MOST_BYTES = 32 * 2**20
+_PIECE = 64 * 1024
+_BEFORE_ROOT = re.compile(r"(?:\s+|<\?[^>]*\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[[^\]]*\]\s*)?>)*", re.S | re.I)
+_ROOT = re.compile(r"<(?:[\w.-]+:)?svg[\s>/]", re.I)
+_NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(?:px)?\s*\Z")
+# What makes a browser load or run something: `url(…)` but of the drawing itself, `@import`, a script as address.
+_LOADS = re.compile(r"(?i)url\(\s*['\"]?\s*(?![#'\"\s]|data:image/)|@import|javascript:")
+_LINKS = ("href", "src")
+_ANIMATED = re.compile(r"(?i)(?:.*:)?(?:href|on.*)\Z")
+
+
+def recognises(body: bytes) -> bool:
+    head = body[:_LOOK]
+    encoding = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    text = head.decode(encoding, "replace")
+    before = _BEFORE_ROOT.match(text)
+    return _ROOT.match(text, before.end() if before else 0) is not None
+
+
+def walk(body: bytes) -> Picture:
+    """Return the dimensions that the root element says, and whether a browser would run or load something."""
+    from lxml import etree  # here, since most workers never meet an SVG
+
+    if len(body) > MOST_BYTES:
+        raise NotAnImage(f"an SVG of more than {MOST_BYTES:,} bytes")
+    drawing = _Drawing()
+    parser = etree.XMLParser(target=drawing, resolve_entities=False, no_network=True, load_dtd=False)
+    try:
+        for start in range(0, len(body), _PIECE):
+            parser.feed(body[start : start + _PIECE])
+        parser.close()
+    except etree.XMLSyntaxError as error:
+        if not drawing.ended:
+            raise Truncated(f"the SVG is no whole document: {error}") from None
+    return Picture("svg", drawing.width, drawing.height, active=drawing.active)
+
+
+class _Drawing:
+    """Takes what the parser reads, and keeps nothing but what it says of the whole."""
+
+    def __init__(self) -> None:
+        self.width = self.height = 0
+        self.active = self.ended = False
+        self._depth = 0
+        self._left = steps()
+        self._in_style = False
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        next(self._left)
+        name = _local(tag)
+        if not self._depth:
+            if name.lower() != "svg":
+                raise NotAnImage(f"the document is {name[:40]}, no SVG")
+            self.width, self.height = _size(attributes)
+        self._depth += 1
+        self._in_style = name == "style"
+        self.active = self.active or name in ("script", "foreignObject", "iframe", "handler")
+        if not self.active and attributes:
+            self.active = any(_acts(name, _local(key), value) for key, value in attributes.items())
+
+    def end(self, tag: str) -> None:
+        self._depth -= 1
+        self._in_style = False
+        self.ended = not self._depth
+
+    def data(self, text: str) -> None:
+        if self._in_style and not self.active:
+            self.active = bool(_LOADS.search(text))
+
+    def pi(self, target: str, data: str | None = None) -> None:
+        self.active = self.active or target == "xml-stylesheet"
+
+    def close(self) -> Any:
+        return None
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]
+
+
+def _acts(element: str, name: str, value: str) -> bool:
+    """Tell whether an attribute makes a browser run or load something; a link to elsewhere does not by itself."""
+    if name[:2].lower() == "on":
+        return True
+    if name in _LINKS:
+        said = value.strip().lower()
+        ours = element == "a" or not said or said.startswith(("#", "data:image/"))
+        return not ours or said.startswith("javascript:")
+    if name == "attributeName":
+        return _ANIMATED.match(value) is not None
+    return "(" in value and _LOADS.search(value) is not None
+
+
+def _size(attributes: dict[str, str]) -> tuple[int, int]:
+    """Return width and height in pixels, from the root's attributes or its viewBox; 0 where they are not said so."""
+    given = [_NUMBER.match(attributes.get(name, "")) for name in ("width", "height")]
+    if given[0] and given[1]:
+        return _whole(given[0][1]), _whole(given[1][1])
+    box = re.split(r"[\s,]+", attributes.get("viewBox", "").strip())
+    sides = [_NUMBER.match(text) for text in box[2:4]]
+    if len(box) == 4 and sides[0] and sides[1]:
+        return _whole(sides[0][1]), _whole(sides[1][1])
+    return 0, 0
+
+
+def _whole(text: str) -> int:
+    return round(float(text)) if len(text) <= 12 else 0
