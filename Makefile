@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: crawl test check bench bench-peers clean
+.PHONY: crawl test check fuzz bench bench-peers clean
 
 # Crawl SITE=https://example.com; without it, the sample site that is shipped here, served on loopback.
 crawl: $(VENV)/installed
@@ -21,6 +21,10 @@ check: $(VENV)/tested
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Mutated input for every reader of what strangers send, for SECONDS=600 in all, with another seed each time.
+fuzz: $(VENV)/tested
+	$(BIN)/python tests/fuzzing.py --seconds $(or $(SECONDS),600)
 
 # Images a second, of this crawler and others, on loopback; QUICK=1 takes minutes. benchmarks/README.md says more.
 bench: $(VENV)/benched

@@ -45,6 +45,7 @@ class Decoder:
         """Raise BadImage where an image cannot be decoded as a whole."""
         child = self._child
         if child is None or child.poll() is not None:
+            self.close()
             child = self._child = self._start()
         said = _ask(child, body)
         if said is None:

@@ -44,7 +44,7 @@ def _bitmap(data: bytes) -> Picture:
     header, width = int.from_bytes(data[:4], "little"), int.from_bytes(data[4:8], "little", signed=True)
     height = abs(int.from_bytes(data[8:12], "little", signed=True)) // 2
     depth, colours = int.from_bytes(data[14:16], "little"), int.from_bytes(data[32:36], "little")
-    if header < 40 or width <= 0 or not height or depth not in (1, 4, 8, 16, 24, 32):
+    if not 40 <= header <= 124 or width <= 0 or not height or depth not in (1, 4, 8, 16, 24, 32):
         raise NotAnImage("an icon with an image that is neither BMP nor PNG")
     palette = 4 * (colours or 1 << depth) if depth <= 8 else 0
     if header + palette + (width * depth + 31) // 32 * 4 * height > len(data):
