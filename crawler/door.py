@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from crawler import logs
 from crawler.errors import CrawlerError
-from crawler.settings import Common, parse
+from crawler.parsing import parse
+from crawler.settings import Common
 
 S = TypeVar("S", bound=Common)
 

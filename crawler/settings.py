@@ -6,32 +6,21 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal
 
-import cyclopts
-from cyclopts import App, Group, Parameter
-from cyclopts.config import Dict, Env
+from cyclopts import Group, Parameter
 
-from crawler import __version__
-from crawler.errors import UsageError
 from crawler.paths import absolute
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ENVIRONMENT = "CRAWLER_"
 #: Variables that are no field: the key is a secret and never a flag.
 KEY_VARIABLE = "CRAWLER_KEY"
-_SHOW_ALL = "--help-all" in sys.argv
+SHOW_ALL = "--help-all" in sys.argv
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-T = TypeVar("T")
-
-_JOB, _PAGES, _POLITENESS = (
+JOB, _PAGES, _POLITENESS = (
     Group.create_ordered("Job"),
     Group.create_ordered("Pages"),
     Group.create_ordered("Politeness"),
@@ -43,7 +32,7 @@ _PROCESSES, _NETWORK, _OUT = (Group.create_ordered(name) for name in ("Processes
 
 def _flag(help: str, group: Group, *, common: bool = False, **more: Any) -> Parameter:
     """Describe a flag; `common` ones are shown by `--help`, all by `--help-all`."""
-    return Parameter(help=help, group=group, show=common or _SHOW_ALL, negative=(), **more)
+    return Parameter(help=help, group=group, show=common or SHOW_ALL, negative=(), **more)
 
 
 def _scaled(units: dict[str, float], what: str) -> Callable[[Any, Sequence[Any]], float]:
@@ -79,7 +68,7 @@ class Common:
     """What every door knows."""
 
     config: Annotated[Path | None, _flag("TOML file with any of these settings.", _OUT, common=True)] = None
-    state: Annotated[Path | None, _flag("Where jobs keep their state; a local disk.", _JOB)] = None
+    state: Annotated[Path | None, _flag("Where jobs keep their state; a local disk.", JOB)] = None
     log_file: Annotated[Path | None, _flag("Log to this file instead of stderr.", _OUT)] = None
     quiet: Annotated[bool, _flag("Print errors and the summary only.", _OUT, common=True)] = False
 
@@ -119,12 +108,12 @@ class Signing:
 class Job(Working, Signing):
     """What a job is made of."""
 
-    sites_file: Annotated[Path | None, _flag("File with one site a line.", _JOB)] = None
-    urls: Annotated[str, _flag("List of image URLs: txt, csv, tsv, jsonl, parquet, .gz; or -", _JOB, common=True)] = ""
-    url_column: Annotated[str, _flag("The list's column of URLs.", _JOB)] = ""
-    caption_column: Annotated[str, _flag("The list's column of captions.", _JOB)] = ""
-    job: Annotated[str, _flag("Name of the job; by default from site or list.", _JOB, common=True)] = ""
-    output: Annotated[Path, _flag("Where images and ledger go, in a folder per job.", _JOB, common=True)] = Path(
+    sites_file: Annotated[Path | None, _flag("File with one site a line.", JOB)] = None
+    urls: Annotated[str, _flag("List of image URLs: txt, csv, tsv, jsonl, parquet, .gz; or -", JOB, common=True)] = ""
+    url_column: Annotated[str, _flag("The list's column of URLs.", JOB)] = ""
+    caption_column: Annotated[str, _flag("The list's column of captions.", JOB)] = ""
+    job: Annotated[str, _flag("Name of the job; by default from site or list.", JOB, common=True)] = ""
+    output: Annotated[Path, _flag("Where images and ledger go, in a folder per job.", JOB, common=True)] = Path(
         "downloads"
     )
     export: Annotated[bool, _flag("Only write the ledger's files, as things stand.", _OUT)] = False
@@ -200,7 +189,7 @@ class Job(Working, Signing):
 class CrawlSettings(Job):
     """`python -m crawler`."""
 
-    sites: Annotated[tuple[str, ...], _flag("The same as SITES, for configuration.", _JOB)] = ()
+    sites: Annotated[tuple[str, ...], _flag("The same as SITES, for configuration.", JOB)] = ()
     processes: Annotated[int, _flag("Download processes; by default one per core.", _PROCESSES, common=True)] = _CORES
 
 
@@ -208,7 +197,7 @@ class CrawlSettings(Job):
 class CollectSettings(Job):
     """`python -m crawler.collect`."""
 
-    site: Annotated[tuple[str, ...], _flag("A site's first page; may be repeated.", _JOB, common=True)] = ()
+    site: Annotated[tuple[str, ...], _flag("A site's first page; may be repeated.", JOB, common=True)] = ()
     listen: Annotated[str, _flag("HOST:PORT for workers.", _NETWORK, common=True)] = "127.0.0.1:8001"
     advertise: Annotated[str, _flag("The address by which workers reach this machine.", _NETWORK)] = ""
     processes: Annotated[int, _flag("Download processes here, beside the workers.", _PROCESSES, common=True)] = 0
@@ -224,10 +213,10 @@ class DownloadSettings(Working):
 
     server: Annotated[str, _flag("The collector: HOST or HOST:PORT.", _NETWORK, common=True)] = ""
     output: Annotated[
-        Path | None, _flag("Where the shared directory is here, if elsewhere than there.", _JOB, common=True)
+        Path | None, _flag("Where the shared directory is here, if elsewhere than there.", JOB, common=True)
     ] = None
     keep_local: Annotated[
-        bool, _flag("Keep images here, where the collector does not see them.", _JOB, common=True)
+        bool, _flag("Keep images here, where the collector does not see them.", JOB, common=True)
     ] = False
     processes: Annotated[int, _flag("Download processes; by default one per core.", _PROCESSES, common=True)] = _CORES
     forever: Annotated[bool, _flag("Wait for the next job after each.", _PROCESSES, common=True)] = False
@@ -243,14 +232,14 @@ class DownloadSettings(Working):
 class StatusSettings(Keyed):
     """`python -m crawler.status`."""
 
-    job: Annotated[str, _flag("The same as JOB, for configuration.", _JOB)] = ""
+    job: Annotated[str, _flag("The same as JOB, for configuration.", JOB)] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectSettings(Common, Signing):
     """`python -m crawler.inspect`."""
 
-    targets: Annotated[tuple[str, ...], _flag("The same as TARGETS, for configuration.", _JOB)] = ()
+    targets: Annotated[tuple[str, ...], _flag("The same as TARGETS, for configuration.", JOB)] = ()
     json: Annotated[bool, _flag("One JSON object a line.", _OUT, common=True)] = False
     base: Annotated[str, _flag("The URL that files are taken to come from.", _PAGES, common=True)] = ""
     scope: Annotated[
@@ -263,119 +252,3 @@ class InspectSettings(Common, Signing):
     allow_net: Annotated[
         tuple[str, ...], _flag("Open a private network (CIDR) to requests.", _POLITENESS, common=True)
     ] = ()
-
-
-_DOORS: tuple[type[Common], ...] = (CrawlSettings, CollectSettings, DownloadSettings, StatusSettings, InspectSettings)
-
-
-def parse(kind: type[T], door: str, about: str, arguments: Sequence[str]) -> T | None:
-    """Return the settings of a door, or None when it only showed its help or version.
-
-    Raises UsageError that names the key, where it stands and what is allowed.
-    """
-    made: list[T] = []
-    arguments = _with_standard_input(arguments)
-    known = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
-    app = App(
-        name=door,
-        help=about,
-        version=f"crawler {__version__}",
-        help_flags=["--help", "-h", "--help-all"],
-        help_format="plaintext",
-        config=[Env(ENVIRONMENT, command=False, show=False), *_config_file(arguments, known)],
-        help_epilogue=None
-        if _SHOW_ALL
-        else "All settings: --help-all. Each is also a variable (CRAWLER_DEPTH=2) and a key of --config.",
-        result_action="return_value",
-    )
-    _check_environment()
-
-    def remember(*words: str, settings: Any = None) -> None:
-        made.append(_with_words(kind() if settings is None else settings, words))
-
-    remember.__annotations__["words"] = Annotated[str, _words_of(kind)]
-    remember.__annotations__["settings"] = Annotated[kind, Parameter(name="*")]
-    app.default(remember)
-    try:
-        app(list(arguments), exit_on_error=False, print_error=False)
-    except cyclopts.CycloptsError as error:
-        raise UsageError(f"{str(error).strip()}\nRun '{door} --help' for what is allowed.") from error
-    return made[0] if made else None
-
-
-def _with_standard_input(arguments: Sequence[str]) -> list[str]:
-    """Join `--urls -` to one word: the library takes a single dash for no value."""
-    joined: list[str] = []
-    for argument in arguments:
-        if argument == "-" and joined and joined[-1] == "--urls":
-            joined[-1] = "--urls=-"
-        else:
-            joined.append(argument)
-    return joined
-
-
-def _words_of(kind: type[Any]) -> Parameter:
-    """Return how the words beside the flags are shown in the help."""
-    if kind is CrawlSettings:
-        return Parameter(name="SITES", help="Sites, such as example.com.", group=_JOB)
-    if kind is StatusSettings:
-        return Parameter(name="JOB", help="Show this job's hosts and errors.", group=_JOB)
-    if kind is InspectSettings:
-        return Parameter(name="TARGETS", help="Pages: files, or URLs such as example.com.", group=_JOB)
-    return Parameter(show=False)
-
-
-def _with_words(settings: T, words: tuple[str, ...]) -> T:
-    if isinstance(settings, DownloadSettings) and not settings.server:
-        raise UsageError("the collector is missing: name it with --server HOST or HOST:PORT")
-    if isinstance(settings, CrawlSettings):
-        return replace(settings, sites=words + settings.sites)
-    if isinstance(settings, InspectSettings):
-        return replace(settings, targets=words + settings.targets)
-    if isinstance(settings, StatusSettings) and len(words) <= 1:
-        return replace(settings, job="".join(words) or settings.job)
-    if words:
-        raise UsageError(f"{words[-1]!r} is not understood; settings are given with flags")
-    return settings
-
-
-def _config_file(arguments: Sequence[str], known: set[str]) -> list[Dict]:
-    path = _config_path(arguments)
-    if path is None:
-        return []
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"the configuration {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"the configuration {path} is no TOML: {error}") from error
-    allowed = _all_keys() - {"config"}
-    values = {key.replace("-", "_"): value for key, value in content.items()}
-    whole = {name for door in _DOORS for name, hint in get_type_hints(door).items() if hint is int}
-    for key, value in values.items():
-        if key not in allowed:
-            raise UsageError(f"{path}: unknown key {key!r}; allowed are {', '.join(sorted(allowed))}")
-        if key in whole and isinstance(value, float):
-            raise UsageError(f"{path}: {key} = {value}: write a whole number")
-    return [Dict({key.replace("_", "-"): v for key, v in values.items() if key in known}, source=str(path))]
-
-
-def _config_path(arguments: Sequence[str]) -> Path | None:
-    for at, argument in enumerate(arguments):
-        if argument == "--config" and at + 1 < len(arguments):
-            return Path(arguments[at + 1])
-        if argument.startswith("--config="):
-            return Path(argument.partition("=")[2])
-    variable = os.environ.get(ENVIRONMENT + "CONFIG")
-    return Path(variable) if variable else None
-
-
-def _all_keys() -> set[str]:
-    return {entry.name for door in _DOORS for entry in fields(door)}
-
-
-def _check_environment() -> None:
-    allowed = {ENVIRONMENT + key.upper() for key in _all_keys()} | {KEY_VARIABLE}
-    for name in os.environ:
-        if name.startswith(ENVIRONMENT) and name not in allowed:
-            raise UsageError(f"unknown variable {name}; allowed are {', '.join(sorted(allowed))}")

@@ -14,6 +14,7 @@ FLOORS = [
     "__main__ collect download inspect status",
     "crawl workers inspector jobs",
     "hosting building checks door signing",
+    "parsing",
     "settings processes",
     "lines recheck limits",
     "bar supervisor progress ledger logs",

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from crawler.errors import UsageError
-from crawler.settings import CollectSettings, CrawlSettings, DownloadSettings, StatusSettings, parse
+from crawler.parsing import parse
+from crawler.settings import CollectSettings, CrawlSettings, DownloadSettings, StatusSettings
 
 
 @pytest.fixture(autouse=True)
