@@ -215,9 +215,9 @@ class DownloadSettings(Working):
     output: Annotated[
         Path | None, _flag("Where the shared directory is here, if elsewhere than there.", JOB, common=True)
     ] = None
-    keep_local: Annotated[
-        bool, _flag("Keep images here, where the collector does not see them.", JOB, common=True)
-    ] = False
+    keep_local: Annotated[bool, _flag("Keep images here, where the collector does not see them.", JOB, common=True)] = (
+        False
+    )
     processes: Annotated[int, _flag("Download processes; by default one per core.", _PROCESSES, common=True)] = _CORES
     forever: Annotated[bool, _flag("Wait for the next job after each.", _PROCESSES, common=True)] = False
     wait: Annotated[

@@ -30,6 +30,7 @@ from crawler.pages.extract.srcset import parse_srcset
 from crawler.robots import Rules
 from crawler.stores.names import file_name
 from crawler.urls import normalise
+from servers.pictures import HEIC, JXL, JXL_IN_BOXES
 
 #: Seconds of CPU in which any input of less than a megabyte must be done; most take a millisecond.
 MOST_TIME = 2.0
@@ -173,11 +174,7 @@ def _pictures() -> tuple[bytes, ...]:
         out = io.BytesIO()
         picture.save(out, kind, **({"save_all": True, "append_images": [picture]} if kind in ("GIF", "PNG") else {}))
         found.append(out.getvalue())
-    return (
-        *found,
-        b"\xff\x0a\x10\x10\x09" + bytes(20),
-        b"\x00\x00\x00\x0cJXL \r\n\x87\n\x00\x00\x00\x0cjxlc\xff\x0a\x10\x10",
-    )
+    return *found, HEIC, JXL, JXL_IN_BOXES
 
 
 def _messages() -> tuple[bytes, ...]:
