@@ -5,6 +5,7 @@ Pixels are not decoded: each frame's table of contents says how long its section
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from crawler.errors import NotAnImage, Truncated
@@ -110,7 +111,7 @@ def walk(data: bytes) -> Picture:
             if frames > MOST_FRAMES:
                 raise NotAnImage(f"more than {MOST_FRAMES:,} frames")
             bits.align()
-            if _frame(bits, image):
+            if _frame(bits, image, left):
                 return picture
     except _NotWalkable:
         return picture
@@ -268,7 +269,7 @@ def _up(number: int, divisor: int) -> int:
     return -(-number // divisor)
 
 
-def _frame(bits: _Bits, image: _Image) -> bool:
+def _frame(bits: _Bits, image: _Image, left: Iterator[None]) -> bool:
     """Walk over a frame, and tell whether it is the last."""
     frame = _Frame(image.width, image.height)
     if not bits.take(1):
@@ -279,7 +280,10 @@ def _frame(bits: _Bits, image: _Image) -> bool:
     if bits.take(1):
         raise _NotWalkable
     bits.align()
-    size = sum([bits.choose(_SECTION) for _ in range(sections)])
+    size = 0
+    for _ in range(sections):
+        next(left)
+        size += bits.choose(_SECTION)
     bits.align()
     bits.skip(8 * size)
     return frame.last

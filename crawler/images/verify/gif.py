@@ -18,7 +18,7 @@ def walk(body: bytes) -> Picture:
     """Return the dimensions of the logical screen after walking from block to block to the trailer."""
     try:
         at, images = 13 + _table(body[10]), 0
-        left = steps()
+        left = steps(4)  # a block has 255 bytes at most
         while (kind := body[at]) != _TRAILER:
             if kind == _IMAGE:
                 at = _past_blocks(body, at + 11 + _table(body[at + 9]), left)

@@ -10,7 +10,7 @@ from crawler.images.verify.picture import Picture, steps
 
 #: Bytes in which the root element must begin, and that a drawing may have.
 _LOOK = 4096
-MOST_BYTES = 32 * 2**20
+MOST_BYTES = 16 * 2**20
 _PIECE = 64 * 1024
 _BEFORE_ROOT = re.compile(r"(?:\s+|<\?[^>]*\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[[^\]]*\]\s*)?>)*", re.S | re.I)
 _ROOT = re.compile(r"<(?:[\w.-]+:)?svg[\s>/]", re.I)
@@ -58,7 +58,8 @@ class _Drawing:
         self._in_style = False
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        next(self._left)
+        for _ in range(1 + len(attributes) // 8):
+            next(self._left)
         name = _local(tag)
         if not self._depth:
             if name.lower() != "svg":

@@ -78,6 +78,8 @@ def _directory(body: bytes, layout: Layout, at: int, left: Iterator[None]) -> tu
         if place + size > len(body):
             raise Truncated(f"the TIFF ends at byte {len(body)} before the values of tag {tag}")
         if tag in wanted and kind in _INTEGERS:
+            for _ in range(values):
+                next(left)
             tags[tag] = struct.unpack_from(f"{order}{values}{_INTEGERS[kind]}", body, place)
         at += 4 + 2 * wide
     return tags, struct.unpack_from(order + offset, body, at)[0]

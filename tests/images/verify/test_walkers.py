@@ -201,6 +201,6 @@ def test_small_and_narrow_ones(kind: str, size: tuple[int, int]) -> None:
     ids=["jpeg segments", "jpeg markers", "gif blocks", "gif extensions", "webp", "png"],
 )  # fmt: skip
 def test_nobody_has_a_worker_walk_for_ever(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "MOST_PARTS", 1000)
-    with pytest.raises(NotAnImage, match="more than 1,000 parts"):
+    monkeypatch.setattr(parts, "MOST_PARTS", 400)
+    with pytest.raises(NotAnImage, match=r"more than (400|1,600) parts"):
         verify(body)
