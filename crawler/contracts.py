@@ -25,7 +25,7 @@ class Broker(Protocol):
         """
 
     def put(self, found: list[Found], parent: int = 0) -> int:
-        """Add tasks and mentions named by task `parent`, and return how many tasks are new.
+        """Add images, and pages of a job that reads pages, named by task `parent`; return how many tasks are new.
 
         A known task gains the mention; an image that failed in an earlier run waits again.
         """

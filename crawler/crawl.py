@@ -1,4 +1,4 @@
-"""One run of a job, as a door conducts it: broker, pages and workers started, results out, limits kept, the end."""
+"""One run of a job, as a door conducts it: its processes started, results out, limits kept, the end."""
 
 from __future__ import annotations
 
@@ -171,8 +171,7 @@ class Crawl:
     def _start_workers(self) -> None:
         link = local_link(self._directory, self._link)
         self._supervisor.start("source", source_process, link)
-        only_lists = all(detail.sort == "list" for _, detail in self._spec.sources)
-        for number in range(0 if only_lists else self._page_processes):
+        for number in range(self._page_processes if self._spec.reads_pages else 0):
             self._supervisor.start(f"page {number + 1}", page_process, link)
         place = Place(self._connections)
         for number in range(self._processes):
@@ -267,7 +266,7 @@ class Crawl:
         self._supervisor.stop(10.0, only="download")
         self._supervisor.stop(5.0, only="page")
         self._supervisor.stop(5.0, only="source")
-        living = frozenset(self._broker.workers()) - {c.name for c in self._supervisor.children}
+        living = frozenset(self._broker.workers())
         self._supervisor.stop(10.0, only="broker")
         sweep(self._root, living, finished=True)
 

@@ -53,7 +53,11 @@ def of_answer(head: Mapping[str, str], agent: str, obeyed: Collection[str]) -> V
     """Return what an answer's headers say; several fields of one name stand on lines of their own."""
     said = {directive for field in head.get("x-robots-tag", "").split("\n") for directive in _directives(field, agent)}
     verdict = _verdict(said, "x-robots-tag", obeyed)
-    if not verdict.images and "tdm" in obeyed and head.get("tdm-reservation", "").strip() == "1":
+    if (
+        not verdict.images
+        and "tdm" in obeyed
+        and any(line.strip() == "1" for line in head.get("tdm-reservation", "").split("\n"))
+    ):
         return verdict._replace(images="tdm: tdm-reservation")
     return verdict
 

@@ -1,6 +1,7 @@
 """What each process of this machine runs: where the rooms are put together.
 
-Each imports its rooms when it begins, since the libraries of all would slow the start of every one.
+Each names its rooms when it begins, since a door that only tells of processes needs none; most are there by then, from
+the process that all are forked from (see `crawler.forking`).
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ def attention(counts: Counts) -> list[str]:
         good = sum(site.outcomes.get(name, 0) for name in SUCCESSES)
         if site.first_outcome and site.first_outcome not in PAGES_READ:
             why = f": {site.first_message}" if site.first_message else ""
-            lines.append(f"{site.url}: its first page failed: {site.first_outcome}{why}")
+            what = "its first page failed" if site.url.startswith("http") else "it could not be read to its end"
+            lines.append(f"{site.url}: {what}: {site.first_outcome}{why}")
         elif total and not good and not counts.already_there:
             lines.append(f"{site.url}: none of its {counted(total, 'image')} could be saved: {_listed(site.outcomes)}")
     return lines

@@ -75,3 +75,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     sitemaps: bool = True  #: look for them
     icons: bool = False  #: also what people call no image of a page: icons, tracking pixels
     variants: str = "best"  #: `best`: one image of those that are the same in several sizes; `all`: each
+
+    @property
+    def reads_pages(self) -> bool:
+        """Tell whether it begins with anything but lists, which name images only."""
+        return any(detail.sort != "list" for _, detail in self.sources)

@@ -61,6 +61,7 @@ def test_rules_that_are_not_kept_to_say_nothing() -> None:
     assert of_page(metas, head, AGENT, ("tdm",)) == Verdict("", "tdm: tdm-reservation")
     assert of_page(metas, {}, AGENT, ("tdm",)) == Verdict("", "tdm: tdm-reservation")
     assert of_page([("tdm-reservation", "0")], {"tdm-reservation": "0"}, AGENT, RULES) == Verdict()
+    assert of_page([], {"tdm-reservation": "0\n 1"}, AGENT, RULES).images == "tdm: tdm-reservation", "of two fields"
 
 
 def test_reservations_of_parts_of_a_site() -> None:

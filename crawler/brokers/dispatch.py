@@ -35,10 +35,10 @@ class Dispatch:
 
     # Workers and leases
 
-    def worker(self, name: str, pages: bool, now: float) -> Worker:
+    def worker(self, name: str, feeds: bool, now: float) -> Worker:
         worker = self.workers.get(name)
         if worker is None:
-            worker = self.workers[name] = Worker(name, self._records.worker_row(name), pages, now)
+            worker = self.workers[name] = Worker(name, self._records.worker_row(name), feeds, now)
         worker.reported = now
         return worker
 
@@ -50,7 +50,7 @@ class Dispatch:
         return sum(pending.task.kind is kind for pending in held)
 
     def downloaders(self) -> int:
-        return sum(not worker.pages for worker in self.workers.values())
+        return sum(not worker.feeds for worker in self.workers.values())
 
     def release(self, pending: Pending) -> None:
         self.workers[pending.holder].release(pending)
@@ -91,7 +91,7 @@ class Dispatch:
         if worker.serial == 0:
             for authority, busy in report.busy.items():
                 if authority in paces:
-                    paces[authority].adopt(worker.name, busy, worker.pages)
+                    paces[authority].adopt(worker.name, busy, worker.feeds)
 
     def forget(self, worker: Worker) -> None:
         for authority in worker.granted:
@@ -216,7 +216,7 @@ class Dispatch:
             pending = wanted.popleft()
             pace = pending.lane.pace
             free = now >= pace.blocked_until and not pace.yields(worker.name, now)
-            if free and pace.allot(worker.name, worker.pages, False, now):
+            if free and pace.allot(worker.name, worker.feeds, False, now):
                 worker.granted.setdefault(pending.lane.authority, Grant(-1))
                 worker.take([pending])
                 given.append(pending)
@@ -233,7 +233,7 @@ class Dispatch:
             if pace is None or not authority:
                 continue
             if authority in worker.held_at:
-                pace.allot(worker.name, worker.pages, pages_wait, now)
+                pace.allot(worker.name, worker.feeds, pages_wait, now)
             grant = pace.grant(worker.name, now) if worker.name in pace.shares else Grant(0, pace.delay, 0.0)
             if grant.wait or worker.granted.get(authority) != grant:
                 changed[authority] = worker.granted[authority] = grant

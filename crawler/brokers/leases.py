@@ -25,13 +25,17 @@ class Allowance:
             self.given = now
 
 
+#: Seconds after which a worker without news asks again: at first, and in the end.
+FIRST_REST, LONGEST_REST = 0.02, 0.25
+
+
 @dataclass(slots=True)
 class Worker:
     """One process that exchanges: what it holds and what it was last told."""
 
     name: str
     row: int
-    pages: bool
+    feeds: bool  #: it takes sources or pages, not images
     reported: float
     named: float = 0.0  #: when it last named what it holds
     serial: int = 0
@@ -43,6 +47,12 @@ class Worker:
     waits_for_alone: bool = False  #: nothing until it holds nothing: its next task is given out by itself
     holds_alone: bool = False  #: such a task is all that it holds
     told: bool = False  #: that the run is over or the broker stops
+    rest: float = FIRST_REST
+
+    def rests(self, *, news: bool) -> float:
+        """Return in how many seconds it may ask again: soon after news, then ever later."""
+        self.rest = FIRST_REST if news else min(2 * self.rest, LONGEST_REST)
+        return self.rest
 
     def take(self, taken: list[Pending]) -> None:
         """Hold tasks of one lane from now on."""

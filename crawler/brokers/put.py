@@ -30,10 +30,12 @@ class Putter:
         self._run = run
         self._clock = clock
         self._max_pages = 0
+        self._kinds = {Kind.IMAGE}
         self._traps = Traps(0)
 
     def configure(self, spec: Spec) -> None:
         self._max_pages = spec.max_pages
+        self._kinds = {Kind.IMAGE, Kind.PAGE} if spec.reads_pages else {Kind.IMAGE}
         self._traps.most = spec.max_alike
 
     def new_run(self) -> None:
@@ -44,9 +46,7 @@ class Putter:
         self._records.flush()
         new: dict[bytes, int] = {}
         met: dict[bytes, int] = {}
-        found = [
-            item for item in found if item.kind in (Kind.PAGE, Kind.IMAGE)
-        ]  # sources name files here: only `begin`
+        found = [item for item in found if item.kind in self._kinds]  # sources name files here: only `begin`
         identities = [task_id(item.kind, item.url) for item in found]
         all_known = self._records.tasks.find_all(identities)
         for item, identity in zip(found, identities, strict=True):

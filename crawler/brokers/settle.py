@@ -148,6 +148,8 @@ class Settler:
             moved = pack(replace(detail, cursor=said.cursor))
             self._records.flush()
             self._records.tasks.set_detail(task.number, bytes(moved))
+            pending.lost = 0  # the stretches before this one are safe
+            self._records.tasks.lose([(0, pending.place)])
             task = replace(task, detail=moved)
         self._waiting.put_back(pending, task)
 

@@ -182,7 +182,7 @@ class SqliteBroker:
                 tasks=[pending.task for pending in given],
                 grants=grants,
                 robots={lane.origin: lane.robots or "" for lane in {pending.lane for pending in given}},
-                retry_in=self._waiting.retry_in(now, len(self._dispatch.workers)),
+                retry_in=self._waiting.retry_in(now, w.rests(news=bool(given or report.settlements))),
                 spec_digest=self._spec_digest,
                 notice=self._outage.notice() if down else "",
             )

@@ -152,13 +152,13 @@ class Waiting:
             else:
                 self.enrol(lane, kind)
 
-    def retry_in(self, now: float, workers: int) -> float:
-        """Return in how many seconds it is worth asking again, for one of so many workers."""
+    def retry_in(self, now: float, rest: float) -> float:
+        """Return in how many seconds it is worth asking again, for a worker that rests so long where nothing waits."""
         if self.robots_wanted or any(self.rotation[kind] for kind in (Kind.SOURCE, *HOSTED)):
             return 0.1
         if self._sleeping:
             return min(max(self._sleeping[0][0] - now, 0.02), 0.5)
-        return min(0.25, max(0.02, 0.004 * workers))  # few may well ask often: they hear of news at once
+        return rest
 
     def crowded(self, source: int) -> bool:
         """Tell whether so many images of a source wait that it must pause."""

@@ -27,8 +27,8 @@ from crawler.urls import host
 #: Below this many bytes a second for SLOW_SECONDS a transfer is ended.
 SLOW_BYTES = 1024
 SLOW_SECONDS = 10
-#: The first version of libcurl that bounds the headers of an answer, to 300 KB (curl_version_info(3)).
-OLDEST_LIBCURL = 0x080300
+#: libcurl 8.23, which bounds headers to 300 KB and 5,000 lines, trailers too; 8.12 keeps trailers without end.
+OLDEST_LIBCURL = 0x081700
 _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.ETIMEDOUT})
 
 # libcurl's error codes (curl/curl.h); what is not named here is `protocol`.
@@ -49,6 +49,7 @@ _RETRIABLE = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TIMEOUT, Outcome.T
 _FIELD = re.compile(
     rb"\n(etag|last-modified|location|retry-after|x-robots-tag|tdm-reservation)[ \t]*:([^\r\n]*)", re.IGNORECASE
 )
+_STATUS = re.compile(rb"\nHTTP/[0-9.]+ ")
 _OPT_OUTS = frozenset({"x-robots-tag", "tdm-reservation"})
 
 
@@ -166,16 +167,16 @@ class Handle:
     def _read_headers(self) -> None:
         """Keep the header fields that are of use, and whether they say that the image is to be left alone."""
         assert self.task is not None
-        text = b"".join(self._header_lines)
-        start = text.rfind(b"\nHTTP/") + 1  # what is before it is a 1xx
+        text = b"\n" + b"".join(self._header_lines)
+        status = max((match.end() for match in _STATUS.finditer(text)), default=0)  # what is before the last is a 1xx
         self._headers = {}
-        for name, value in _FIELD.findall(text, start):
+        for name, value in _FIELD.findall(text, status):
             field, said = name.lower().decode(), header_text(value.strip())
             if field in _OPT_OUTS and field in self._headers:
                 self._headers[field] += "\n" + said
             else:
                 self._headers.setdefault(field, said)
-        says = not _OPT_OUTS.isdisjoint(self._headers) and text[start:].split(b" ", 2)[1:2] == [b"200"]
+        says = not _OPT_OUTS.isdisjoint(self._headers) and text[status : status + 3] == b"200"
         if says and self.task.kind is not Kind.ROBOTS:
             self._opted_out = of_answer(self._headers, self._agent, self._obeyed).images
 
@@ -220,8 +221,9 @@ class Handle:
         )
 
     def release(self) -> None:
-        """Let go of the body."""
+        """Let go of the body and the headers."""
         self._first, self._rest = b"", None
+        self._header_lines.clear()
 
     def failure(self, code: int, message: str) -> Transfer:
         assert self.task is not None

@@ -149,4 +149,4 @@ def _is_page(content_type: str) -> bool:
 
 
 def _denied(task: Task) -> Settlement:
-    return answers.failed(task, FetchError(Outcome.ROBOTS_DENIED, f"robots.txt forbids {task.at[:300]}"))
+    return answers.failed(task, FetchError(Outcome.ROBOTS_DENIED, "robots.txt forbids it"))

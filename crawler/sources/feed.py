@@ -49,7 +49,7 @@ class Feed:
             rows = read_list(Path(detail.path), detail.url_column, detail.caption_column)
             self._rows = islice(rows, detail.cursor, None)
             self._path, self._broken = detail.path, None
-        rows_now, ended = self._next_rows(STRETCH if detail.cursor else min(FIRST_STRETCH, STRETCH))
+        rows_now, ended = self._next_rows(STRETCH if detail.cursor else FIRST_STRETCH)
         self._at = detail.cursor + len(rows_now)
         found, nothing = [], pack(ImageDetail())
         for row in rows_now:

@@ -453,6 +453,47 @@ def test_lost_thrice_is_worker_died(job: Job) -> None:
     assert job.outcomes() == {alone.url: "worker_died"}
 
 
+def test_a_list_that_is_read_on_after_each_death_loses_nothing(job: Job) -> None:
+    job.begin(sources=(("file:///list.csv", SourceDetail(sort="list", path="/list.csv")),))
+    source, reader = job.source, job.collector
+    for cursor in range(1, 6):
+        reader = job.worker(f"reader {cursor}", {Kind.SOURCE: 1})
+        (source,) = silence(job, reader)
+        (source,) = reader.exchange(returned(source, cursor))
+    assert decode(source.detail, SourceDetail).cursor == 5
+    reader.exchange(done(source))
+    assert job.broker.counts().state is State.FINISHED
+
+
+def test_a_job_of_lists_has_no_pages(job: Job) -> None:
+    job.begin(
+        [page("http://a.test/"), *images(1)], sources=(("file:///l", SourceDetail(sort="list", path="/l")),)
+    )  # nobody would read them
+    assert (job.broker.counts().waiting_pages, job.broker.counts().waiting_images) == (0, 1)
+
+
+# Asking again
+
+
+@pytest.mark.parametrize("room", [{Kind.SOURCE: 1}, {Kind.PAGE: 64, Kind.ROBOTS: 16}, DOWNLOADS])
+def test_only_those_who_take_images_are_download_workers(job: Job, room: dict[Kind, int]) -> None:
+    job.begin()
+    assert job.broker.counts().workers == 0, "the collector takes sources"
+    job.worker("w", room).exchange()
+    assert job.broker.counts().workers == (Kind.IMAGE in room)
+
+
+def test_who_hears_no_news_asks_ever_less_often(job: Job) -> None:
+    job.begin(images(1))
+    worker = job.worker()
+    task = worker.one()
+    rests = [worker.exchange() or worker.reply.retry_in for _ in range(8)]
+    assert rests == sorted(rests) and rests[0] < 0.1 and rests[-1] == rests[-2] <= 0.5
+    job.broker.put(images(2)[1:], job.source.number)
+    worker.one(done(task))
+    assert worker.reply.retry_in < 0.1
+
+
 # robots.txt
 
 

@@ -160,9 +160,15 @@ class TestTooLarge:
         with RawServer(b"HTTP/1.1 200 OK\r\n", b"a:b\r\n", 60_000) as server:
             assert outcome(make(timeout=5.0), server.url)[0] == Outcome.PROTOCOL
 
+    @pytest.mark.parametrize(("line", "times"), [(b"a:b\r\n", 200_000), (b"a:" + b"b" * 4000 + b"\r\n", 4900)])
+    def test_trailers_without_end(self, make: Any, line: bytes, times: int) -> None:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n"
+        with RawServer(head, line, times) as server:
+            assert outcome(make(timeout=5.0), server.url)[0] == Outcome.PROTOCOL
+
     def test_a_libcurl_that_does_not_bound_them_is_refused(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pycurl.version_info", lambda: (9, "7.88.1", 0x075801))
-        with pytest.raises(UsageError, match=r"7\.88\.1 is too old"):
+        monkeypatch.setattr("pycurl.version_info", lambda: (9, "8.12.1", 0x080C01))
+        with pytest.raises(UsageError, match=r"8\.12\.1 is too old"):
             make()
 
 
@@ -313,11 +319,15 @@ def test_of_a_long_robots_txt_the_beginning_is_kept(site: FaultySite, make: Any,
         (b"X-Robots-Tag : noai\r\n", "noai: noai"),
         (b"x-robots-tag:a: all\r\nX-ROBOTS-TAG:noai\r\n", "noai: noai"),
         (b"tdm-reservation: 1\r\n", "tdm: tdm-reservation"),
+        (b"X-Robots-Tag: noai\r\nHTTP/x: y\r\n", "noai: noai"),
     ],
 )
-def test_what_is_to_be_left_alone_is_not_read_to_its_end(make: Any, field: bytes, rule: str, length: bytes) -> None:
+@pytest.mark.parametrize("status", [b"HTTP/1.1 200 OK", b"HTTP/1.1 200"])
+def test_what_is_to_be_left_alone_is_not_read_to_its_end(
+    make: Any, status: bytes, field: bytes, rule: str, length: bytes
+) -> None:
     end = b"\n" if field.endswith(b"i\n") else b"\r\n"
-    head = b"HTTP/1.1 200 OK" + end + b"Content-Length: " + length + end + field + end
+    head = status + end + b"Content-Length: " + length + end + field + end
     with RawServer(head, b"x" * 10_000, 50) as server:
         (transfer,) = run(make(obeyed=("noai", "tdm")), server.url + "/a.jpg")
     assert transfer.error is not None

@@ -32,6 +32,7 @@ def numbered(count: int) -> list[str]:
 @pytest.fixture
 def stretch(monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(feed, "STRETCH", 10)
+    monkeypatch.setattr(feed, "FIRST_STRETCH", 10)
     return 10
 
 

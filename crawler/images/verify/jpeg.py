@@ -32,7 +32,9 @@ def walk(body: bytes) -> Picture:
 def _walk(body: bytes) -> Picture:
     """Raises IndexError where the bytes end before the image does."""
     at, width, height, scanned = 2, 0, 0, False
-    for _ in steps():
+    left = steps()
+    while True:
+        next(left)
         marker = body[at + 1]
         if body[at] != 0xFF:
             raise NotAnImage(f"no JPEG marker at byte {at}")
@@ -57,7 +59,6 @@ def _walk(body: bytes) -> Picture:
                 if end is None:
                     raise IndexError
                 at = end.start()
-    raise AssertionError("steps end by raising")
 
 
 def _length(body: bytes, at: int) -> int:
