@@ -42,7 +42,7 @@ def _ceilings(plan: Plan, made: Course) -> dict[str, float]:
     paths = made.listed("paths", "", len(made.data.digests))
     seconds = _CEILING_SECONDS // QUICK_PARTS + 1 if plan.quick else _CEILING_SECONDS
     limits = {}
-    for connections in _CEILING_CONNECTIONS:
+    for connections in sorted({*_CEILING_CONNECTIONS, made.connections}):
         rate = ceiling(made.url, paths, connections, seconds)
         print(f"  the server alone, {connections} connections: {rate:,.0f} images/s", flush=True)
         limits[f"wrk {WRK.version(WRK.name)}, {connections} connections"] = rate

@@ -29,6 +29,7 @@ SETS = (
     Set("small", SMALL, SMALL.default),
     Set("large", LARGE, LARGE.default),
     Set("late", SMALL, SMALL.default, connections=256, late=True, tools=(OURS, "bare", "curl")),
+    Set("late1024", SMALL, SMALL.default, connections=1024, late=True, tools=(OURS, "bare", "curl")),
 )
 #: Only run where it is asked for.
 LONG = Set("small200k", SMALL, 200_000, tools=(OURS, "bare", "curl", "wget2", "aria2c"))
