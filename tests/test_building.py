@@ -249,7 +249,7 @@ class TestSpec:
                 user_agent="mine/1", allow_net=("10.0.0.0/8",), queue_limit=8, lease=9.0, connect_timeout=10.0,
                 timeout=11.0, max_image_bytes=12.0, max_redirects=13, formats=("jpeg", "png"), min_width=14,
                 min_height=15, min_bytes=16.0, max_images=17, css=True, no_sitemaps=True, max_alike=18,
-                respect=("tdm",), ignore=("noai",), header=("X-Key: 1",),
+                respect=("tdm",), ignore=("noai",), header=("X-Key: 1",), proxy="proxy.example",
             )
         )  # fmt: skip
         assert made == Spec(
@@ -258,7 +258,7 @@ class TestSpec:
             requests_per_host=6, delay=7.0, obey_robots=True, user_agent="mine/1", allow_net=("10.0.0.0/8",),
             queue_limit=8, lease=9.0, connect_timeout=10.0, timeout=11.0, max_image_bytes=12, max_redirects=13,
             formats=("jpeg", "png"), min_width=14, min_height=15, min_bytes=16, max_images=17, css=True,
-            sitemaps=False, max_alike=18, obeyed=("meta-robots", "x-robots-tag", "tdm"),
+            sitemaps=False, max_alike=18, obeyed=("meta-robots", "x-robots-tag", "tdm"), proxy="http://proxy.example:80",
             access=Access(headers=(("https://a.example", "X-Key", "1"),)),
         )  # fmt: skip
 
@@ -313,6 +313,14 @@ class TestChecks:
     def test_networks(self, network: str) -> None:
         with pytest.raises(UsageError, match=r"--allow-net: .*write a network such as 192\.168\.1\.0/24"):
             spec(allow_net=("10.0.0.0/8", network))
+
+    def test_one_way_to_name_proxies(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(UsageError, match=r"--proxy names .*, --proxy-env .*: give one of them"):
+            spec(proxy="proxy.example:3128", proxy_env=True)
+        monkeypatch.setenv("https_proxy", "socks5://proxy.example:1080")
+        with pytest.raises(UsageError, match=r"--proxy-env: https_proxy: a proxy is written as http://HOST:PORT"):
+            spec(proxy_env=True)
+        assert not spec().proxy_env
 
     @pytest.mark.parametrize("network", ["127.0.0.1", "192.168.1.7/24", "fd00::/8"])
     def test_networks_that_are_some(self, network: str) -> None:

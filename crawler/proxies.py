@@ -1,0 +1,66 @@
+"""Through which proxy a request goes: none, the one that was named, or what a machine's environment says."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from crawler.errors import UsageError
+
+_PROXY = re.compile(
+    r"(?:(?P<scheme>https?)://)?(?P<user>[!-.0-?A-~]*@)?(?P<host>[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?",
+    re.IGNORECASE | re.ASCII,
+)
+_PORTS = {"http": "80", "https": "443"}
+
+
+def parse_proxy(text: str, where: str) -> str:
+    """Return the URL of a proxy with its port, which the libraries would guess differently.
+
+    Raises UsageError that names `where` it stands, and neither its user nor password.
+    """
+    match = _PROXY.fullmatch(text.strip())
+    scheme = (match["scheme"] or "http").lower() if match else ""
+    port = match["port"] or _PORTS[scheme] if match else "0"
+    if match is None or not 0 < int(port) <= 65535:
+        raise UsageError(f"{where}: a proxy is written as http://HOST:PORT or https://HOST:PORT")
+    return f"{scheme}://{match['user'] or ''}{match['host']}:{port}"
+
+
+class Proxies:
+    """Chooses the proxy of each request.
+
+    Raises UsageError where the environment names what is no proxy.
+    """
+
+    def __init__(self, named: str = "", *, of_environment: bool = False) -> None:
+        self._by_scheme = {"all": named} if named else {}
+        self._bypassed = ""
+        if of_environment:
+            self._take(_environment())
+
+    def of(self, url: str) -> str:
+        """Return the URL of the proxy that a normalised `url` is asked through, or `""`."""
+        if not self._by_scheme:
+            return ""
+        target = urlsplit(url)
+        proxy = self._by_scheme.get(target.scheme) or self._by_scheme.get("all", "")
+        return "" if self._bypassed and _is_bypassed(target.netloc, self._bypassed) else proxy
+
+    def _take(self, found: dict[str, str]) -> None:
+        self._bypassed = found.get("no", "")
+        for scheme in ("http", "https", "all"):
+            if text := found.get(scheme):
+                self._by_scheme[scheme] = parse_proxy(text, f"--proxy-env: {scheme}_proxy")
+
+
+def _environment() -> dict[str, str]:
+    from urllib.request import getproxies_environment  # slow to import, and few jobs ask for it
+
+    return getproxies_environment()
+
+
+def _is_bypassed(authority: str, names: str) -> bool:
+    from urllib.request import proxy_bypass_environment
+
+    return bool(proxy_bypass_environment(authority, {"no": names}))
