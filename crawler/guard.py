@@ -38,6 +38,10 @@ def is_public(address: Address) -> bool:
     return address in _OPEN_V6 and not any(address in network for network in _CLOSED_V6)
 
 
+def is_in(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address.version == network.version and address in network for network in networks)
+
+
 def parse_address(text: str) -> Address | None:
     """Return the numeric address `text` without its scope id (`%eth0`), out of IPv6 where it is mapped into it."""
     try:
@@ -89,7 +93,4 @@ class Guard:
 
     def _is_open(self, text: str) -> bool:
         address = parse_address(text)
-        return address is not None and (
-            is_public(address)
-            or any(address.version == network.version and address in network for network in self._allowed)
-        )
+        return address is not None and (is_public(address) or is_in(address, self._allowed))

@@ -10,7 +10,7 @@ import pytest
 from crawler.access import Credentials
 from crawler.answers import follow
 from crawler.errors import UsageError
-from crawler.model import Kind, Task, pack
+from crawler.model import Kind, PageDetail, Task, pack
 from crawler.settings import CrawlSettings
 from crawler.signing import access_of
 from crawler.spec import Access, Cookie
@@ -180,7 +180,7 @@ def everything(tmp_path: Path) -> Credentials:
 def test_a_redirect_takes_nothing_to_another_host(everything: Credentials, location: str) -> None:
     mine = "https://a.example/x"
     assert everything.headers(mine) and everything.cookie(mine) and everything.certificate(mine)
-    target = follow(Task(1, Kind.IMAGE, mine, mine, pack(None)), location, 5).move.at
+    target = follow(Task(1, Kind.IMAGE, mine, mine, pack(PageDetail())), location, 5).move.at
     assert (everything.headers(target), everything.cookie(target), everything.certificate(target)) == ({}, "", "")
     assert "it" not in address(target).authority, "nor what a redirect wants to be sent"
 

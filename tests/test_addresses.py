@@ -19,7 +19,7 @@ from crawler.errors import FetchError
 from crawler.guard import Guard
 from crawler.images.engine import Engine
 from crawler.images.transfer import Handle
-from crawler.model import ImageDetail, Kind, Task, pack
+from crawler.model import ImageDetail, Kind, PageDetail, Task, pack
 from crawler.outcomes import Outcome
 from crawler.pages.session import PageSession
 from crawler.proxies import Proxies
@@ -77,7 +77,7 @@ def pages(guard: Guard, seconds: float = 5.0, **more: Any) -> Fetch:
     session = PageSession(guard, "crawler/1.0", seconds, **more)
 
     def fetch_one(url: str) -> str:
-        task = Task(1, Kind.PAGE, url, url, pack(None))
+        task = Task(1, Kind.PAGE, url, url, pack(PageDetail()))
         try:
             while True:
                 page = session.get(task.at, seconds, 10_000, lambda _: True)

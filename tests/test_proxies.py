@@ -46,12 +46,27 @@ class TestOfTheEnvironment:
     def test_each_scheme_has_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("http_proxy", "one.example:1")
         monkeypatch.setenv("HTTPS_PROXY", "https://two.example:2")
-        monkeypatch.setenv("NO_PROXY", "direct.example, .local:81")
+        monkeypatch.setenv("NO_PROXY", "direct.example, .local:81,10.0.0.0/8,fd00::/8")
         proxies = Proxies(of_environment=True)
         assert proxies.of("http://a.example/") == "http://one.example:1"
         assert proxies.of("https://a.example/") == "https://two.example:2"
         assert proxies.of("https://sub.direct.example/") == proxies.of("http://direct.example:81/") == ""
-        assert proxies.of("http://indirect.example/") == "http://one.example:1"
+        assert (
+            proxies.of("https://a.local:81/") == proxies.of("http://10.1.2.3/") == proxies.of("http://[fd00::1]/") == ""
+        )
+        for url in ("http://indirect.example/", "http://a.local/", "http://11.0.0.1/", "http://10.0.0.0.example/"):
+            assert proxies.of(url) == "http://one.example:1"
+
+    @pytest.mark.parametrize(("name", "value"), [("no_proxy", "10.0.0.0/99"), ("http_proxy", "socks4://a.example:1")])
+    def test_what_cannot_be_kept_to_is_refused(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(UsageError, match=f"--proxy-env: {name}: "):
+            Proxies(of_environment=True)
+
+    def test_none_at_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("http_proxy", "one.example:1")
+        monkeypatch.setenv("no_proxy", "*")
+        assert Proxies(of_environment=True).of("http://a.example/") == ""
 
     def test_one_for_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("all_proxy", "http://one.example:1")
