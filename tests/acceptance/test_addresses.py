@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from acceptance.here import Here, free_port, page
+from acceptance.here import Here, asked, free_port, page
+from acceptance.network import OPEN_CABLE, A, Cable, Names
 from hostile_urls import ALL, at
 from servers.faulty import CountingServer, FaultySite
 from servers.pictures import png
@@ -78,3 +79,40 @@ def test_nobody_is_led_to_the_broker_or_past_what_is_open(here: Here) -> None:
         for said in outcomes.values():
             assert said.startswith("private_address: ") and said.endswith("where our own broker listens")
         assert "it does not have the key" not in errors and "refused" not in errors
+
+
+def test_a_name_that_changes_leads_nowhere_else(here: Here) -> None:
+    """A real name server answers each question otherwise: with an open address, a private one, and with both."""
+    cable = Cable()
+    try:
+        cable.look_up_at(A, A)
+        names = cable.inside(A, lambda: Names(A, [[A], ["127.0.0.1"], [A, "127.0.0.1"], ["127.0.0.1", A]]))
+        with cable.inside(A, lambda: FaultySite(A)) as site:
+            canary = cable.inside(A, lambda: CountingServer("127.0.0.1", site.port))
+            there = f"http://name.test:{site.port}"
+            links = [f"{there}/i/{n}.html" for n in range(40)]
+            for n in range(40):
+                site.slow(f"/i/{n}.html", page(f"{there}/i/{n}.png"), 0.0, "text/html", {"Connection": "close"})
+                site.slow(f"/i/{n}.png", png(n), 0.0, headers={"Connection": "close"})
+            site.add("/", page("/good.png", links=tuple(links)), "text/html")
+            site.add("/good.png", png(99))
+            flags = [
+                "--scope",
+                "any",
+                "--ignore-robots",
+                "--processes",
+                "4",
+                "--job",
+                "j",
+                "--output",
+                str(here.output),
+            ]
+            door = here.start("crawler", site.url, *flags, *OPEN_CABLE, prefix=cable.at(A))
+            _, errors = door.communicate(timeout=90)
+            assert (canary.connections, canary.received) == (0, 0)
+            assert asked(site) and ["127.0.0.1"] in names.given, "it was led to both"
+            assert "private_address" in errors
+            canary.close()
+        names.close()
+    finally:
+        cable.close()
