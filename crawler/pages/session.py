@@ -9,7 +9,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
 
@@ -151,20 +150,19 @@ def _connect(
 
 class _Adapter(HTTPAdapter):
     def __init__(self, guard: Guard, connections: int) -> None:
-        self._guard = guard
+        self._direct, self._proxied = _pools(guard, proxied=False), _pools(guard, proxied=True)
         super().__init__(pool_connections=64, pool_maxsize=connections, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._guard, proxied=False)
+        self.poolmanager.pool_classes_by_scheme = self._direct
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = _pools(self._guard, proxied=True)
+        manager.pool_classes_by_scheme = self._proxied
         return manager
 
 
-@lru_cache(maxsize=8)
 def _pools(guard: Guard, *, proxied: bool) -> dict[str, type[HTTPConnectionPool]]:
     bases = {"http": (HTTPConnectionPool, HTTPConnection), "https": (HTTPSConnectionPool, HTTPSConnection)}
     return {
