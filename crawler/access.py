@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from crawler.spec import Access, Cookie
-from crawler.urls import address, host, without_www
+from crawler.urls import address, host, port, without_www
 
 _HTTPS = "https://"
 
@@ -34,14 +34,15 @@ class Credentials:
         """Return the Cookie header for a request of `url`, or `""` (RFC 6265, 5.4)."""
         if not self._access.cookies:
             return ""
-        now, name = self._clock(), host(url)
+        now, name, at = self._clock(), host(url), port(url)
         path = "/" + url.partition("://")[2].partition("?")[0].partition("/")[2]
         fitting = [
             cookie
             for cookie in self._access.cookies
-            if _is_for_host(cookie, name)
+            if is_for_host(cookie, name)
             and _is_for_path(cookie, path)
             and (url.startswith("https:") or not cookie.secure)
+            and (not at or at in cookie.ports)
             and (not cookie.expires or cookie.expires > now)
         ]
         fitting.sort(key=lambda cookie: -len(cookie.path))
@@ -51,10 +52,11 @@ class Credentials:
         """Return the client certificate and key (PEM) that the host of `url` may see, or `""`."""
         if not self._access.certificate or not url.startswith("https:"):
             return ""
-        return self._access.certificate if without_www(host(url)) in self._access.certificate_hosts else ""
+        name = without_www(address(url).authority)
+        return self._access.certificate if name in self._access.certificate_hosts else ""
 
 
-def _is_for_host(cookie: Cookie, name: str) -> bool:
+def is_for_host(cookie: Cookie, name: str) -> bool:
     return name == cookie.domain or (cookie.subdomains and name.endswith("." + cookie.domain))
 
 

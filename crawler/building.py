@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from crawler import __version__
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.wire import check_key, key_file, read_key
-from crawler.checks import check
+from crawler.checks import check, proxy_of
 from crawler.errors import UsageError
 from crawler.model import SourceDetail
 from crawler.optout import DEFAULT, RULES
@@ -115,6 +115,8 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
         obeyed=tuple(name for name in RULES if name in {*DEFAULT, *settings.respect} - {"robots", *settings.ignore}),
         user_agent=user_agent(settings.contact, settings.user_agent),
         allow_net=settings.allow_net,
+        proxy=proxy_of(settings),
+        proxy_env=settings.proxy_env,
         access=access_of(settings, [*sites, *sitemaps], _signed(settings)),
         queue_limit=settings.queue_limit,
         lease=settings.lease,

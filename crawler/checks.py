@@ -10,7 +10,8 @@ from crawler.images.verify import FORMATS
 from crawler.optout import RULES
 from crawler.pages.scope import Scope
 from crawler.paths import absolute
-from crawler.settings import CrawlSettings, Job
+from crawler.proxies import Proxies, parse_proxy
+from crawler.settings import Asking, CrawlSettings, Job
 
 #: Largest number that a setting may have: numbers travel as 64 bits, and some through floats.
 MOST = 2**53
@@ -30,10 +31,7 @@ def check(settings: Job) -> None:
     _check_texts(settings)
     _check_numbers(settings)
     _check_output(settings)
-    try:
-        parse_networks(settings.allow_net)
-    except ValueError as error:
-        raise UsageError(f"--allow-net: {error}; write a network such as 192.168.1.0/24") from error
+    check_asking(settings)
     for flag, names in (("--respect", settings.respect), ("--ignore", settings.ignore)):
         for name in names:
             if name not in RULES:
@@ -45,6 +43,26 @@ def check(settings: Job) -> None:
         Scope(settings.scope, settings.include, settings.exclude)
     except (ValueError, re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"--include and --exclude take regular expressions: {error}") from error
+
+
+def check_asking(settings: Asking) -> None:
+    """Raise UsageError where a network or a proxy is none."""
+    try:
+        parse_networks(settings.allow_net)
+    except ValueError as error:
+        raise UsageError(f"--allow-net: {error}; write a network such as 192.168.1.0/24") from error
+    if settings.proxy and settings.proxy_env:
+        raise UsageError("--proxy names the proxy of all machines, --proxy-env lets each say its own: give one of them")
+    proxies_of(settings)
+
+
+def proxies_of(settings: Asking) -> Proxies:
+    """Return the proxies of this machine; raises UsageError where one is none."""
+    return Proxies(proxy_of(settings), of_environment=settings.proxy_env)
+
+
+def proxy_of(settings: Asking) -> str:
+    return parse_proxy(settings.proxy, "--proxy") if settings.proxy else ""
 
 
 def _flag(key: str) -> str:

@@ -16,7 +16,7 @@ from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.local import is_running
 from crawler.building import build_spec, local_key
 from crawler.errors import BrokerUnreachable, StateError, StoreError, UsageError
-from crawler.hosting import hosted_broker, local_link
+from crawler.hosting import hosted_broker, listening, local_link
 from crawler.limits import EXIT_LIMIT, Limits, exit_code
 from crawler.lines import Lines
 from crawler.model import Begun, Counts, State
@@ -49,7 +49,7 @@ def conduct(settings: CrawlSettings | CollectSettings, listen: ServerAddress | N
     """Run the job that `settings` describe, and return the exit code."""
     spec = build_spec(settings)
     key = local_key(settings.key_file, settings.state_directory)
-    link = Link(ServerAddress(), key, not settings.unencrypted, settings.log_file, settings.quiet)
+    link = Link(ServerAddress(), key, not settings.unencrypted, settings.log_file, settings.quiet, listening(listen))
     limits = Limits(settings.max_time, settings.max_images, settings.max_bytes, settings.min_free)
     crawl = Crawl(
         spec,

@@ -11,7 +11,7 @@ CrawlerError
 ├── StateError              the job's state cannot be used
 ├── StoreError              nothing can be stored now: full or read-only
 │   └── Unstorable          this one name cannot be stored
-├── PrivateAddress          the address about to be connected is not public
+├── PrivateAddress          the address about to be connected is not public, or our own broker's
 ├── FetchError              a page could not be fetched
 └── BadImage                bytes that are no whole image
     ├── NotAnImage
@@ -68,9 +68,11 @@ class Unstorable(StoreError):
 
 
 class PrivateAddress(CrawlerError):
-    def __init__(self, host: str, address: str) -> None:
+    def __init__(self, host: str, address: str, *, own: bool = False) -> None:
         super().__init__(
-            f"{host} is at {address}, which is not a public address; to allow it: --allow-net {address}/"
+            f"{host} is at {address}, where our own broker listens"
+            if own
+            else f"{host} is at {address}, which is not a public address; to allow it: --allow-net {address}/"
             f"{128 if ':' in address else 32}"
         )
         self.address = address

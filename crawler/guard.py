@@ -1,8 +1,10 @@
-"""Which addresses may be connected: public ones, and private ranges that were opened by naming them."""
+"""Which addresses may be connected: public ones, and private ranges that were opened; never our own broker's."""
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import socket
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -36,21 +38,59 @@ def is_public(address: Address) -> bool:
     return address in _OPEN_V6 and not any(address in network for network in _CLOSED_V6)
 
 
-class Guard:
-    """Decides on the very address about to be connected."""
+def is_in(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address.version == network.version and address in network for network in networks)
 
-    def __init__(self, allowed: Iterable[str] = ()) -> None:
-        self._allowed = parse_networks(allowed)
-        self.allows = lru_cache(maxsize=4096)(self._allows)
 
-    def _allows(self, text: str) -> bool:
-        """Tell whether the numeric address `text` may be connected; a scope id (`%eth0`) is never public."""
+def parse_address(text: str) -> Address | None:
+    """Return the numeric address `text` without its scope id (`%eth0`), out of IPv6 where it is mapped into it."""
+    try:
+        address: Address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def is_here(address: Address) -> bool:
+    """Tell whether this machine has `address`; the unspecified ones mean all that it has."""
+    with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
         try:
-            address: Address = ipaddress.ip_address(text.partition("%")[0])
-        except ValueError:
+            probe.bind((str(address), 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL  # what the system cannot tell is taken for ours
+    return True
+
+
+class Guard:
+    """Decides on the very address about to be connected.
+
+    `own` are the addresses and ports at which our own services listen: no range opens them. Where that is on this
+    machine, their ports are shut at all of its addresses, since a service may listen at each.
+    """
+
+    def __init__(self, allowed: Iterable[str] = (), own: Iterable[tuple[str, int]] = ()) -> None:
+        self._allowed = parse_networks(allowed)
+        self._own: dict[int, list[Address | None]] = {}
+        for text, port in own:
+            self._own.setdefault(port, []).append(parse_address(text))
+        self._opens = lru_cache(maxsize=4096)(self._is_open)
+
+    def allows(self, text: str, port: int) -> bool:
+        """Tell whether the numeric address `text` may be connected at `port`."""
+        return self._opens(text) and not self.is_own(text, port)
+
+    def allows_proxy(self, text: str, port: int) -> bool:
+        """Tell whether the proxy that was asked for may be connected there: anywhere but at our own services."""
+        return parse_address(text) is not None and not self.is_own(text, port)
+
+    def is_own(self, text: str, port: int) -> bool:
+        """Tell whether one of our own services listens there."""
+        if port not in self._own:
             return False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        return is_public(address) or any(
-            address.version == network.version and address in network for network in self._allowed
-        )
+        address, ours = parse_address(text), self._own[port]
+        return address is None or address in ours or (is_here(address) and any(one and is_here(one) for one in ours))
+
+    def _is_open(self, text: str) -> bool:
+        address = parse_address(text)
+        return address is not None and (is_public(address) or is_in(address, self._allowed))

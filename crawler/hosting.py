@@ -92,6 +92,11 @@ class _FirstTime:
         return (_FirstTime, (None if closed else self._pipe,))
 
 
+def listening(listen: ServerAddress | None) -> tuple[tuple[str, int], ...]:
+    """Return the address and port at which a broker listens for other machines, if it does."""
+    return ((_numeric(listen.host), listen.port),) if listen is not None else ()
+
+
 def _numeric(host: str) -> str:
     try:
         return str(socket.getaddrinfo(host, None)[0][4][0])

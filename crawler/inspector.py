@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crawler.building import user_agent
+from crawler.checks import check_asking, proxies_of
 from crawler.errors import FetchError, UsageError
 from crawler.guard import Guard
 from crawler.logs import shown
@@ -54,7 +55,9 @@ class Inspector:
         urls = [(url, said) for text, said in bare if (url := from_command_line(text))]
         signed = [(place(url), "Authorization", said) for url, said in urls if said]
         access = access_of(settings, [url for url, _ in urls], signed)
-        self._session = PageSession(Guard(settings.allow_net), self._agent, 5.0, access=access)
+        check_asking(settings)
+        proxies = proxies_of(settings)
+        self._session = PageSession(Guard(settings.allow_net), self._agent, 5.0, access=access, proxies=proxies)
         self._rules: dict[str, Rules] = {}
 
     def see(self, target: str) -> Seen:

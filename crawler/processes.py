@@ -36,13 +36,14 @@ LOCAL_PATIENCE = 60.0
 
 
 class Link(NamedTuple):
-    """How a process reaches the broker, and how it logs."""
+    """How a process reaches the broker, where else the broker listens (address and port), and how it logs."""
 
     server: ServerAddress
     key: bytes
     encrypt: bool = True
     log_file: Path | None = None
     quiet: bool = False
+    listening: tuple[tuple[str, int], ...] = ()
 
     def broker(self) -> ManagerBroker:
         return ManagerBroker(self.server, self.key, encrypt=self.encrypt)
@@ -96,7 +97,8 @@ def page_process(link: Link) -> None:
     from crawler.pages.loop import PageLoop
 
     def make(broker: ManagerBroker, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
-        return PageLoop(broker, worker_name(), spec, patience=LOCAL_PATIENCE), lambda: None
+        own = (*link.listening, *broker.addresses)
+        return PageLoop(broker, worker_name(), spec, patience=LOCAL_PATIENCE, own=own), lambda: None
 
     _work(link, LOCAL_PATIENCE, forever=False, make=make)
 
@@ -113,7 +115,10 @@ def download_process(link: Link, place: Place) -> None:
         sweep(root)
         worker = worker_name()
         store = FileStore(root, worker, slow=bool(is_on_network(root)))
-        loop = DownloadLoop(broker, worker, spec, store, file_name, connections=place.connections, patience=place.wait)
+        loop = DownloadLoop(
+            broker, worker, spec, store, file_name, connections=place.connections, patience=place.wait,
+            own=(*link.listening, *broker.addresses),
+        )  # fmt: skip
         return loop, store.close
 
     _work(link, place.wait, forever=place.forever, make=make)

@@ -105,7 +105,18 @@ class Signing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job(Working, Signing):
+class Asking:
+    """What doors know whose requests go to sites."""
+
+    allow_net: Annotated[
+        tuple[str, ...], _flag("Open a private network (CIDR) to requests.", _POLITENESS, common=True)
+    ] = ()
+    proxy: Annotated[str, _flag("Ask sites through http(s)://HOST:PORT, from all machines.", _NETWORK)] = ""
+    proxy_env: Annotated[bool, _flag("Use each machine's http_proxy, https_proxy, no_proxy.", _NETWORK)] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Working, Signing, Asking):
     """What a job is made of."""
 
     sites_file: Annotated[Path | None, _flag("File with one site a line.", JOB)] = None
@@ -152,9 +163,6 @@ class Job(Working, Signing):
         ""
     )
     user_agent: Annotated[str, _flag("The whole User-Agent.", _POLITENESS)] = ""
-    allow_net: Annotated[
-        tuple[str, ...], _flag("Open a private network (CIDR) to requests.", _POLITENESS, common=True)
-    ] = ()
     queue_limit: Annotated[int, _flag("Waiting images of a source at which it pauses.", _POLITENESS)] = 50_000
 
     connect_timeout: Annotated[float, _flag("Time to connect.", _IMAGES, converter=_seconds)] = 5.0
@@ -236,7 +244,7 @@ class StatusSettings(Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectSettings(Common, Signing):
+class InspectSettings(Common, Signing, Asking):
     """`python -m crawler.inspect`."""
 
     targets: Annotated[tuple[str, ...], _flag("The same as TARGETS, for configuration.", JOB)] = ()
@@ -249,6 +257,3 @@ class InspectSettings(Common, Signing):
         ""
     )
     user_agent: Annotated[str, _flag("The whole User-Agent.", _POLITENESS)] = ""
-    allow_net: Annotated[
-        tuple[str, ...], _flag("Open a private network (CIDR) to requests.", _POLITENESS, common=True)
-    ] = ()

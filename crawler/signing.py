@@ -10,11 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
+from msgspec.structs import replace
+
+from crawler.access import is_for_host
 from crawler.errors import UsageError
 from crawler.paths import absolute
 from crawler.settings import Signing
 from crawler.spec import Access, Cookie
-from crawler.urls import address, host, without_www
+from crawler.urls import address, host, port, without_www
 
 _HEADER = re.compile(
     r"(?:(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::\d+)?)\s+)?(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):\s*(?P<value>.*)"
@@ -38,10 +41,10 @@ def access_of(settings: Signing, sites: list[str], signed: Iterable[Header]) -> 
     if certificate and not ("-----BEGIN CERTIFICATE-----" in certificate and "PRIVATE KEY-----" in certificate):
         raise UsageError(f"--client-cert {settings.client_cert}: a certificate and its key are expected, both as PEM")
     return Access(
-        cookies=_cookies(settings.cookies) if settings.cookies else (),
+        cookies=tuple(_kept_to(cookie, sites) for cookie in _cookies(settings.cookies)) if settings.cookies else (),
         headers=tuple(headers),
         certificate=certificate,
-        certificate_hosts=tuple(without_www(host(url)) for url in sites) if certificate else (),
+        certificate_hosts=tuple(without_www(address(url).authority) for url in sites) if certificate else (),
     )
 
 
@@ -124,6 +127,17 @@ def _cookies(path: Path) -> tuple[Cookie, ...]:
         for cookie in jar
         if not cookie.expires or not cookie.is_expired()  # browsers write 0 for those that end with the session
     )  # fmt: skip
+
+
+def _kept_to(cookie: Cookie, sites: list[str]) -> Cookie:
+    """Return a cookie that keeps to the ports of the sites that it is for, and to https where they were so named.
+
+    Its file knows no ports, and old sites do not mark what they would have kept secret.
+    """
+    mine = [url for url in sites if is_for_host(cookie, host(url))]
+    ports = {port(url) for url in mine} - {""}
+    only_https = bool(mine) and all(url.startswith("https:") for url in mine)
+    return replace(cookie, secure=cookie.secure or only_https, ports=tuple(sorted(ports)))
 
 
 def _read(path: Path, flag: str) -> str:

@@ -8,12 +8,16 @@ from crawler.model import SourceDetail
 
 
 class Cookie(msgspec.Struct, frozen=True, kw_only=True):
-    """A cookie that a person brings; `expires` is 0 where it ends with the session."""
+    """A cookie that a person brings; `expires` is 0 where it ends with the session.
+
+    It goes to the default ports, and to `ports`.
+    """
 
     domain: str
     subdomains: bool
     path: str
     secure: bool
+    ports: tuple[str, ...] = ()
     expires: int
     name: str
     value: str
@@ -25,7 +29,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     cookies: tuple[Cookie, ...] = ()
     headers: tuple[tuple[str, str, str], ...] = ()  #: HOST or https://HOST, name, value
     certificate: str = ""  #: with its key, PEM
-    certificate_hosts: tuple[str, ...] = ()
+    certificate_hosts: tuple[str, ...] = ()  #: HOST or HOST:PORT
 
     def __repr__(self) -> str:
         return "Access(…)"
@@ -54,6 +58,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     obeyed: tuple[str, ...] = ()  #: the other rules that are kept to, by name (crawler.optout)
     user_agent: str = ""
     allow_net: tuple[str, ...] = ()
+    proxy: str = ""  #: its URL; it may hold a password
+    proxy_env: bool = False  #: each machine asks through the proxies that its own environment names
     access: Access = Access()
     queue_limit: int = 50_000
     lease: float = 15.0

@@ -181,5 +181,10 @@ def _host(root: str) -> str:
     return urlsplit(root).hostname or ""
 
 
+def port(url: str) -> str:
+    """Return the port of a normalised `url`, or `""` where it is that of its scheme."""
+    return address(url).authority.rpartition("]")[2].partition(":")[2]
+
+
 def without_www(name: str) -> str:
     return name.removeprefix("www.")

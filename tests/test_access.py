@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from crawler.access import Credentials
+from crawler.answers import follow
 from crawler.errors import UsageError
+from crawler.model import Kind, PageDetail, Task, pack
 from crawler.settings import CrawlSettings
 from crawler.signing import access_of
 from crawler.spec import Access, Cookie
+from crawler.urls import address
 
 SITES = ["https://a.example/", "https://www.b.example/start", "http://c.example/"]
 
@@ -154,3 +157,39 @@ def test_a_cookie_that_no_header_can_hold_is_refused(tmp_path: Path) -> None:
     path.write_text("# Netscape HTTP Cookie File\na.example\tFALSE\t/\tFALSE\t0\tname\tJos\u00e9\n")
     with pytest.raises(UsageError, match=r"the cookie 'name' of a\.example is not in printable ASCII"):
         access(cookies=path)
+
+
+@pytest.fixture
+def everything(tmp_path: Path) -> Credentials:
+    """A cookie that its site did not mark as secret, a header and a certificate, all for one site."""
+    (tmp_path / "cookies.txt").write_text("# Netscape HTTP Cookie File\na.example\tFALSE\t/\tFALSE\t0\tk\tv\n")
+    (tmp_path / "me.pem").write_text("-----BEGIN CERTIFICATE-----\nx\n-----BEGIN PRIVATE KEY-----\ny\n")
+    given = settings(cookies=tmp_path / "cookies.txt", header=("X-Key: 1",), client_cert=tmp_path / "me.pem")
+    return Credentials(access_of(given, ["https://a.example/"], []))
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://a.example:8443/", "http://a.example/", "http://a.example:443/", "https://sub.a.example/",
+        "https://a.example.evil.example/", "https://aa.example/", "https://example/", "https://a.example./",
+        "https://evil.example/https://a.example/", "https://a.example@evil.example/", "//ann:it@evil.example/",
+        "https://a.example%2f@evil.example/", "https://evil.example\\@a.example/", "https://evil.example#@a.example/",
+    ],
+)  # fmt: skip
+def test_a_redirect_takes_nothing_to_another_host(everything: Credentials, location: str) -> None:
+    mine = "https://a.example/x"
+    assert everything.headers(mine) and everything.cookie(mine) and everything.certificate(mine)
+    target = follow(Task(1, Kind.IMAGE, mine, mine, pack(PageDetail())), location, 5).move.at
+    assert (everything.headers(target), everything.cookie(target), everything.certificate(target)) == ({}, "", "")
+    assert "it" not in address(target).authority, "nor what a redirect wants to be sent"
+
+
+def test_a_cookie_of_a_site_at_a_port_goes_there_and_to_the_usual_ones(tmp_path: Path) -> None:
+    path = tmp_path / "cookies.txt"
+    path.write_text("# Netscape HTTP Cookie File\n.a.example\tTRUE\t/\tFALSE\t0\tk\tv\n")
+    mine = Credentials(access_of(settings(cookies=path), ["http://a.example:8080/", "http://b.example:81/"], []))
+    for url in ("http://a.example:8080/", "https://a.example/", "http://sub.a.example/", "http://sub.a.example:8080/"):
+        assert mine.cookie(url) == "k=v"
+    for url in ("http://a.example:81/", "https://a.example:8443/", "http://b.example/"):
+        assert mine.cookie(url) == ""

@@ -250,7 +250,7 @@ class TestSpec:
                 timeout=11.0, max_image_bytes=12.0, max_redirects=13, formats=("jpeg", "png"), min_width=14,
                 min_height=15, min_bytes=16.0, max_images=17, css=True, no_sitemaps=True, max_alike=18,
                 max_pixels=19, svg="safe", verify="decode",
-                respect=("tdm",), ignore=("noai",), header=("X-Key: 1",),
+                respect=("tdm",), ignore=("noai",), header=("X-Key: 1",), proxy="proxy.example",
             )
         )  # fmt: skip
         assert made == Spec(
@@ -260,7 +260,7 @@ class TestSpec:
             queue_limit=8, lease=9.0, connect_timeout=10.0, timeout=11.0, max_image_bytes=12, max_redirects=13,
             formats=("jpeg", "png"), min_width=14, min_height=15, min_bytes=16, max_images=17, css=True,
             max_pixels=19, svg="safe", verify="decode",
-            sitemaps=False, max_alike=18, obeyed=("meta-robots", "x-robots-tag", "tdm"),
+            sitemaps=False, max_alike=18, obeyed=("meta-robots", "x-robots-tag", "tdm"), proxy="http://proxy.example:80",
             access=Access(headers=(("https://a.example", "X-Key", "1"),)),
         )  # fmt: skip
 
@@ -315,6 +315,14 @@ class TestChecks:
     def test_networks(self, network: str) -> None:
         with pytest.raises(UsageError, match=r"--allow-net: .*write a network such as 192\.168\.1\.0/24"):
             spec(allow_net=("10.0.0.0/8", network))
+
+    def test_one_way_to_name_proxies(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(UsageError, match=r"--proxy names .*, --proxy-env .*: give one of them"):
+            spec(proxy="proxy.example:3128", proxy_env=True)
+        monkeypatch.setenv("https_proxy", "socks5://proxy.example:1080")
+        with pytest.raises(UsageError, match=r"--proxy-env: https_proxy: a proxy is written as http://HOST:PORT"):
+            spec(proxy_env=True)
+        assert not spec().proxy_env
 
     @pytest.mark.parametrize("network", ["127.0.0.1", "192.168.1.7/24", "fd00::/8"])
     def test_networks_that_are_some(self, network: str) -> None:

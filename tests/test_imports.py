@@ -23,7 +23,7 @@ FLOORS = [
     "work",
     "exchange",
     "answers",
-    "robots guard urls paths access optout traps",
+    "robots guard urls paths access optout traps proxies",
     "contracts",
     "spec",
     "model",

@@ -60,6 +60,7 @@ class ManagerBroker:
         self._encrypt = encrypt
         self._socket: socket.socket | None = None
         self._frames = wire.Frames()
+        self.addresses: tuple[tuple[str, int], ...] = ()  #: where the manager was found: numeric, with its port
 
     def connect(self) -> None:
         """Connect and prove the key, unless that is done."""
@@ -155,6 +156,8 @@ class ManagerBroker:
                 plain_socket.close()
                 raise
             return plain_socket
+        found = socket.getaddrinfo(self._server.host, self._server.port, type=socket.SOCK_STREAM)
+        self.addresses = tuple((str(where[0]), self._server.port) for *_, where in found)
         connection = socket.create_connection((self._server.host, self._server.port), CONNECT_TIMEOUT)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self._encrypt or is_loopback(connection.getpeername()[0]):

@@ -13,6 +13,7 @@ from crawler.errors import UsageError
 from crawler.guard import Guard
 from crawler.images.transfer import OLDEST_LIBCURL, Handle, Transfer
 from crawler.model import Task
+from crawler.proxies import Proxies
 from crawler.spec import Spec
 from crawler.urls import address
 
@@ -30,6 +31,7 @@ class Engine:
         self._spec = spec
         self._guard = guard
         self._credentials = Credentials(spec.access)
+        self._proxies = Proxies(spec.proxy, of_environment=spec.proxy_env)
         self._connections = connections
         self._free: list[Handle] = []
         self._made = 0
@@ -50,7 +52,7 @@ class Engine:
 
     def start(self, task: Task, referrer: str) -> None:
         """Begin the request of `task`."""
-        handle = self._free.pop() if self._free else Handle(self._spec, self._guard, self._credentials)
+        handle = self._free.pop() if self._free else Handle(self._spec, self._guard, self._credentials, self._proxies)
         handle.prepare(task, referrer)
         self._multi.add_handle(handle.curl)
         self.running += 1

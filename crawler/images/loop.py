@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
@@ -57,8 +57,9 @@ class DownloadLoop(WorkLoop):
         *,
         connections: int,
         patience: float,
+        own: Sequence[tuple[str, int]] = (),
     ) -> None:
-        self._engine = Engine(connections, spec, Guard(spec.allow_net))
+        self._engine = Engine(connections, spec, Guard(spec.allow_net, own))
         super().__init__(broker, worker, spec, patience)
         self._store = store
         self._name = name

@@ -21,6 +21,7 @@ from crawler.guard import Guard
 from crawler.model import Kind, Task
 from crawler.optout import of_answer
 from crawler.outcomes import Outcome
+from crawler.proxies import Proxies
 from crawler.spec import Spec
 from crawler.urls import host
 
@@ -34,6 +35,7 @@ _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN,
 # libcurl's error codes (curl/curl.h); what is not named here is `protocol`.
 _CODES: dict[int, str] = {
     **dict.fromkeys((3, 4), Outcome.BAD_URL),
+    **dict.fromkeys((5, 97), Outcome.CONNECT),  # of a proxy
     6: Outcome.DNS,
     7: Outcome.CONNECT,
     18: Outcome.TRUNCATED,
@@ -76,9 +78,11 @@ class _Opened(socket.socket):
 class Handle:
     """A libcurl easy handle with what its callbacks fill, used again for one request after another."""
 
-    def __init__(self, spec: Spec, guard: Guard, credentials: Credentials) -> None:
+    def __init__(self, spec: Spec, guard: Guard, credentials: Credentials, proxies: Proxies) -> None:
         self._guard = guard
         self._credentials = credentials
+        self._proxies = proxies
+        self._proxy = ""
         self._obeyed = spec.obeyed
         self._agent = robots_txt.product_token(spec.user_agent)
         self._certificate = ""
@@ -91,6 +95,7 @@ class Handle:
         self._opted_out = ""
         self._headers: dict[str, str] = {}
         self._refused = ""
+        self._refused_port = 0
         self._cut = False  #: of robots.txt the beginning was kept
         self._most = self._most_of_images = spec.max_image_bytes
         curl = self.curl = pycurl.Curl()
@@ -99,8 +104,11 @@ class Handle:
             pycurl.FOLLOWLOCATION: 0,
             pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
             pycurl.PROXY: "",
+            pycurl.NOPROXY: "",  # without it the environment would say which hosts are asked directly
+            pycurl.HEADEROPT: pycurl.HEADER_SEPARATE,  # what a site may see of who we are is not for its proxy
             pycurl.USERAGENT: spec.user_agent,
-            pycurl.CAINFO: os.environ.get("SSL_CERT_FILE") or certifi.where(),
+            pycurl.CAINFO: (authorities := os.environ.get("SSL_CERT_FILE") or certifi.where()),
+            pycurl.PROXY_CAINFO: authorities,
             pycurl.CONNECTTIMEOUT_MS: int(spec.connect_timeout * 1000),
             pycurl.TIMEOUT_MS: int(spec.timeout * 1000),
             pycurl.LOW_SPEED_LIMIT: SLOW_BYTES,
@@ -127,6 +135,10 @@ class Handle:
         self._cut = False
         self._bound(task.kind is Kind.ROBOTS)
         self.curl.setopt(pycurl.URL, task.at)
+        proxy = self._proxies.of(task.at)
+        if proxy != self._proxy:
+            self._proxy = proxy
+            self.curl.setopt(pycurl.PROXY, proxy)
         sent = [f"Referer: {referrer}"] if self._credentials.is_empty else self._signed(task.at, referrer)
         if sent != self._sent:
             self._sent = sent
@@ -159,8 +171,9 @@ class Handle:
     def _open_socket(self, purpose: int, target: Any) -> Any:
         """Open a socket for the very address that is about to be connected, or refuse it."""
         family, kind, protocol, where = target
-        if not self._guard.allows(where[0]):
-            self._refused = where[0]
+        allows = self._guard.allows_proxy if self._proxy else self._guard.allows
+        if not allows(where[0], where[1]):
+            self._refused, self._refused_port = where[0], where[1]
             return pycurl.SOCKET_BAD
         return _Opened(family, kind, protocol)
 
@@ -238,7 +251,8 @@ class Handle:
         if self._opted_out:
             return FetchError(Outcome.OPTED_OUT, self._opted_out)
         if self._refused and code == 7:
-            refused = PrivateAddress(host(self.task.at), self._refused)
+            name = host(self._proxy or self.task.at)
+            refused = PrivateAddress(name, self._refused, own=self._guard.is_own(self._refused, self._refused_port))
             return FetchError(Outcome.PRIVATE_ADDRESS, str(refused))
         outcome = _CODES.get(code, Outcome.PROTOCOL)
         if code == 23:
@@ -250,7 +264,8 @@ class Handle:
         elif code in (55, 56) and self._received:
             outcome = Outcome.TRUNCATED
         connected = bool(self.curl.getinfo(pycurl.CONNECT_TIME))
-        suspect = code == 6 or (
-            not connected and (code == 28 or (code == 7 and self.curl.getinfo(pycurl.OS_ERRNO) in _UNREACHABLE))
+        suspect = code in (5, 6) or (
+            not connected
+            and (code == 28 or (code == 7 and (self._proxy or self.curl.getinfo(pycurl.OS_ERRNO) in _UNREACHABLE)))
         )
-        return FetchError(outcome, message, retriable=outcome in _RETRIABLE, suspect=suspect)
+        return FetchError(outcome, message, retriable=outcome in _RETRIABLE, suspect=bool(suspect))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 
 from crawler import answers
 from crawler.contracts import Broker
@@ -18,6 +19,7 @@ from crawler.pages.finding import Finding
 from crawler.pages.scope import Scope
 from crawler.pages.session import Page, PageSession
 from crawler.pooled import PooledLoop
+from crawler.proxies import Proxies
 from crawler.robots import MAX_BYTES
 from crawler.spec import Spec
 from crawler.urls import address, normalise
@@ -39,11 +41,14 @@ MAX_SITEMAPS = 1000
 class PageLoop(PooledLoop):
     """Reads the pages of one job."""
 
-    def __init__(self, broker: Broker, worker: str, spec: Spec, *, patience: float) -> None:
+    def __init__(
+        self, broker: Broker, worker: str, spec: Spec, *, patience: float, own: Sequence[tuple[str, int]] = ()
+    ) -> None:
         super().__init__(broker, worker, spec, patience, THREADS)
         self._scope = Scope(spec.scope, spec.include, spec.exclude)
         self._session = PageSession(
-            Guard(spec.allow_net), spec.user_agent, spec.connect_timeout, THREADS, spec.access
+            Guard(spec.allow_net, own), spec.user_agent, spec.connect_timeout, THREADS, spec.access,
+            Proxies(spec.proxy, of_environment=spec.proxy_env),
         )  # fmt: skip
         self._reservations: dict[str, Reservations] = {}
         self._reserving = threading.Lock()

@@ -24,9 +24,11 @@ from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
 from crawler.outcomes import Outcome
 from crawler.pages.cookies import KeptCookies
+from crawler.proxies import Proxies
 from crawler.spec import Access
 
 NO_ACCESS = Access()
+NO_PROXIES = Proxies()
 #: Seconds without a byte.
 READ_TIMEOUT = 20.0
 _PIECE = 64 * 1024
@@ -87,13 +89,14 @@ class _Deadline:
 _local = threading.local()
 
 
-def _guarded_connection(base: type[HTTPConnection], guard: Guard) -> type[HTTPConnection]:
+def _guarded_connection(base: type[HTTPConnection], guard: Guard, proxied: bool) -> type[HTTPConnection]:
     class Guarded(base):  # type: ignore[misc, valid-type]
         def __str__(self) -> str:  # stands in urllib3's messages
             return f"{self.host}:{self.port}"
 
         def _new_conn(self) -> socket.socket:
-            connection = _connect(self._dns_host, self.port, self.timeout, guard, self)
+            allows = guard.allows_proxy if proxied else guard.allows
+            connection = _connect(self._dns_host, self.port, self.timeout, guard, allows, self)
             _attend(connection)
             return connection
 
@@ -108,12 +111,14 @@ def _guarded_connection(base: type[HTTPConnection], guard: Guard) -> type[HTTPCo
 def _attend(sock: Any) -> None:
     deadline = getattr(_local, "deadline", None)
     if deadline is not None and sock is not None:
-        deadline.socket = sock
+        deadline.socket = getattr(sock, "socket", sock)  # of TLS inside the TLS of a proxy the outer one
         if deadline.struck:
             raise TimeoutError("the deadline is over")
 
 
-def _connect(name: str, port: int, timeout: Any, guard: Guard, connection: Any) -> socket.socket:
+def _connect(
+    name: str, port: int, timeout: Any, guard: Guard, allows: Callable[[str, int], bool], connection: Any
+) -> socket.socket:
     """Connect to the first address of `name` that takes us; each is checked when it is about to be connected.
 
     One that stays silent ends it, since the next would cost as much time again.
@@ -124,8 +129,9 @@ def _connect(name: str, port: int, timeout: Any, guard: Guard, connection: Any) 
         raise urllib3.exceptions.NameResolutionError(name, connection, error) from error  # type: ignore[arg-type]
     failure: OSError | None = None
     for family, kind, protocol, _, where in found:
-        if not guard.allows(str(where[0])):
-            raise PrivateAddress(name, str(where[0]))
+        address = str(where[0])
+        if not allows(address, port):
+            raise PrivateAddress(name, address, own=guard.is_own(address, port))
         opened = socket.socket(family, kind, protocol)
         try:
             opened.settimeout(timeout if isinstance(timeout, (int, float)) else 5.0)
@@ -144,19 +150,25 @@ def _connect(name: str, port: int, timeout: Any, guard: Guard, connection: Any) 
 
 class _Adapter(HTTPAdapter):
     def __init__(self, guard: Guard, connections: int) -> None:
-        self._guard = guard
+        self._direct, self._proxied = _pools(guard, proxied=False), _pools(guard, proxied=True)
         super().__init__(pool_connections=64, pool_maxsize=connections, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {
-            "http": _pool(HTTPConnectionPool, _guarded_connection(HTTPConnection, self._guard)),
-            "https": _pool(HTTPSConnectionPool, _guarded_connection(HTTPSConnection, self._guard)),
-        }
+        self.poolmanager.pool_classes_by_scheme = self._direct
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = self._proxied
+        return manager
 
 
-def _pool(base: type[HTTPConnectionPool], connection: type[HTTPConnection]) -> type[HTTPConnectionPool]:
-    return type(f"Guarded{base.__name__}", (base,), {"ConnectionCls": connection})
+def _pools(guard: Guard, *, proxied: bool) -> dict[str, type[HTTPConnectionPool]]:
+    bases = {"http": (HTTPConnectionPool, HTTPConnection), "https": (HTTPSConnectionPool, HTTPSConnection)}
+    return {
+        scheme: type(f"Guarded{pool.__name__}", (pool,), {"ConnectionCls": _guarded_connection(base, guard, proxied)})
+        for scheme, (pool, base) in bases.items()
+    }
 
 
 class CertificateFile:
@@ -189,10 +201,16 @@ class _Session(requests.Session):
 
 
 class PageSession:
-    """Fetches pages from any thread; never follows redirects, never uses proxies of the environment."""
+    """Fetches pages from any thread; never follows redirects, uses no proxies but those of `proxies`."""
 
     def __init__(
-        self, guard: Guard, user_agent: str, connect_timeout: float, connections: int = 16, access: Access = NO_ACCESS
+        self,
+        guard: Guard,
+        user_agent: str,
+        connect_timeout: float,
+        connections: int = 16,
+        access: Access = NO_ACCESS,
+        proxies: Proxies = NO_PROXIES,
     ) -> None:
         self._session = _Session()
         self._session.trust_env = False
@@ -206,6 +224,7 @@ class PageSession:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter(guard, connections))
         self._credentials = Credentials(access)
+        self._proxies = proxies
         self._certificates = CertificateFile()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # ours keeps them by host
         self._kept = KeptCookies()
@@ -229,6 +248,7 @@ class PageSession:
         Raises FetchError.
         """
         deadline = _local.deadline = _Deadline(seconds)
+        proxy = self._proxies.of(url)
         self._watchdog.watch(deadline)
         try:
             with self._session.get(
@@ -237,6 +257,7 @@ class PageSession:
                 allow_redirects=False,
                 timeout=(self._connect_timeout, READ_TIMEOUT),
                 headers=self._headers(url),
+                proxies={"http": proxy, "https": proxy} if proxy else None,
                 cert=self._certificates.of(self._credentials.certificate(url)),
             ) as response:
                 headers = {
@@ -252,7 +273,7 @@ class PageSession:
         except FetchError:
             raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, PrivateAddress, OSError, ValueError) as error:
-            raise explain(error, deadline.struck, seconds) from error
+            raise explain(error, deadline.struck, seconds, proxied=bool(proxy)) from error
         finally:
             deadline.over = True
             deadline.socket = None
@@ -276,7 +297,7 @@ def _read(response: requests.Response, deadline: _Deadline, max_bytes: int, cut:
     return bytes(body)
 
 
-def explain(error: Exception, struck: bool, seconds: float) -> FetchError:
+def explain(error: Exception, struck: bool, seconds: float, *, proxied: bool = False) -> FetchError:
     """Return what an error of requests, urllib3 or a socket means for a page."""
     chain: list[BaseException] = []
     link: BaseException | None = error
@@ -294,6 +315,8 @@ def explain(error: Exception, struck: bool, seconds: float) -> FetchError:
             number = next((e.errno for e in chain if isinstance(e, OSError) and isinstance(e.errno, int)), 0)
             again = outcome == Outcome.DNS and number == socket.EAI_AGAIN
             suspect = again or isinstance(found, requests.ConnectTimeout) or number in _NETWORK_DOWN
+            if proxied:  # none of the site's doing where not even the proxy is reached
+                suspect |= any(isinstance(e, urllib3.exceptions.NewConnectionError) for e in chain)
             return FetchError(outcome, str(found)[:300], retriable=passing or again, suspect=suspect)
     return FetchError(Outcome.PROTOCOL, str(error)[:300])
 

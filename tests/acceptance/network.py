@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import datetime
+import itertools
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -14,6 +16,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from cryptography import x509
@@ -28,6 +31,10 @@ T = TypeVar("T")
 #: The addresses of the two machines, which no other machine of this system has.
 A, B = "10.177.66.1", "10.177.66.2"
 OPEN_CABLE = ["--allow-net", "10.177.66.0/24"]
+
+
+#: Where `ip netns exec` finds what a namespace has in place of the system's files.
+_SETTINGS = Path("/etc/netns")
 
 
 class Cable:
@@ -47,6 +54,12 @@ class Cable:
     def close(self) -> None:
         for name in self._names.values():
             self._run("ip", "netns", "delete", name)
+            shutil.rmtree(_SETTINGS / name, ignore_errors=True)
+
+    def look_up_at(self, address: str, server: str) -> None:
+        """Let commands on a machine ask a name server."""
+        (_SETTINGS / self._names[address]).mkdir(parents=True)
+        (_SETTINGS / self._names[address] / "resolv.conf").write_text(f"nameserver {server}\n")
 
     def set(self, address: str, state: str) -> None:
         """Plug the cable in at a machine ("up"), or pull it out ("down")."""
@@ -72,6 +85,37 @@ class Cable:
 
     def _run(self, *command: str) -> None:
         subprocess.run(command, check=True, timeout=10)
+
+
+class Names:
+    """A name server whose answers change with each question: `answers` are taken in turn, each a set of addresses."""
+
+    def __init__(self, address: str, answers: list[list[str]]) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((address, 53))
+        self._turns = itertools.cycle(answers)
+        self.given: list[list[str]] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                question, client = self._socket.recvfrom(512)
+                self._socket.sendto(self._answer(question), client)
+
+    def _answer(self, question: bytes) -> bytes:
+        """Answer a question of one name: with addresses of IPv4 that nobody may keep, and none of another kind."""
+        end = question.index(0, 12) + 5
+        asked = question[12:end]
+        addresses = next(self._turns) if asked[-4:-2] == b"\0\x01" else []
+        if addresses:
+            self.given.append(addresses)
+        records = [b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04" + socket.inet_aton(text) for text in addresses]
+        head = question[:2] + b"\x85\x80\0\x01" + len(records).to_bytes(2, "big") + bytes(4)
+        return head + asked + b"".join(records)
 
 
 class Peer(ABC):

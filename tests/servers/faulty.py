@@ -253,7 +253,8 @@ class CountingServer:
 
     def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
         self._lock = threading.Lock()
-        self._listener = socket.create_server((address, port), backlog=1024)
+        everywhere, family = address == "::", socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listener = socket.create_server((address, port), family=family, backlog=1024, dualstack_ipv6=everywhere)
         self._listener.setblocking(False)
         self._open: list[socket.socket] = []
         self._connections = 0
