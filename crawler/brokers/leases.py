@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from crawler.brokers.lanes import Pending
-from crawler.model import Grant
+from crawler.brokers.wire import HERE
+from crawler.model import Grant, Kind
+
+#: Kinds of which a worker of another machine may have some.
+FAR_KINDS = frozenset({Kind.IMAGE, Kind.ROBOTS})
 
 
 @dataclass(slots=True)
@@ -33,6 +37,7 @@ class Worker:
     row: int
     pages: bool
     reported: float
+    host: str = HERE
     named: float = 0.0  #: when it last named what it holds
     serial: int = 0
     held: dict[int, Pending] = field(default_factory=dict)
@@ -43,6 +48,10 @@ class Worker:
     waits_for_alone: bool = False  #: nothing until it holds nothing: its next task is given out by itself
     holds_alone: bool = False  #: such a task is all that it holds
     told: bool = False  #: that the run is over or the broker stops
+
+    def may_have(self, kind: Kind) -> bool:
+        """Tell whether it may hold and settle tasks of a kind: sources and pages are this machine's own."""
+        return self.host == HERE or kind in FAR_KINDS
 
     def take(self, taken: list[Pending]) -> None:
         """Hold tasks of one lane from now on."""
