@@ -50,7 +50,7 @@ def read_report(data: bytes) -> Report:
             _check_image(result)
         for said in report.settlements:
             _check(said)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # beside its own: text that is no UTF-8
         raise WireError(f"a report is none: {str(error)[:200]}") from error
     return report
 
