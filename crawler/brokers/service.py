@@ -35,8 +35,10 @@ class Service:
         self._named = 0
 
     def serve(self, connection: Connection) -> None:
-        """Answer the requests that have arrived, until one must wait."""
+        """Answer the request that has arrived; a peer has its answer before it asks again."""
         while connection.parked is None and (message := connection.next_message()) is not None:
+            if connection.outgoing:
+                raise WireError("it asks again before it has its answer")
             request = plain.loads(message)
             if isinstance(request, tuple) and len(request) == 4:
                 self._answer(connection, request)
