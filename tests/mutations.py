@@ -96,7 +96,7 @@ class Recorder(ManagerBroker):
         self.connect()
         assert self._socket is not None
         size = len(message) if length is None else length
-        self._socket.settimeout(0.5 if size <= len(message) and size < wire.MAX_FAR_MESSAGE else 0.0005)
+        self._socket.settimeout(0.05 if size <= len(message) and size < wire.MAX_FAR_MESSAGE else 0.0005)
         try:
             self._socket.sendall(size.to_bytes(4, "big") + message)
             frames = wire.Frames()

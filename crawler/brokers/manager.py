@@ -24,11 +24,12 @@ from crawler.errors import WireError
 log = logging.getLogger(__name__)
 
 #: Seconds that a peer may take to prove the key.
-GREETING_TIME = 10.0
+GREETING_TIME = 9.0
 #: Seconds between looks at what waits for a task, a line or a dead lease.
 TICK = 0.05
-#: Peers that are taken at a time, before a listener rests for a tick: strangers can cost no more than that.
+#: Peers that are taken at a time, and seconds for which a listener rests then: strangers can cost no more than that.
 ACCEPTS_AT_ONCE = 64
+ACCEPT_REST = 0.02
 #: Seconds for which a listener rests when descriptors are exhausted.
 EXHAUSTED_TIME = 1.0
 #: Bytes kept for all peers together, of unfinished messages and of unread answers.
@@ -66,7 +67,7 @@ class Manager:
         ready: list[Connection] = []
         knocking: list[socket.socket] = []
         self._wake_listeners(now)
-        for key, events in self._selector.select(TICK):
+        for key, events in self._selector.select(ACCEPT_REST if self._resting else TICK):
             if key.data is None:
                 knocking.append(key.fileobj)  # type: ignore[arg-type]
             elif isinstance(key.data, Connection):
@@ -100,7 +101,7 @@ class Manager:
 
     def _accept(self, listener: socket.socket) -> None:
         """Take those who have come, a few at a time; a listener that rests does not wake us."""
-        rest = TICK if listener.family != socket.AF_UNIX else 0.0
+        rest = ACCEPT_REST if listener.family != socket.AF_UNIX else 0.0
         for _ in range(ACCEPTS_AT_ONCE):
             try:
                 peer, _ = listener.accept()

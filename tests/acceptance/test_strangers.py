@@ -128,6 +128,17 @@ def test_it_takes_connections_again_after_descriptors_were_exhausted(
     assert share < 0.3
 
 
+@pytest.mark.parametrize("door", ["crawler.collect", "crawler.download"])
+def test_without_tls_both_ends_say_in_one_line_what_that_means(here: Here, door: str) -> None:
+    """The collector is told to listen where it cannot, so that it ends at once; 192.0.2.1 is for documentation."""
+    where = f"192.0.2.1:{free_port()}"
+    job = here.job("--site", "http://127.0.0.1:1/", "--listen", where)
+    arguments = job if door == "crawler.collect" else ["--server", f"127.0.0.1:{free_port()}", "--wait", "0.1"]
+    code, _, errors = here.run(door, *arguments, "--unencrypted")
+    (warning,) = [line for line in errors.splitlines() if "WARNING --unencrypted:" in line]
+    assert code and all(what in warning for what in ("reads all URLs", "cookies", "can forge tasks"))
+
+
 def is_served(collector: Collector) -> bool:
     with contextlib.suppress(BrokerUnreachable):
         return collector.serves() < SERVED
