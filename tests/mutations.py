@@ -189,7 +189,8 @@ def _changed(message: bytes, messages: list[bytes], chance: random.Random) -> by
 
 @contextlib.contextmanager
 def serving() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory() as folder:
+    memory = Path("/dev/shm")  # where there is one, since a disk would be waited for at every commit
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         server = Server(Path(folder))
         try:
             yield server

@@ -129,6 +129,8 @@ class Manager:
             return
         self._connections[connection] = None
         self._selector.register(connection.socket, selectors.EVENT_READ, connection)
+        self._guarded(connection, connection.flush)
+        self._select(connection)
 
     def _wake_listeners(self, now: float) -> None:
         for listener in [listener for listener, until in self._resting.items() if now >= until]:
