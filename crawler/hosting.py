@@ -15,9 +15,10 @@ from pathlib import Path
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.connection import is_loopback
 from crawler.brokers.local import STOP_SIGNAL, refuse_second, whereabouts
+from crawler.brokers.wire import refuse_guessable
 from crawler.building import KEY_NAME, local_key
 from crawler.errors import CrawlerError, StateError, UsageError
-from crawler.processes import Link, broker_process
+from crawler.processes import UNENCRYPTED, Link, broker_process
 from crawler.settings import CollectSettings
 from crawler.supervisor import Supervisor
 
@@ -122,13 +123,14 @@ def reachable(listen: ServerAddress, advertise: str) -> str:
 
 def announce(settings: CollectSettings, listen: ServerAddress) -> None:
     """Print the very line to run on a worker, and what it needs."""
-    local_key(settings.key_file, settings.state_directory)
+    secret = local_key(settings.key_file, settings.state_directory)
+    flags = " --unencrypted" if settings.unencrypted else ""
     if is_loopback(_numeric(listen.host)):
-        log.info("workers of this machine: python -m crawler.download --server %s", listen)
+        log.info("workers of this machine: python -m crawler.download --server %s%s", listen, flags)
         return
+    refuse_guessable(secret)
     key = settings.key_file or settings.state_directory / KEY_NAME
     where = reachable(listen, settings.advertise)
-    flags = " --unencrypted" if settings.unencrypted else ""
     print(
         f"On each worker, with {settings.output.absolute()} mounted and the key file copied (mode 600):\n"
         f"  python -m crawler.download --server {where} --key-file {shlex.quote(key.name)}{flags}\n"
@@ -136,4 +138,4 @@ def announce(settings: CollectSettings, listen: ServerAddress) -> None:
         file=sys.stderr,
     )
     if settings.unencrypted:
-        log.warning("--unencrypted: who sees the network's packets reads all URLs, and can forge tasks and results")
+        log.warning("%s", UNENCRYPTED)

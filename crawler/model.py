@@ -14,12 +14,19 @@ import msgspec
 from crawler.outcomes import SUCCESSES
 
 #: The broker's wire protocol; both ends must agree on it.
-WIRE_VERSION: Final = 3
+WIRE_VERSION: Final = 4
 
 T = TypeVar("T")
 
 #: What SQLite, JSON and floats can all hold; checked when a message is read.
 Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+#: Bytes of one image; a million of the largest can still be added up.
+Size = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+#: No negative ones, and none that are infinite or no number.
+Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=1e12)]
+#: How many of anything one report may hold, so that a small message cannot become huge in memory.
+Few = msgspec.Meta(max_length=100_000)
 
 
 class Kind(IntEnum):
@@ -133,8 +140,8 @@ class Move(Message):
     """Where a task goes on."""
 
     at: str
-    hops: Whole
-    candidate: Whole = 0
+    hops: Natural
+    candidate: Natural = 0
 
 
 class ImageResult(Message, kw_only=True):
@@ -169,7 +176,7 @@ class RobotsFile(Message, kw_only=True):
 
     text: str = ""
     reachable: bool = True
-    crawl_delay: float = 0.0
+    crawl_delay: Seconds = 0.0
     message: str = ""
 
 
@@ -180,22 +187,22 @@ class Settlement(Message, kw_only=True, omit_defaults=True):
     verb: Verb
     outcome: str = ""
     message: str = ""
-    size: Whole = 0  #: bytes stored
+    size: Size = 0  #: bytes stored
     result: msgspec.Raw = msgspec.Raw(b"\xc0")  #: encoded ImageResult, PageResult or RobotsFile; opaque to the broker
-    retry_after: float = 0.0
+    retry_after: Seconds = 0.0
     suspect: bool = False  #: the failure may be our own network's
     move: Move | None = None
-    cursor: Whole | None = None
+    cursor: Natural | None = None
     found: list[Found] = []
-    left_out: dict[str, Whole] = {}  #: links not followed, by reason
+    left_out: dict[str, Natural] = {}  #: links not followed, by reason
 
 
 class Stored(Message):
     """Images that are in the store, by far the most of all settlements: columns of one length."""
 
-    numbers: list[Whole] = []
-    sizes: list[Whole] = []  #: bytes stored
-    results: list[msgspec.Raw] = []  #: encoded ImageResult; opaque to the broker
+    numbers: Annotated[list[Whole], Few] = []
+    sizes: Annotated[list[Size], Few] = []  #: bytes stored
+    results: Annotated[list[msgspec.Raw], Few] = []  #: encoded ImageResult; opaque to the broker
 
     def __post_init__(self) -> None:
         if not len(self.numbers) == len(self.sizes) == len(self.results):
@@ -220,12 +227,12 @@ class Report(Message, kw_only=True):
     """What a worker tells at each exchange."""
 
     stored: Stored = msgspec.field(default_factory=Stored)
-    settlements: list[Settlement] = []
-    held: list[Whole] = []
-    busy: dict[str, Whole] = {}  #: requests under way, by authority
-    latency: dict[str, float] = {}  #: mean seconds to the answer since the last report, by authority
-    room: dict[Kind, Whole] = {}
-    heard: Whole = 0  #: serial of the last reply that arrived
+    settlements: Annotated[list[Settlement], Few] = []
+    held: Annotated[list[Whole], Few] = []
+    busy: Annotated[dict[str, Natural], Few] = {}  #: requests under way, by authority
+    latency: Annotated[dict[str, Seconds], Few] = {}  #: mean seconds to the answer since the last, by authority
+    room: dict[Kind, Natural] = {}
+    heard: Natural = 0  #: serial of the last reply that arrived
 
 
 class Grant(Message):

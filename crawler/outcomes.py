@@ -44,6 +44,8 @@ class Outcome:
         return f"http_{status}"
 
 
+#: All codes but those of HTTP.
+OUTCOMES: Final = frozenset(value for name, value in vars(Outcome).items() if name.isupper())
 #: Outcomes by which a host asks for a pause, and all after which it is given one.
 COMPLAINTS: Final = frozenset({"http_429", "http_503"})
 PAUSING: Final = COMPLAINTS | {Outcome.CONNECT, Outcome.TIMEOUT}

@@ -33,6 +33,11 @@ log = logging.getLogger(__name__)
 
 #: Seconds for which processes beside the broker wait for it to be started again.
 LOCAL_PATIENCE = 60.0
+#: What is said at both ends where `--unencrypted` is given.
+UNENCRYPTED = (
+    "--unencrypted: who sees the network's packets reads all URLs and the job's cookies, headers and certificates, "
+    "and can forge tasks, settings and results"
+)
 
 
 class Link(NamedTuple):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 
 from crawler.brokers.client import ManagerBroker, ServerAddress, parse_server
 from crawler.building import worker_key
 from crawler.errors import UsageError
-from crawler.processes import Link, Place, download_process, job_directory, wait_for_job
+from crawler.processes import UNENCRYPTED, Link, Place, download_process, job_directory, wait_for_job
 from crawler.settings import DownloadSettings
 from crawler.stores.files import check_mark, mark
 from crawler.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
 
 #: Seconds that a collector is waited for, without --forever and --wait.
 WAIT = 60.0
@@ -26,6 +29,8 @@ def _settled(settings: DownloadSettings) -> tuple[Link, Place]:
     key = worker_key(settings.key_file, settings.state_directory, server)
     wait = settings.wait if settings.wait is not None else float("inf") if settings.forever else WAIT
     link = Link(server, key, not settings.unencrypted, settings.log_file, settings.quiet)
+    if settings.unencrypted and not server.path:
+        log.warning("%s", UNENCRYPTED)
     place = Place(settings.connections, settings.output, settings.keep_local, settings.forever, wait)
     return link, place
 

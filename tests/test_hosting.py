@@ -105,6 +105,11 @@ class TestHostedBroker:
         assert boss.children[0].done and not boss.children[0].is_alive, "it is not started again"
         assert not is_running(job)
 
+    def test_a_key_that_can_be_guessed_is_for_this_machine_alone(self, boss: Supervisor, job: Path) -> None:
+        assert LINK.key == b"0123456789abcdef" * 4
+        with pytest.raises(UsageError, match="can be guessed"), hosted(boss, job, ServerAddress("0.0.0.0", 0)):
+            raise AssertionError("it has begun")
+
     def test_one_that_ends_before_it_begins_is_said(self, boss: Supervisor, job: Path) -> None:
         (job / "lock" / "is no file").mkdir(parents=True)
         refused = pytest.raises(CrawlerError, match=r"ended before it began|lock")

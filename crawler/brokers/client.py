@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -137,9 +138,12 @@ class ManagerBroker:
             return value
         raise UsageError(str(value)) if kind == "#TRACEBACK" else WireError(f"the manager refused: {value}")
 
-    def _receive(self) -> bytes:
+    def _receive(self, until: float = 0.0) -> bytes:
+        """Return the next message; raises TimeoutError where it is not there in time, also one that drips."""
         assert self._socket is not None
         while (message := self._frames.next()) is None:
+            if until:
+                self._socket.settimeout(max(until - time.monotonic(), 0.001))
             data = self._socket.recv(262_144)
             if not data:
                 raise EOFError("the connection ended")
@@ -160,9 +164,19 @@ class ManagerBroker:
         self.addresses = tuple((str(where[0]), self._server.port) for *_, where in found)
         connection = socket.create_connection((self._server.host, self._server.port), CONNECT_TIMEOUT)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if not self._encrypt or is_loopback(connection.getpeername()[0]):
-            return connection
         try:
+            if is_loopback(connection.getpeername()[0]):
+                return connection
+            wire.refuse_guessable(self._key)
+        except (OSError, UsageError):
+            connection.close()
+            raise
+        return self._secured(connection) if self._encrypt else connection
+
+    def _secured(self, connection: socket.socket) -> ssl.SSLSocket:
+        """Go on in TLS, with nobody but who has the key."""
+        try:
+            connection.settimeout(CONNECT_TIMEOUT)
             secured = wire.tls_context(self._key, server=False).wrap_socket(connection)
         except OSError:  # of which TLS errors are a kind; explained where the call began
             connection.close()
@@ -174,23 +188,36 @@ class ManagerBroker:
 
     def _greet(self) -> None:
         assert self._socket is not None
-        self._socket.settimeout(CONNECT_TIMEOUT)
+        until = time.monotonic() + CONNECT_TIMEOUT
         try:
-            challenge = self._receive()
+            challenge = self._receive(until)
         except TimeoutError as error:
             raise BrokerUnreachable(
                 f"{self._server} takes connections and says nothing; was --unencrypted given at one end only?"
             ) from error
+        if self._encrypt and not self._server.path and not isinstance(self._socket, ssl.SSLSocket):
+            challenge = self._ask_for_tls(self._socket, until)
         self._socket.sendall(wire.frame(wire.answer(self._key, challenge)))
-        if self._receive() != wire.WELCOME:
+        if self._receive(until) != wire.WELCOME:
             raise WrongKey(self._wrong_key())
         ours = wire.challenge()
         self._socket.sendall(wire.frame(ours))
-        if not wire.proves(self._key, ours, self._receive()):
+        if not wire.proves(self._key, ours, self._receive(until)):
             raise WrongKey(self._wrong_key())
         self._socket.sendall(wire.frame(wire.WELCOME))
         self._frames.limit = wire.MAX_MESSAGE
         self._socket.settimeout(CALL_TIMEOUT)
+
+    def _ask_for_tls(self, connection: socket.socket, until: float) -> bytes:
+        """Go on in TLS at a port that speaks without at first, and return the challenge that comes then."""
+        connection.sendall(wire.frame(wire.SECURE))
+        if self._receive(until) != wire.SECURE or len(self._frames):
+            raise UsageError(self._no_tls())
+        self._socket = self._secured(connection)
+        return self._receive(until)
+
+    def _no_tls(self) -> str:
+        return f"{self._server} does not speak TLS: give --unencrypted at both ends, or at none"
 
     def _wrong_key(self) -> str:
         return (
@@ -221,5 +248,5 @@ class ManagerBroker:
 
     def _explain_tls(self, error: Exception) -> CrawlerError:
         if getattr(error, "reason", "") == "WRONG_VERSION_NUMBER":
-            return UsageError(f"{self._server} does not speak TLS: give --unencrypted at both ends, or at none")
+            return UsageError(self._no_tls())
         return WrongKey(self._wrong_key())

@@ -10,6 +10,8 @@ from crawler.brokers.outage import PROBE_EVERY
 from crawler.brokers.pace import TURN
 from crawler.brokers.records import Records
 from crawler.brokers.waiting import Waiting
+from crawler.brokers.wire import HERE
+from crawler.errors import WireError
 from crawler.model import Grant, Kind, Report
 from crawler.robots import MAX_AGE
 from crawler.spec import Spec
@@ -35,10 +37,16 @@ class Dispatch:
 
     # Workers and leases
 
-    def worker(self, name: str, feeds: bool, now: float) -> Worker:
+    def worker(self, name: str, feeds: bool, now: float, host: str = HERE) -> Worker:
+        """Return the worker of this name, which has begun to exchange where it is new.
+
+        Raises WireError where it is one of another host.
+        """
         worker = self.workers.get(name)
         if worker is None:
-            worker = self.workers[name] = Worker(name, self._records.worker_row(name), feeds, now)
+            worker = self.workers[name] = Worker(name, self._records.worker_row(name), feeds, now, host)
+        if worker.host != host:
+            raise WireError(f"it speaks for {name}, a worker of {worker.host}")
         worker.reported = now
         return worker
 
@@ -67,7 +75,8 @@ class Dispatch:
         """Renew the leases that `report` names, and take what it says of hosts."""
         for number in worker.name_held(report.held, now):
             pending = self._waiting.pending(number)
-            if pending is not None and not pending.holder and number > 0:
+            free = pending is not None and not pending.holder and number > 0
+            if pending is not None and free and worker.may_have(pending.task.kind):
                 pending.lane.queue(pending.task.kind).remove(pending)
                 worker.take([pending])
                 worker.holds_alone |= pending.alone

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from crawler.brokers.lanes import Pending
-from crawler.model import Grant
+from crawler.brokers.wire import HERE
+from crawler.model import Grant, Kind
+
+#: Kinds of which a worker of another machine may have some.
+FAR_KINDS = frozenset({Kind.IMAGE, Kind.ROBOTS})
 
 
 @dataclass(slots=True)
@@ -37,6 +41,7 @@ class Worker:
     row: int
     feeds: bool  #: it takes sources or pages, not images
     reported: float
+    host: str = HERE
     named: float = 0.0  #: when it last named what it holds
     serial: int = 0
     held: dict[int, Pending] = field(default_factory=dict)
@@ -53,6 +58,10 @@ class Worker:
         """Return in how many seconds it may ask again: soon after news, then ever later."""
         self.rest = FIRST_REST if news else min(2 * self.rest, LONGEST_REST)
         return self.rest
+
+    def may_have(self, kind: Kind) -> bool:
+        """Tell whether it may hold and settle tasks of a kind: sources and pages are this machine's own."""
+        return self.host == HERE or kind in FAR_KINDS
 
     def take(self, taken: list[Pending]) -> None:
         """Hold tasks of one lane from now on."""

@@ -15,17 +15,25 @@ from collections.abc import Callable
 from typing import Any
 
 from crawler.brokers import wire
-from crawler.brokers.connection import Connection, may_encrypt
+from crawler.brokers.connection import Connection
 from crawler.brokers.service import Service
 from crawler.brokers.sqlite import SqliteBroker
+from crawler.brokers.strangers import SparingLog, most_strangers, superfluous
 from crawler.errors import WireError
 
 log = logging.getLogger(__name__)
 
 #: Seconds that a peer may take to prove the key.
-GREETING_TIME = 10.0
+GREETING_TIME = 9.0
 #: Seconds between looks at what waits for a task, a line or a dead lease.
 TICK = 0.05
+#: Peers that are taken at a time, and seconds for which a listener rests then: strangers can cost no more than that.
+ACCEPTS_AT_ONCE = 64
+ACCEPT_REST = 0.02
+#: Seconds for which a listener rests when descriptors are exhausted.
+EXHAUSTED_TIME = 1.0
+#: Bytes kept for all peers together, of unfinished messages and of unread answers.
+MOST_HELD = 256 * 2**20
 
 
 class Manager:
@@ -37,13 +45,16 @@ class Manager:
         self._selector = selectors.DefaultSelector()
         self._connections: dict[Connection, None] = {}
         self._context = wire.tls_context(key, server=True) if encrypt else None
-        self._most_greeting = _greeting_limit()
-        self._deaf_until = 0.0
+        self._listeners: list[socket.socket] = []
+        self._resting: dict[socket.socket, float] = {}  #: listeners that accept nobody until then
+        self._most_strangers = most_strangers()
+        self._log = SparingLog()
         self._next_tick = 0.0
         self._service = Service(broker, self._connections)
 
     def listen(self, listener: socket.socket) -> None:
         listener.setblocking(False)
+        self._listeners.append(listener)
         self._selector.register(listener, selectors.EVENT_READ, None)
 
     def watch(self, descriptor: int) -> None:
@@ -54,9 +65,11 @@ class Manager:
         """Serve all that arrived, commit once, answer."""
         now = time.monotonic()
         ready: list[Connection] = []
-        for key, events in self._selector.select(TICK):
+        knocking: list[socket.socket] = []
+        self._wake_listeners(now)
+        for key, events in self._selector.select(ACCEPT_REST if self._resting else TICK):
             if key.data is None:
-                self._accept(key.fileobj)  # type: ignore[arg-type]
+                knocking.append(key.fileobj)  # type: ignore[arg-type]
             elif isinstance(key.data, Connection):
                 connection = key.data
                 if events & selectors.EVENT_WRITE:
@@ -73,44 +86,63 @@ class Manager:
             if connection.outgoing:
                 self._guarded(connection, connection.flush)
             self._select(connection)
+        for listener in knocking:
+            self._accept(listener)
+        self._bound()
 
     def close(self) -> None:
         for connection in list(self._connections):
             self._drop(connection)
-        for key in list(self._selector.get_map().values()):
-            if key.data is None:
-                key.fileobj.close()  # type: ignore[union-attr]
+        for listener in self._listeners:
+            listener.close()
         self._selector.close()
 
     # Connections
 
     def _accept(self, listener: socket.socket) -> None:
-        if time.monotonic() < self._deaf_until:
-            return
-        for _ in range(64):
+        """Take those who have come, a few at a time; a listener that rests does not wake us."""
+        rest = ACCEPT_REST if listener.family != socket.AF_UNIX else 0.0
+        for _ in range(ACCEPTS_AT_ONCE):
             try:
                 peer, _ = listener.accept()
             except (BlockingIOError, ConnectionError, InterruptedError):
-                return
+                rest = 0.0
+                break
             except OSError as error:  # no descriptors or memory left: those who wait must go first
                 log.warning("no further connection can be taken for a second: %s", error.strerror)
-                self._deaf_until = time.monotonic() + 1.0
-                return
-            self._make_room()
-            context = self._context if may_encrypt(peer) else None
-            try:
-                connection = Connection(peer, self._key, context, time.monotonic() + GREETING_TIME)
-            except OSError as error:
-                log.warning("a connection broke at once: %s", error)
-                peer.close()
-                continue
-            self._connections[connection] = None
-            self._selector.register(connection.socket, selectors.EVENT_READ, connection)
+                rest = EXHAUSTED_TIME
+                break
+            self._greet(peer)
+        if rest:
+            self._selector.unregister(listener)
+            self._resting[listener] = time.monotonic() + rest
+        for connection in superfluous(self._connections, self._most_strangers, time.monotonic()):
+            self._log.warn("%s had not shown the key, and makes room for others", connection.peer)
+            self._drop(connection)
 
-    def _make_room(self) -> None:
-        greeting = [connection for connection in self._connections if not connection.proved]
-        if len(greeting) >= self._most_greeting:
-            self._drop(greeting[0])
+    def _greet(self, peer: socket.socket) -> None:
+        try:
+            connection = Connection(peer, self._key, self._context, time.monotonic() + GREETING_TIME)
+        except OSError as error:
+            self._log.warn("a connection broke at once: %s", error)
+            peer.close()
+            return
+        self._connections[connection] = None
+        self._selector.register(connection.socket, selectors.EVENT_READ, connection)
+        self._guarded(connection, connection.flush)
+        self._select(connection)
+
+    def _wake_listeners(self, now: float) -> None:
+        for listener in [listener for listener, until in self._resting.items() if now >= until]:
+            del self._resting[listener]
+            self._selector.register(listener, selectors.EVENT_READ, None)
+
+    def _bound(self) -> None:
+        """Part with those for whom the most is kept, when it is too much in all."""
+        while sum([connection.holds for connection in self._connections]) > MOST_HELD:
+            greedy = max(self._connections, key=lambda connection: connection.holds)
+            log.warning("the connection from %s is closed: %d bytes are kept for it", greedy.peer, greedy.holds)
+            self._drop(greedy)
 
     def _select(self, connection: Connection) -> None:
         if connection not in self._connections:
@@ -129,7 +161,8 @@ class Manager:
         except EOFError:
             self._drop(connection)
         except (WireError, ssl.SSLError, OSError) as error:
-            log.warning("the connection from %s is closed: %s", connection.peer, error)
+            warn = log.warning if connection.known else self._log.warn
+            warn("the connection from %s is closed: %s", connection.peer, error)
             self._drop(connection)
         else:
             return True
@@ -150,18 +183,10 @@ class Manager:
         for connection in list(self._connections):
             if not connection.proved:
                 if now > connection.deadline:
-                    log.warning("%s did not prove the key in %d s", connection.peer, GREETING_TIME)
+                    self._log.warn("%s did not prove the key in %d s", connection.peer, GREETING_TIME)
                     self._drop(connection)
                 continue
             if connection.stock is not None:
                 connection.stock.renew()
             if connection.parked is not None:
                 self._guarded(connection, lambda c=connection: self._service.unpark(c, now))  # type: ignore[misc]
-
-
-def _greeting_limit() -> int:
-    """Return how many peers may be greeting at a time: 256, or half of the descriptors where those are fewer."""
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return min(256, soft // 2) if soft != resource.RLIM_INFINITY else 256

@@ -21,6 +21,8 @@ _MAX_LONG = 255
 MAX_DEPTH = 50
 #: Items of lists, tuples and dicts that a message may name again.
 MAX_COPIED = 1000
+#: Operations of one message: each may cost a hundred times its byte in memory.
+MAX_OPERATIONS = 100_000
 _MARK = object()
 
 
@@ -45,7 +47,11 @@ def _exception(module: str, name: str) -> type[BaseException]:
     found = getattr({"queue": queue, "_queue": queue, "builtins": builtins}.get(module), name, None)
     if isinstance(found, type) and issubclass(found, Exception):
         return found
-    raise WireError(f"a message names {module}.{name}, which is not plain data")
+    raise WireError(_not_plain(module, name))
+
+
+def _not_plain(module: object, name: object) -> str:
+    return f"a message names {str(module)[:40]!r}, {str(name)[:40]!r}, which is not plain data"
 
 
 class _Reader:
@@ -60,19 +66,19 @@ class _Reader:
 
     def run(self) -> Any:
         data = self._data
-        while True:
+        for _ in range(MAX_OPERATIONS):
             opcode = data[self._at]
             self._at += 1
             if opcode == 0x2E:  # STOP
                 (value,) = self._stack
                 if value is _MARK:
-                    break
+                    raise WireError("a message ends in a mark")
                 return value
             act = _ACTS.get(opcode)
             if act is None:
                 raise WireError(f"a message holds the opcode {bytes([opcode])!r}, which is not plain data")
             act(self)
-        raise WireError("a message ends in a mark")
+        raise WireError("a message holds too many values")
 
     def take(self, size: int) -> bytes:
         end = self._at + size
@@ -152,9 +158,8 @@ class _Reader:
         if isinstance(value, (list, tuple, dict)):
             parts = value.values() if isinstance(value, dict) else value
             self._copied += 1 + len(value)
-            nested = any(isinstance(part, (list, tuple, dict)) for part in parts)
-            unfinished = not value and any(value is other for other in self._stack)
-            if nested or unfinished or self._copied > MAX_COPIED:
+            nested = self._copied > MAX_COPIED or any(isinstance(part, (list, tuple, dict)) for part in parts)
+            if nested or (not value and any(value is other for other in self._stack)):
                 raise WireError("a message holds the same list, tuple or dict twice")
             self.push(value if isinstance(value, tuple) else value.copy(), 1)
         else:
@@ -168,7 +173,7 @@ class _Reader:
     def name(self) -> None:
         (module, name), _ = self.pop(2)
         if not self._exceptions:
-            raise WireError(f"a message names {module}.{name}, which is not plain data")
+            raise WireError(_not_plain(module, name))
         self.push(_exception(module, name))
 
     def raised(self) -> None:

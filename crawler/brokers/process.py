@@ -13,11 +13,13 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
 from crawler.brokers.client import ServerAddress
+from crawler.brokers.connection import is_loopback
 from crawler.brokers.listen import listen_tcp, listen_unix
 from crawler.brokers.local import STOP_SIGNAL, job_lock, socket_path, write_whereabouts
 from crawler.brokers.manager import Manager
 from crawler.brokers.schema import refuse_network_file_system
 from crawler.brokers.sqlite import SqliteBroker
+from crawler.brokers.wire import refuse_guessable
 from crawler.errors import CrawlerError
 from crawler.forking import parent_lives
 from crawler.model import State
@@ -47,7 +49,10 @@ def run_broker(directory: Path, listen: ServerAddress | None, key: bytes, encryp
             path = socket_path(directory)
             manager.listen(listen_unix(path))
             if listen is not None:
-                manager.listen(listen_tcp(listen.host, listen.port))
+                listener = listen_tcp(listen.host, listen.port)
+                if not is_loopback(listener.getsockname()[0]):
+                    refuse_guessable(key)
+                manager.listen(listener)
             write_whereabouts(directory, path, str(listen or ""))
             ready.send(None)
             ready.close()

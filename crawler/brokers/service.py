@@ -5,16 +5,17 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from crawler.brokers import plain
+from crawler.brokers import far, plain
 from crawler.brokers.connection import Connection
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.brokers.stock import StockClient, StockQueues
 from crawler.errors import CrawlerError, UsageError, WireError
-from crawler.model import WIRE_VERSION, Found, Report, decode, encode
+from crawler.model import WIRE_VERSION, Found, Reply, Report, decode, encode
 from crawler.spec import Spec
 
 _QUEUES = {
@@ -34,8 +35,10 @@ class Service:
         self._named = 0
 
     def serve(self, connection: Connection) -> None:
-        """Answer the requests that have arrived, until one must wait."""
+        """Answer the request that has arrived; a peer has its answer before it asks again."""
         while connection.parked is None and (message := connection.next_message()) is not None:
+            if connection.outgoing:
+                raise WireError("it asks again before it has its answer")
             request = plain.loads(message)
             if isinstance(request, tuple) and len(request) == 4:
                 self._answer(connection, request)
@@ -88,8 +91,7 @@ class Service:
         body = [arg if isinstance(arg, (bytes, str, int)) else None for arg in args]
         match method, body:
             case "exchange", [str(worker), bytes(report)]:
-                connection.worker = worker
-                return encode(broker.exchange(worker, decode(report, Report)))
+                return encode(self._exchange(connection, worker, report))
             case "spec", []:
                 return encode(broker.spec())
             case "robots", [str(digest)]:
@@ -110,18 +112,31 @@ class Service:
                     return broker.workers()
         raise UsageError(f"the collector does not serve {method[:40]!r} with these arguments to {connection.peer}")
 
+    def _exchange(self, connection: Connection, worker: str, report: bytes) -> Reply:
+        """Exchange for a worker; a connection of another machine speaks for one of there only."""
+        if connection.local:
+            said = decode(report, Report)
+        elif connection.worker in ("", worker):
+            far.check_name(worker)
+            said = far.read_report(report)
+        else:
+            raise WireError(f"it speaks for {worker[:40]!r} after {connection.worker!r}")
+        reply = self._broker.exchange(worker, said, connection.host)
+        connection.worker = worker
+        return reply
+
     def _queue_call(
         self, connection: Connection, ident: str, method: str, args: list[Any], kwargs: dict[str, Any]
     ) -> Any:
         if connection.stock is None:
             self._named += 1
-            connection.stock = StockClient(self._broker, f"stock-{connection.peer}-{self._named}")
+            connection.stock = StockClient(self._broker, f"{far.STOCK}{connection.peer}-{self._named}")
         if method in ("put", "put_nowait"):
             item = args[0] if args else kwargs.get("item", kwargs.get("obj"))
             if ident == "tasks":
                 self._queues.put_task(item)
             else:
-                self._settled(self._queues.put_result(item, f"stock-{connection.peer}"))
+                self._settled(self._queues.put_result(item, partial(self._speaker, connection)))
             return None
         if method == "full":
             return False
@@ -135,6 +150,17 @@ class Service:
         else:
             raise ValueError(f"{method[:40]!r} is not served here")
         return self._try_parked(connection, time.monotonic())
+
+    def _speaker(self, connection: Connection, url: str) -> str:
+        """Return as whom a stock client tells what became of `url`: itself, or who took it on the same machine.
+
+        Threads of one program have a connection each, and may well take with one and tell with another.
+        """
+        assert connection.stock is not None
+        for other in self._connections:
+            if other.stock is not None and other.host == connection.host and other.stock.holds(url):
+                return other.stock.name
+        return connection.stock.name
 
     def _settled(self, url: str) -> None:
         for connection in self._connections:

@@ -88,32 +88,32 @@ class Settler:
             group.append(place)
         return groups, others
 
-    def settle(self, worker: Worker, said: Settlement, now: float) -> None:
-        """Take one settlement; what it found is put before it counts."""
+    def settle(self, worker: Worker, said: Settlement, now: float) -> bool:
+        """Take one settlement, and tell whether it ends its task; what it found is put before it counts."""
         if said.number < 0:
             self._settle_robots(worker, said, now)
-            return
+            return False
         pending = self._waiting.pending(said.number)
-        if pending is None:
-            return
+        if pending is None or not worker.may_have(pending.task.kind):
+            return False
         if said.found:
             self._putter.put(said.found, said.number, pending.source)
         for reason, number in said.left_out.items():
             self._run.count(Kind.PAGE, pending.source, 0, LEFT_OUT + reason, number, 0)
-        if said.verb is Verb.FOUND:
-            return
         if said.verb is Verb.DONE:
             if said.outcome not in SUCCESSES and pending.holder not in ("", worker.name):
-                return  # only its holder may say that it failed
+                return False  # only its holder may say that it failed
             self._learn(pending.lane, said.outcome, 0.0, said.suspect, now)
             self.finish(pending, said.outcome, said.message, now, said, worker)
-        elif pending.holder == worker.name:
+            return True
+        if said.verb is not Verb.FOUND and pending.holder == worker.name:
             if said.verb is Verb.RETRY:
                 self._retry(pending, said, worker, now)
             elif said.verb is Verb.MOVED and said.move is not None:
                 self._move(pending, said, now)
             else:
                 self._give_back(pending, said)
+        return False
 
     def _retry(self, pending: Pending, said: Settlement, worker: Worker, now: float) -> None:
         burns = not self._learn(pending.lane, said.outcome, said.retry_after, said.suspect, now)

@@ -25,6 +25,7 @@ from crawler.brokers.records import Records
 from crawler.brokers.run import Run
 from crawler.brokers.settle import Settler
 from crawler.brokers.waiting import Waiting
+from crawler.brokers.wire import HERE
 from crawler.errors import StateError, UsageError
 from crawler.model import (
     Begun,
@@ -160,11 +161,12 @@ class SqliteBroker:
             self._records.flush()
             return self._putter.put(found, parent, self._records.tasks.source_of(parent))
 
-    def exchange(self, worker: str, report: Report) -> Reply:
+    def exchange(self, worker: str, report: Report, host: str = HERE) -> Reply:
+        """Keep the contract; `host` is the machine that speaks, whose workers nobody else may speak for."""
         with self.group():
             now = self._clock()
             self._every_second(now)
-            w = self._dispatch.worker(worker, not FEEDING.isdisjoint(report.room), now)
+            w = self._dispatch.worker(worker, not FEEDING.isdisjoint(report.room), now, host)
             self._settler.settle_all(w, report, now)
             self._dispatch.renew(w, report, now)
             down = self._outage.check(now)
@@ -308,21 +310,22 @@ class SqliteBroker:
         self._records.close()
 
     def settle_url(self, worker: str, url: str, outcome: str, message: str, result: bytes) -> bool:
-        """Settle the image `url` as a stock client told; False when no such image waits."""
+        """Settle the image `url` as `worker` told, a stock client; False when that changes nothing.
+
+        As for all workers, only who holds an image may say that it failed.
+        """
         with self.group():
             self._records.flush()
             known = self._records.tasks.find(task_id(Kind.IMAGE, url))
             if known is None or known.outcome is not None:
                 return False
             now = self._clock()
-            pending = self._waiting.pending(known.number)
-            settler = (pending and pending.holder) or worker
             settlement = Settlement(
                 number=known.number, verb=Verb.DONE, outcome=outcome, message=message, result=msgspec.Raw(result)
             )
-            self._settler.settle(self._dispatch.worker(settler, False, now), settlement, now)
+            settled = self._settler.settle(self._dispatch.worker(worker, False, now), settlement, now)
             self._note_finished(now)
-            return True
+            return settled
 
 
 def _position(cursor: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from crawler.brokers.sqlite import SqliteBroker
@@ -28,7 +29,7 @@ from crawler.model import (
     line_of,
     pack,
 )
-from crawler.outcomes import Outcome
+from crawler.outcomes import OUTCOMES, Outcome
 from crawler.robots import Rules, product_token
 from crawler.urls import address, normalise
 
@@ -39,7 +40,8 @@ HOLD = 600.0
 #: Seconds between the reports that keep what it holds.
 RENEW_EVERY = 2.0
 ARROW = "--->"
-_CODES = frozenset(value for name, value in vars(Outcome).items() if name.isupper())
+#: Longest line that tells of a result.
+MAX_LINE = 16_384
 
 
 def parse_line(line: str) -> tuple[str, str, str]:
@@ -53,7 +55,7 @@ def parse_line(line: str) -> tuple[str, str, str]:
     code, _, message = said.strip().partition(":")
     if code == Outcome.SUCCESS:
         return url, Outcome.REPORTED, ""
-    if code in _CODES or (code.startswith("http_") and code[5:].isdigit()):
+    if code in OUTCOMES or (code.startswith("http_") and code[5:].isdigit()):
         return url, code, message.strip()
     return url, Outcome.REPORTED_ERROR, said.strip()
 
@@ -102,6 +104,13 @@ class StockClient:
         task, self._reserved = self._reserved, None
         self._taken[task.url] = _Taken(task.number, address(task.at).authority, time.monotonic())
         return task.url
+
+    def holds(self, url: str) -> bool:
+        return url in self._taken
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     def settled(self, url: str) -> None:
         taken = self._taken.pop(url, None)
@@ -178,18 +187,19 @@ class StockQueues:
         detail = pack(ImageDetail())
         self._broker.put([Found(Kind.IMAGE, normal, detail, Words(found_in="task_queue"))])
 
-    def put_result(self, line: object, worker: str) -> str:
-        """Settle the image that `line` is about, and return its URL.
+    def put_result(self, line: object, speaker: Callable[[str], str]) -> str:
+        """Settle the image that `line` is about, as the worker that `speaker` names for its URL, and return the URL.
 
-        Raises ValueError where it is no result line.
+        Returns `""` where nothing is settled by it. Raises ValueError where it is no result line.
         """
-        if not isinstance(line, str):
-            raise ValueError("a result is a line of text")
+        if not isinstance(line, str) or len(line) > MAX_LINE:
+            raise ValueError(f"a result is a line of text, of at most {MAX_LINE} characters")
         url, outcome, message = parse_line(line)
         body = encode(ImageResult(line=line))
-        if not self._broker.settle_url(worker, url, outcome, message, body):
-            log.warning("a stock client reports an image that waits nowhere: %s", line[:500])
-        return url
+        if self._broker.settle_url(speaker(url), url, outcome, message, body):
+            return url
+        log.warning("a stock client reports an image that waits nowhere, or a failure of another's: %s", line[:500])
+        return ""
 
     def get_line(self) -> str | None:
         """Return the next result line, or None while there is none."""

@@ -12,6 +12,7 @@ import os
 import ssl
 import tempfile
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 from crawler.errors import UsageError, WireError
@@ -19,9 +20,16 @@ from crawler.errors import UsageError, WireError
 CHALLENGE = b"#CHALLENGE#"
 WELCOME = b"#WELCOME#"
 FAILURE = b"#FAILURE#"
-#: Longest message in bytes before the peer has proved the key, and after.
+#: The host of those who speak through a UNIX socket: processes of this machine and its user.
+HERE = "local"
+#: Asks for TLS instead of an answer to the challenge, and grants it: on loopback, where stock clients speak without.
+SECURE = b"#SECURE#"
+#: Longest message in bytes before the peer has proved the key, after, and of a worker of another machine.
 MAX_GREETING = 256
 MAX_MESSAGE = 64 * 2**20
+MAX_FAR_MESSAGE = 16 * 2**20
+#: Bits of a key that strangers may try themselves at.
+LEAST_BITS = 128
 _LENGTH = 4
 _LONG_FORM = b"\xff\xff\xff\xff"
 
@@ -39,6 +47,9 @@ class Frames:
     def __init__(self) -> None:
         self.limit = MAX_GREETING
         self._buffer = bytearray()
+
+    def __len__(self) -> int:
+        return len(self._buffer)
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
@@ -83,11 +94,15 @@ def answer(key: bytes, message: bytes) -> bytes:
 
 
 def proves(key: bytes, message: bytes, reply: bytes) -> bool:
-    """Tell whether `reply` answers our challenge `message` with `key`."""
+    """Tell whether `reply` answers our challenge `message` with `key`.
+
+    MD5 is what clients before Python 3.12 know. Its collisions are no help here: HMAC-MD5 stays as hard to forge as the
+    key is to guess.
+    """
     nonce = message[len(CHALLENGE) :]
-    return hmac.compare_digest(reply, b"{sha256}" + hmac.digest(key, nonce, "sha256")) or hmac.compare_digest(
-        reply, hmac.digest(key, nonce, "md5")
-    )
+    if len(reply) == 16:
+        return hmac.compare_digest(reply, hmac.digest(key, nonce, "md5"))
+    return hmac.compare_digest(reply, b"{sha256}" + hmac.digest(key, nonce, "sha256"))
 
 
 # The key
@@ -119,6 +134,32 @@ def check_key(text: str, where: str) -> bytes:
     if len(text) < 32:
         raise UsageError(f"the key in {where} is shorter than 32 characters; copy the collector's key file whole")
     return text.encode()
+
+
+def refuse_guessable(key: bytes) -> None:
+    """Raise UsageError where a key may have less than 128 bits of chance: who sees one handshake can try them all."""
+    if strength(key.decode()) < LEAST_BITS:
+        raise UsageError(
+            "the key can be guessed, which is for this machine alone; for other machines make one by chance: "
+            "remove the key file and start again, or run: openssl rand -hex 32"
+        )
+
+
+def strength(key: str) -> float:
+    """Return about how many bits of chance a key has, so that what people make up does not pass for random.
+
+    What has blanks or no digit is taken for words. Only steps from one character to the next that are new count, twice
+    over, since chance repeats a few: repetitions and sequences have hardly any.
+    """
+    words = any(map(str.isspace, key)) or not any(map(str.isdigit, key))
+    per_character = 2.0 if words else 4.0 if all(c in "0123456789abcdefABCDEF" for c in key) else 5.0
+    pairs, new, last_step = set[str](), 1, 0
+    for one, two in pairwise(key):
+        step = ord(two) - ord(one)
+        new += one + two not in pairs and step != last_step
+        pairs.add(one + two)
+        last_step = step
+    return min(len(key), 2 * new) * per_character
 
 
 def key_file(path: Path) -> bytes:
@@ -186,6 +227,9 @@ def tls_context(key: bytes, *, server: bool) -> ssl.SSLContext:
     public, private = certificate(key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    if server:
+        context.num_tickets = 0  # every connection shows the certificate anew
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=public.decode())

@@ -14,6 +14,7 @@ import pytest
 
 from acceptance.here import Here, asked, is_open, page, wait_for
 from acceptance.network import OPEN_CABLE, A, B, Cable, Impostor, Leaver, Middleman, Wiretap, tls_records
+from crawler.brokers.wire import make_key
 from servers.faulty import FaultySite
 from servers.pictures import png
 
@@ -58,7 +59,7 @@ def work(
 
 
 def write_key(path: Path) -> Path:
-    path.write_text("0123456789abcdef" * 4)
+    path.write_text(make_key())
     path.chmod(0o600)
     return path
 

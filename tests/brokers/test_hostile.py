@@ -91,7 +91,7 @@ sys.path.insert(0, ".")
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.errors import CrawlerError
 for number in range(int(sys.argv[2])):
-    broker = ManagerBroker(ServerAddress("127.0.0.1", int(sys.argv[1])), sys.argv[3].encode())
+    broker = ManagerBroker(ServerAddress("127.0.0.1", int(sys.argv[1])), sys.argv[3].encode(), encrypt=False)
     try:
         broker.counts()
     except CrawlerError as error:

@@ -2,10 +2,13 @@ import hashlib
 import hmac
 import multiprocessing.connection
 import os
+import secrets
 import socket
 import ssl
 import subprocess
 import sys
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +309,25 @@ def test_a_short_key_is_refused(tmp_path: Path, text: str) -> None:
     path.chmod(0o600)
     with pytest.raises(UsageError, match="32"):
         wire.key_file(path)
+
+
+@pytest.mark.parametrize("make", [lambda: secrets.token_hex(16), wire.make_key, str(uuid.uuid4()).__str__])
+def test_keys_that_chance_made_are_strong(make: Callable[[], str]) -> None:
+    for _ in range(200):
+        wire.refuse_guessable(make().encode())
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a" * 64, "x" * 31 + "1", "0123456789abcdef" * 4, "1234567890" * 4, "password" * 4, "deadbeef" * 8,
+        "password1234password1234password1234", "abcdefghijklmnopqrstuvwxyz012345", "correct horse battery staple okay",
+        "My very long secret pass phrase of 2026!", "CorrectHorseBatteryStapleCorrectHorse",
+    ],
+)  # fmt: skip
+def test_what_people_make_up_is_weak(key: str) -> None:
+    with pytest.raises(UsageError, match="can be guessed"):
+        wire.refuse_guessable(wire.check_key(key, "the test"))
 
 
 def test_a_key_file_that_is_not_there(tmp_path: Path) -> None:
