@@ -22,7 +22,7 @@ FLOORS = [
     "work",
     "exchange",
     "answers",
-    "robots guard urls paths access optout traps",
+    "robots guard urls paths access optout traps coding",
     "contracts",
     "spec",
     "model",

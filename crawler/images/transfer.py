@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import socket
+from collections import deque
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -16,6 +17,7 @@ import pycurl
 from crawler import robots as robots_txt
 from crawler.access import Credentials
 from crawler.answers import header_text
+from crawler.coding import ACCEPTED, Decoder, decoder_of
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
 from crawler.model import Kind, Task
@@ -29,6 +31,8 @@ SLOW_BYTES = 1024
 SLOW_SECONDS = 10
 #: The first version of libcurl that bounds the headers of an answer, to 300 KB (curl_version_info(3)).
 OLDEST_LIBCURL = 0x080300
+#: Header lines that are kept; trailers, which not every libcurl bounds, are among them.
+_MOST_LINES = 10_000
 _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.ETIMEDOUT})
 
 # libcurl's error codes (curl/curl.h); what is not named here is `protocol`.
@@ -47,9 +51,11 @@ _RETRIABLE = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TIMEOUT, Outcome.T
 
 # Lines are kept by a built-in and searched once: a callback of ours for each took a fifth of Python's time of an image.
 _FIELD = re.compile(
-    rb"\n(etag|last-modified|location|retry-after|x-robots-tag|tdm-reservation)[ \t]*:([^\r\n]*)", re.IGNORECASE
+    rb"\n(etag|last-modified|location|retry-after|content-encoding|x-robots-tag|tdm-reservation)[ \t]*:([^\r\n]*)",
+    re.IGNORECASE,
 )
 _OPT_OUTS = frozenset({"x-robots-tag", "tdm-reservation"})
+_LISTS = _OPT_OUTS | {"content-encoding"}
 
 
 @dataclass(slots=True, eq=False)
@@ -83,11 +89,14 @@ class Handle:
         self._certificate = ""
         self._sent: list[str] = []
         self.task: Task | None = None
-        self._header_lines: list[bytes] = []
-        self._received = 0
+        self._header_lines: deque[bytes] = deque(maxlen=_MOST_LINES)
+        self._received = 0  #: bytes of the body as they came
+        self._size = 0  #: bytes that they stand for
         self._first = b""
         self._rest: BytesIO | None = None
         self._opted_out = ""
+        self._decoder: Decoder | None = None
+        self._unreadable: FetchError | None = None
         self._headers: dict[str, str] = {}
         self._refused = ""
         self._cut = False  #: of robots.txt the beginning was kept
@@ -105,7 +114,7 @@ class Handle:
             pycurl.LOW_SPEED_LIMIT: SLOW_BYTES,
             pycurl.LOW_SPEED_TIME: SLOW_SECONDS,
             pycurl.MAXFILESIZE_LARGE: spec.max_image_bytes,
-            pycurl.ACCEPT_ENCODING: "gzip, deflate",  # some servers compress SVG without being asked
+            pycurl.HTTP_CONTENT_DECODING: 0,
             pycurl.BUFFERSIZE: 256 * 1024,
             pycurl.TCP_NODELAY: 1,
             pycurl.OPENSOCKETFUNCTION: self._open_socket,
@@ -119,14 +128,16 @@ class Handle:
     def prepare(self, task: Task, referrer: str) -> None:
         self.task = task
         self._header_lines.clear()
-        self._received = 0
+        self._received = self._size = 0
         self._headers = {}
         self._refused = self._opted_out = ""
+        self._decoder = self._unreadable = None
         self._first, self._rest = b"", None
         self._cut = False
         self._bound(task.kind is Kind.ROBOTS)
         self.curl.setopt(pycurl.URL, task.at)
-        sent = [f"Referer: {referrer}"] if self._credentials.is_empty else self._signed(task.at, referrer)
+        own = [f"Referer: {referrer}"] if self._credentials.is_empty else self._signed(task.at, referrer)
+        sent = [f"Accept-Encoding: {ACCEPTED}", *own]  # some servers compress SVG without being asked
         if sent != self._sent:
             self._sent = sent
             self.curl.setopt(pycurl.HTTPHEADER, sent)
@@ -170,26 +181,47 @@ class Handle:
         start = text.rfind(b"\nHTTP/") + 1  # what is before it is a 1xx
         for name, value in _FIELD.findall(text, start):
             field, said = name.lower().decode(), header_text(value.strip())
-            if field in _OPT_OUTS and field in self._headers:
+            if field in _LISTS and field in self._headers:
                 self._headers[field] += "\n" + said
             else:
                 self._headers.setdefault(field, said)
-        says = not _OPT_OUTS.isdisjoint(self._headers) and text[start:].split(b" ", 2)[1:2] == [b"200"]
-        if says and self.task.kind is not Kind.ROBOTS:
+        if not _LISTS.isdisjoint(self._headers):
+            status = text[start:].partition(b" ")[2][:3]
+            self._heed(int(status) if status.isdigit() else 0)
+
+    def _heed(self, status: int) -> None:
+        """See whether the image is to be left alone, and how its body is to be decoded."""
+        assert self.task is not None
+        if status == 200 and self.task.kind is not Kind.ROBOTS:
             self._opted_out = of_answer(self._headers, self._agent, self._obeyed).images
+        try:
+            self._decoder = decoder_of(self._headers.get("content-encoding", ""), status)
+        except FetchError as error:
+            self._unreadable = error
 
     def _write(self, data: bytes) -> int | None:
-        """Keep a part of the body, unless it is too much; libcurl itself counts what it has not yet decoded."""
+        """Keep a part of the body, unless it is too much; libcurl itself counts what is not yet decoded."""
         if not self._received:
             self._read_headers()
-            if self._opted_out:
+            if self._opted_out or self._unreadable is not None:
                 return -1
         self._received += len(data)
-        if self._received > self._most:
+        if self._decoder is not None:
+            try:
+                data = self._decoder.decode(data, self._most - self._size)
+            except FetchError as error:
+                self._unreadable = error
+                return -1
+        self._size += len(data)
+        if self._size > self._most:
             self._cut = self.task is not None and self.task.kind is Kind.ROBOTS
-            data = data[: self._most - self._received]
+            data = data[: self._most - self._size]
             if not self._cut:
                 return -1
+        self._keep(data)
+        return -1 if self._cut else None
+
+    def _keep(self, data: bytes) -> None:
         if not self._first:
             self._first = data  # most bodies come in one part, which needs no copy
         elif self._rest is None:
@@ -198,7 +230,6 @@ class Handle:
             self._rest.write(data)
         else:
             self._rest.write(data)
-        return -1 if self._cut else None
 
     def answer(self) -> Transfer:
         assert self.task is not None
@@ -234,6 +265,8 @@ class Handle:
         assert self.task is not None
         if self._opted_out:
             return FetchError(Outcome.OPTED_OUT, self._opted_out)
+        if self._unreadable is not None:
+            return self._unreadable
         if self._refused and code == 7:
             refused = PrivateAddress(host(self.task.at), self._refused)
             return FetchError(Outcome.PRIVATE_ADDRESS, str(refused))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from crawler.robots import MAX_BYTES
 from crawler.spec import Access, Spec
 from servers.faulty import CountingServer, FaultySite
 from servers.pictures import jpeg
+from servers.raw import RawServer, chunk
 
 BODY = jpeg(1)
 
@@ -250,39 +250,6 @@ def test_wake_ends_a_wait(make: Any) -> None:
 )
 def test_what_is_said_of_the_page(url: str, page: str, expected: str) -> None:
     assert referrer_for(url, page) == expected
-
-
-def chunk(size: int) -> bytes:
-    return b"%x\r\n%s\r\n" % (size, b"x" * size)
-
-
-class RawServer:
-    """Answers one connection with a head and a piece so many times, and closes it."""
-
-    def __init__(self, head: bytes, piece: bytes, times: int) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/a.jpg"
-        self._thread = threading.Thread(target=self._serve, args=(head, piece, times), daemon=True)
-
-    def __enter__(self) -> RawServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)  # wakes a thread that still waits for its client
-        self._thread.join(5)
-        self._listener.close()
-
-    def _serve(self, head: bytes, piece: bytes, times: int) -> None:
-        try:
-            connection, _ = self._listener.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(head)
-                for _ in range(times):
-                    connection.sendall(piece)
-        except OSError:
-            return  # the client has had enough
 
 
 @pytest.mark.parametrize("status", [200, 404, 500])
