@@ -95,9 +95,11 @@ def write_ledger(broker: Results, root: Path) -> tuple[int, int]:
     """
     drafts = {name: root / f".{name}.{os.getpid()}" for name in (METADATA, FAILURES)}
     try:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)  # be it a link; `x` follows none
         with (
-            drafts[METADATA].open("wb") as there,
-            drafts[FAILURES].open("wb") as rest,
+            drafts[METADATA].open("xb") as there,
+            drafts[FAILURES].open("xb") as rest,
         ):
             counts = _write_rows(broker, there, rest)
         for name, draft in drafts.items():
