@@ -16,9 +16,11 @@ from crawler.outcomes import Outcome
 ACCEPTED = "gzip, deflate"
 #: gzip files that may follow each other (RFC 1952, 2.2); what is behind them is ignored.
 MAX_MEMBERS = 100
-_OURS = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}
+#: What zlib calls gzip.
+GZIP = 31
+_OURS = {"gzip": GZIP, "x-gzip": GZIP, "deflate": zlib.MAX_WBITS}
 _OTHERS = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
-_GZIP = b"\x1f\x8b"
+_BEGINNING = b"\x1f\x8b"
 
 
 def decoder_of(field: str, status: int) -> Decoder | None:
@@ -68,9 +70,11 @@ class Decoder:
     def _begins(self, data: bytes) -> bool:
         """Make ready for a body, or for another gzip file behind it; tell whether there is one."""
         window = self._window
-        if self._members and (window != 31 or self._members == MAX_MEMBERS or not data.startswith(_GZIP[: len(data)])):
+        if self._members and (
+            window != GZIP or self._members == MAX_MEMBERS or not data.startswith(_BEGINNING[: len(data)])
+        ):
             return False
-        if window != 31 and data[0] & 0x0F != 8:
+        if window != GZIP and data[0] & 0x0F != 8:
             window = -window  # deflate without what RFC 9110 (8.4.1.2) wants around it, as many servers send it
         self._members += 1
         self._stream = zlib.decompressobj(window)

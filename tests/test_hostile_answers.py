@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from crawler.coding import MAX_MEMBERS, Decoder, decoder_of
+from crawler.coding import GZIP, MAX_MEMBERS, Decoder, decoder_of
 from crawler.errors import FetchError
 from crawler.guard import Guard
 from crawler.images.engine import Engine
@@ -157,14 +157,14 @@ def test_what_nobody_reads_may_be_coded_as_it_likes(status: int) -> None:
 
 
 def test_small_gzip_files_without_end_are_no_work() -> None:
-    decoder, empty = Decoder(31), gzip.compress(b"")
+    decoder, empty = Decoder(GZIP), gzip.compress(b"")
     assert decoder.decode(gzip.compress(b"x") + empty * (MAX_MEMBERS + 9) + gzip.compress(b"y"), 10) == b"x"
     assert decoder.decode(empty, 10) == b""
 
 
 @pytest.mark.parametrize("most", [0, 1, 999])
 def test_no_more_is_decoded_than_is_wanted(most: int) -> None:
-    assert len(Decoder(31).decode(gzip.compress(b"\0" * 10_000_000), most)) == most + 1
+    assert len(Decoder(GZIP).decode(gzip.compress(b"\0" * 10_000_000), most)) == most + 1
 
 
 BOMB = """

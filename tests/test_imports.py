@@ -28,7 +28,7 @@ FLOORS = [
     "model",
     "outcomes",
     "errors",
-    "forking",
+    "forking shown",
 ]
 ROOMS = frozenset("sources pages images brokers stores".split())
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
