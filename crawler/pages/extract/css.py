@@ -37,6 +37,11 @@ _RESOLUTION = re.compile(r"\s*([0-9.]+)(x|dppx|dpi|dpcm)", re.I)
 _PER_DPPX = {"x": 1.0, "dppx": 1.0, "dpi": 96.0, "dpcm": 96.0 / 2.54}
 
 
+#: Strings, comments and names that are read of one sheet, and images that it may name.
+MAX_TOKENS = 300_000
+MAX_IMAGES = 50_000
+
+
 class Sheet(NamedTuple):
     """What a style sheet names, as written: images, each with its candidates best first, and imported sheets."""
 
@@ -71,7 +76,10 @@ class _Reader:
 
     def run(self) -> None:
         at = 0
-        while match := (_TOKEN if self._set is None and not self._rule else _INNER_TOKEN).search(self._text, at):
+        for _ in range(MAX_TOKENS):
+            match = (_TOKEN if self._set is None and not self._rule else _INNER_TOKEN).search(self._text, at)
+            if match is None or len(self._sheet.images) >= MAX_IMAGES:
+                break
             at = match.end()
             kind = (match.lastgroup or "").lower()
             if kind == "comment":

@@ -13,16 +13,25 @@ from lxml import etree
 
 #: What is nested deeper becomes a sibling, as in browsers (Blink's limit).
 MAX_DEPTH = 512
+#: What is nested deeper ends the page.
+MOST_OPEN = 5000
 #: Attributes of an element that are kept; each costs a look at all before it.
 MAX_ATTRIBUTES = 500
 #: Elements and attributes of a page that are kept; each takes some 200 bytes, however few it is written with.
-MAX_NODES = 600_000
+MAX_NODES = 400_000
 
 
 def flat_tree(data: bytes) -> Any:
-    """Return the root of a tree in which nothing is nested deeper than MAX_DEPTH."""
-    parser = etree.HTMLParser(target=_Reader(), encoding="utf-8", huge_tree=True, remove_pis=True)
-    return etree.fromstring(data, parser)
+    """Return the root of a tree in which nothing is nested deeper than MAX_DEPTH, of as much as is read."""
+    reader = _Reader()
+    try:
+        return etree.fromstring(data, etree.HTMLParser(target=reader, encoding="utf-8", huge_tree=True))
+    except _TooDeepError:
+        return reader.close()
+
+
+class _TooDeepError(Exception):
+    """More is open than libxml2 can look through for each end tag."""
 
 
 class _Reader:
@@ -41,6 +50,8 @@ class _Reader:
 
     def start(self, tag: str, attrs: Any) -> None:
         self._set_text()
+        if self._too_deep > MOST_OPEN:
+            raise _TooDeepError
         self._left -= 1 + len(attrs)
         if self._left < 0:
             self._too_deep += 1
@@ -69,9 +80,6 @@ class _Reader:
 
     def data(self, text: str) -> None:
         self._pieces.append(text)
-
-    def comment(self, text: str) -> None:
-        """Let comments be; without this they would stand among the text."""
 
     def _set_text(self) -> None:
         """Put the text since the last tag into the tree, all at once: it may have come in very many pieces."""

@@ -21,7 +21,7 @@ MAX_TEXTS = 1000
 MAX_CHARACTERS = 32_768
 #: Image links of one page, and how often it may name one; what is beyond is named by no page that people look at.
 MAX_IMAGES = 50_000
-MAX_NAMINGS = 100_000
+MAX_NAMINGS = 60_000
 #: Style sheets, feeds, manifests, sitemaps that one document names, each; the last are bounded so by their protocol.
 MAX_OTHERS = 50_000
 #: Characters of markup that stands in text and is read, in one document.
@@ -29,7 +29,7 @@ MAX_MARKUP = 8_000_000
 #: Parts of an element that its text is taken from.
 MAX_PARTS = 500
 #: Elements that are looked at in one document for what is said of images around them: it may be nested.
-MAX_LOOKS = 1_000_000
+MAX_LOOKS = 300_000
 _NEVER = ("#", "data:", "javascript:", "mailto:", "about:", "blob:", "tel:")
 _NEVER_BEGINNINGS = frozenset(text[0] for text in _NEVER)
 _IMAGES = frozenset("jpg jpeg jpe jfif png apng gif webp avif bmp svg svgz tif tiff heic heif jxl ico".split())

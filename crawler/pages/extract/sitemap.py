@@ -43,12 +43,13 @@ def read(gathering: Gathering, body: bytes, root: bytes) -> None:
     if root.rpartition(b":")[2] in (b"urlset", b"sitemapindex"):
         _read_xml(gathering, body)
         return
-    lines = body[: 2 * MAX_BYTES].decode("utf-8-sig", "replace").split()
+    lines = body[: 2 * MAX_BYTES].decode("utf-8-sig", "replace").split(None, MAX_ENTRIES)
     if not lines or not all(line.startswith(("http://", "https://")) for line in lines[:10]):
         raise ValueError("it is no sitemap")
     for line in lines[:MAX_ENTRIES]:
         gathering.page(line)
-    gathering.left_out("sitemap_limit", len(lines) - MAX_ENTRIES)
+    for rest in lines[MAX_ENTRIES:]:
+        gathering.left_out("sitemap_limit", rest.count("\n", 0, -1) + 1)
 
 
 def _read_xml(gathering: Gathering, body: bytes) -> None:
@@ -75,7 +76,8 @@ def _read_xml(gathering: Gathering, body: bytes) -> None:
         parent = element.getparent()
         if (not inside or parts > MAX_PARTS) and parent is not None:  # what is read need not stay in memory
             element.clear()
-            del parent[: parent.index(element)]
+            while (before := element.getprevious()) is not None:
+                parent.remove(before)  # a slice would count all that is there
     gathering.left_out("sitemap_limit", number - MAX_ENTRIES)
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 #: Candidates of one attribute that are looked at, and characters that are read of one that few would write like it.
 MAX_CANDIDATES = 1000
 MAX_CHARACTERS = 200_000
+#: Characters that are read of any: images may stand in it as data.
+MAX_LENGTH = 2_000_000
 _SPACES = " \t\n\r\f"
 _URL = re.compile(r"[^ \t\n\r\f]+")
 _SEPARATORS = re.compile(r"[ \t\n\r\f,]*")
@@ -32,6 +34,7 @@ class Candidate(NamedTuple):
 
 def parse_srcset(text: str) -> list[Candidate]:
     """Return the valid candidates of an attribute, in its order."""
+    text = text[:MAX_LENGTH]
     usual = _USUAL.findall(text)
     if usual and not usual[-1][3]:
         return [
