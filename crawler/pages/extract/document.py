@@ -120,11 +120,8 @@ def fragment(text: str) -> Any:
 def _tree(data: bytes) -> Any:
     if not data or data.isspace():
         return None
-    length = _length(data)
-    if not length:
-        return flat_tree(data)
+    data = _bounded(data)
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_pis=True, remove_comments=True)
-    data = data[:length]
     try:
         root = etree.fromstring(data, parser)
     except (etree.ParserError, etree.XMLSyntaxError, ValueError):
@@ -133,8 +130,8 @@ def _tree(data: bytes) -> Any:
     return flat_tree(data) if root is None or gave_up else root
 
 
-def _length(data: bytes) -> int:
-    """Return how much of a page has no more than MAX_NODES, 0 where a tag has a flood of attributes; linear in time."""
+def _bounded(data: bytes) -> bytes:
+    """Return as much of a page as has no more than MAX_NODES, without floods of attributes; linear in its length."""
     # So many attributes take twice as many bytes, which hold a whole stretch between two multiples of half of it.
     step = _MOST_ATTRIBUTES
     if len(data) <= _LONG or (
@@ -142,22 +139,32 @@ def _length(data: bytes) -> int:
         and all(data.find(b">", start, start + step) >= 0 for start in range(0, len(data) - step, step))
         and _END_IN_VALUE.search(data.translate(None, _NO_MARKS)) is None
     ):
-        return len(data)
+        return data
     left, strays = MAX_NODES, _MOST_STRAYS
     begun: defaultdict[bytes, int] = defaultdict(int)
-    for tag in _TAG.finditer(data):
+    pieces, kept, at = [], 0, 0
+    while (tag := _TAG.search(data, at)) and left >= 0 and strays >= 0:
+        at = tag.end()
         ended, began = tag.groups()
-        if began is None:
-            if begun[ended]:
-                begun[ended] -= 1
-            else:
-                strays -= 1
-        else:
-            text = tag[0]
-            if len(text) > step and sum(1 for _ in _ATTRIBUTES.finditer(text)) > step:
-                return 0
+        if began is not None:
+            nodes = _nodes(tag[0])
+            if nodes > step:
+                pieces.append(data[kept:at])
+                while more := _ATTRIBUTES.match(data, at):
+                    at = more.end()
+                kept = at
             begun[began] += 1
-            left -= max(len(text.split()), text.count(b"=") + 1) + text.count(b"/") // 4  # at least half of what it has
-        if left < 0 or strays < 0:
-            return tag.start()
-    return len(data)
+            left -= nodes
+        elif begun[ended]:
+            begun[ended] -= 1
+        else:
+            strays -= 1
+    pieces.append(data[kept : at if tag else None])
+    return b"".join(pieces)
+
+
+def _nodes(tag: bytes) -> int:
+    """Return how many nodes a tag makes; of a short one at least half of them, which is quicker."""
+    if len(tag) > _MOST_ATTRIBUTES:
+        return sum(1 for _ in _ATTRIBUTES.finditer(tag))
+    return max(len(tag.split()), tag.count(b"=") + 1) + tag.count(b"/") // 4
