@@ -250,7 +250,8 @@ class Handle:
         )
 
     def release(self) -> None:
-        """Let go of the body."""
+        """Let go of the task and the body."""
+        self.task = None
         self._first, self._rest = b"", None
 
     def failure(self, code: int, message: str) -> Transfer:

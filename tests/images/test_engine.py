@@ -95,6 +95,36 @@ def test_one_that_hangs_stops_no_other(site: FaultySite, make: Any) -> None:
     assert all(transfer.body == BODY for transfer in transfers[1:])
 
 
+def test_those_that_are_held_up_take_no_connection_from_the_others(
+    site: FaultySite, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawler.images.engine.LAG", 0.1)
+    site.drip("/drip.jpg", BODY, 0.05)
+    site.add("/a.jpg", BODY)
+    engine = make(4, timeout=2.0)
+    began = time.monotonic()
+    for number in range(4):
+        engine.start(task(f"{site.url}/drip.jpg", number), "")
+    while not engine.free:
+        assert engine.wait(0.1) == []
+    good = [transfer for _ in range(20) for transfer in _one(engine, site.url + "/a.jpg")]
+    assert [transfer.body for transfer in good] == [BODY] * 20
+    assert engine.running == 4 == engine.free, "no more than as many again"
+    ended: list[Transfer] = []
+    while len(ended) < 4:
+        ended += engine.wait(0.1)
+    assert {transfer.error and transfer.error.outcome for transfer in ended} == {Outcome.TIMEOUT}
+    assert time.monotonic() - began < 2.0 + 1.0
+    assert (engine.running, engine.free) == (0, 4)
+
+
+def _one(engine: Engine, url: str) -> list[Transfer]:
+    engine.start(task(url, 9), "")
+    while not (ended := engine.wait(0.1)):
+        pass
+    return ended
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_told_not_followed(site: FaultySite, make: Any, status: int) -> None:
     site.redirect("/a.jpg", "/b.jpg", status)

@@ -61,7 +61,7 @@ DOCUMENTS = {
     },
     "feed": {
         "laughs": f"b'<!DOCTYPE rss [<!ENTITY a0 \"ha\">' + {LOLS} + b']><rss><link href=\"&a9;\">&a9;</link></rss>'",
-        "long entity": "b'<!DOCTYPE rss [<!ENTITY b \"' + b'x' * 99_999 + b'\">]><rss>' + b'<a href=\"&b;\"/>' * 20_000",
+        "long entity": "b'<!DOCTYPE r [<!ENTITY b \"' + b'x' * 99_999 + b'\">]><rss>' + b'<a href=\"&b;\"/>' * 20_000",
         "parameter": "b'<!DOCTYPE rss [<!ENTITY % a SYSTEM \"file:///etc/passwd\"> %a;]><rss><title>x</title></rss>'",
         "long default": "b'<!DOCTYPE rss [<!ATTLIST a x CDATA \"' + b'x' * 10**6 + b'\">]><rss>' + b'<a/>' * 20_000",
         "elements": "b'<rss>' + b'<a/>' * (M // 4)",
