@@ -12,6 +12,7 @@ from crawler import logs
 from crawler.errors import CrawlerError
 from crawler.parsing import parse
 from crawler.settings import Common
+from crawler.shown import shown
 
 S = TypeVar("S", bound=Common)
 
@@ -25,7 +26,7 @@ def enter(kind: type[S], program: str, about: str, work: Callable[[S], int], arg
         logs.set_up(settings.log_file, settings.quiet)
         return work(settings)
     except CrawlerError as error:
-        print(f"crawler: {logs.shown(str(error))}", file=sys.stderr)
+        print(f"crawler: {shown(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

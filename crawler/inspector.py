@@ -12,7 +12,6 @@ from crawler.building import user_agent
 from crawler.checks import check_asking, proxies_of
 from crawler.errors import FetchError, UsageError
 from crawler.guard import Guard
-from crawler.logs import shown
 from crawler.optout import RULES, Verdict, of_page
 from crawler.outcomes import Outcome
 from crawler.pages.extract import Links, read
@@ -22,6 +21,7 @@ from crawler.paths import absolute
 from crawler.robots import MAX_BYTES, Rules, product_token
 from crawler.robots import read as read_robots
 from crawler.settings import InspectSettings
+from crawler.shown import shown
 from crawler.signing import access_of, place, signed_with
 from crawler.traps import endless
 from crawler.urls import address, from_command_line, normalise
@@ -187,7 +187,7 @@ def inspect(settings: InspectSettings) -> int:
             continue
         for entry in entries(seen, scope):
             if settings.json:
-                print(json.dumps(entry))
+                print(json.dumps(entry).replace("\x7f", "\\u007f"))
             else:
                 print("\n".join(shown(line) for line in readable(entry)))
     return worst

@@ -11,12 +11,12 @@ from crawler.brokers.sqlite import read_counts
 from crawler.building import local_key
 from crawler.errors import CrawlerError, UsageError
 from crawler.hosting import local_link
-from crawler.logs import shown
 from crawler.model import Counts, State
 from crawler.outcomes import PAGES_READ, SUCCESSES
 from crawler.processes import Link
 from crawler.progress import attention, size
 from crawler.settings import StatusSettings
+from crawler.shown import shown
 
 
 def counts_of(directory: Path, settings: StatusSettings) -> Counts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ METADATA = "metadata.jsonl"
 FAILURES = "failures.jsonl"
 _BATCH = 1000
 _LINES = msgspec.json.Encoder()
+# C1, marks of direction and of width, separators of lines; C0 is escaped by JSON itself.
+_UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 
 
 class Results(Protocol):
@@ -96,9 +99,11 @@ def write_ledger(broker: Results, root: Path) -> tuple[int, int]:
     """
     drafts = {name: root / f".{name}.{os.getpid()}" for name in (METADATA, FAILURES)}
     try:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)  # be it a link; `x` follows none
         with (
-            drafts[METADATA].open("wb") as there,
-            drafts[FAILURES].open("wb") as rest,
+            drafts[METADATA].open("xb") as there,
+            drafts[FAILURES].open("xb") as rest,
         ):
             counts = _write_rows(broker, there, rest)
         for name, draft in drafts.items():
@@ -117,13 +122,20 @@ def _write_rows(broker: Results, there: BinaryIO, rest: BinaryIO) -> tuple[int, 
         for rows in _stretches(broker):
             stored = [row for row in rows if row.outcome == Outcome.SUCCESS]
             others = [row for row in rows if row.outcome != Outcome.SUCCESS]
-            there.write(_LINES.encode_lines(_kept(stored, same)))
-            rest.write(_LINES.encode_lines([_failure(row) for row in others]))
+            there.write(_visible(_LINES.encode_lines(_kept(stored, same))))
+            rest.write(_visible(_LINES.encode_lines([_failure(row) for row in others])))
             kept += len(stored)
             failed += sum(row.outcome != Outcome.REPORTED for row in others)
     finally:
         same.close()
     return kept, failed
+
+
+def _visible(lines: bytes) -> bytes:
+    """Return JSON with what steers terminals, and JSON need not escape, escaped; it means the same."""
+    if lines.isascii() and b"\x7f" not in lines:
+        return lines
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", lines.decode()).encode()
 
 
 def _stretches(broker: Results) -> Iterator[list[LedgerRow]]:

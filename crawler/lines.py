@@ -9,7 +9,6 @@ from pathlib import Path
 
 from crawler.contracts import Broker
 from crawler.errors import BrokerUnreachable, StoreError
-from crawler.logs import shown
 from crawler.model import line_of
 
 log = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ class Lines:
             return 0  # whoever watches the broker has it started again
         if page.cursor != self._cursor:
             self._cursor = page.cursor
-            if not self._print("".join(shown(line_of(row)) + "\n" for row in page.rows)):
+            if not self._print("".join(line_of(row) + "\n" for row in page.rows)):
                 return 0
             draft = self._directory / ".printed"
             draft.write_text(self._cursor)

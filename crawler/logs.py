@@ -6,21 +6,22 @@ import logging
 import logging.handlers
 import time
 from pathlib import Path
+from typing import Any
 
 from crawler.errors import UsageError
 from crawler.paths import absolute
-
-
-def shown(text: str) -> str:
-    """Return `text` safe for a terminal: control characters escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+from crawler.shown import shown
 
 
 class _Formatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Escape what URLs, servers and peers may have put into the message; a traceback below it keeps its lines."""
+        """Escape what URLs, servers and peers may have put into the message."""
         record.message = shown(record.message)
         return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:
+        """Keep the lines of a traceback, none of which can be taken for a line of the log."""
+        return "\n  ".join(map(shown, super().formatException(ei).split("\n")))
 
 
 def set_up(log_file: Path | None, quiet: bool) -> None:

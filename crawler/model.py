@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 from crawler.outcomes import SUCCESSES
+from crawler.shown import shown
 
 #: The broker's wire protocol; both ends must agree on it.
 WIRE_VERSION: Final = 4
@@ -351,6 +352,6 @@ def result_line(url: str, outcome: str, message: str) -> str:
 
 
 def line_of(row: LedgerRow) -> str:
-    """Return the line that tells a result; a stock client's as it came."""
+    """Return the line that tells a result; a stock client's as it came, but for what is no text of a line."""
     line = decode(row.result, ImageResult).line if bytes(row.result) != b"\xc0" else ""
-    return line or result_line(row.url, row.outcome, row.message)
+    return shown(line or result_line(row.url, row.outcome, row.message))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crawler.logs import shown
 from crawler.model import Counts
 from crawler.outcomes import PAGES_READ, SUCCESSES, Outcome
+from crawler.shown import shown
 
 _PREFIXES = ("B", "kB", "MB", "GB", "TB")
 

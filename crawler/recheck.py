@@ -10,6 +10,7 @@ import msgspec
 from crawler.contracts import Broker
 from crawler.model import ImageResult, decode
 from crawler.outcomes import Outcome
+from crawler.stores.folders import read_file
 
 #: Files that are this many seconds older than the last commit are trusted.
 WINDOW = 600.0
@@ -23,15 +24,15 @@ def lost_files(broker: Broker, root: Path, since: float) -> list[int]:
         cursor = page.cursor
         for row in page.rows:
             recent = row.current and row.outcome == Outcome.SUCCESS and row.time > since
-            if recent and not _is_whole(root, row.result):
+            if recent and not _is_whole(root, row.result, row.size):
                 lost.append(row.seq)
     return lost
 
 
-def _is_whole(root: Path, result: msgspec.Raw) -> bool:
+def _is_whole(root: Path, result: msgspec.Raw, size: int) -> bool:
     stored = decode(result, ImageResult)
     try:
-        body = (root / stored.file).read_bytes()
-    except OSError:
+        body = read_file(root / stored.file, size + 1)
+    except (OSError, ValueError):
         return False
     return hashlib.sha256(body).hexdigest() == stored.sha256

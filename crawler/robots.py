@@ -16,6 +16,8 @@ MAX_REDIRECTS = 5
 MAX_AGE = 24 * 3600.0
 #: A longer Crawl-delay is taken as this many seconds.
 MAX_CRAWL_DELAY = 60.0
+#: Wildcards that are tried for one URL; what is denied by those beyond, nobody knows, and so all is that is left.
+MAX_WILD = 5000
 _LINE_END = re.compile(r"\r\n?|\n")
 # RFC 3986, 2: what never needs encoding, and what stands for itself; of the latter `:/?@[]#` divide URLs.
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -89,6 +91,7 @@ class _Patterns:
         self._plain: dict[str, bool] = {}
         self._lengths: list[int] = []
         self._wild: list[tuple[int, bool, list[str], bool]] = []  # length, allows, parts, whether it is to end there
+        self._untried = -1  #: length of the longest denying one beyond MAX_WILD
 
     def add(self, pattern: str, allows: bool) -> None:
         if not pattern:
@@ -102,7 +105,7 @@ class _Patterns:
             in_query |= "?" in part
         length = len("*".join(parts)) + ends
         if len(parts) > 1 or ends:
-            self._wild.append((length, allows, parts, ends))
+            self._wild.append((length, allows, [parts[0], *filter(None, parts[1:-1]), *parts[1:][-1:]], ends))
         else:
             self._plain[parts[0]] = self._plain.get(parts[0], False) or allows
 
@@ -114,6 +117,8 @@ class _Patterns:
         """Let the longest come first; to be called once all are added."""
         self._lengths = sorted(set(map(len, self._plain)), reverse=True)
         self._wild.sort(key=lambda wild: (-wild[0], not wild[1]))
+        self._untried = max((length for length, allows, *_ in self._wild[MAX_WILD:] if not allows), default=-1)
+        del self._wild[MAX_WILD:]
 
     def allow(self, path: str) -> bool:
         """Tell whether a normalised path is allowed; a lookup for each length of pattern, and each wildcard tried."""
@@ -127,7 +132,7 @@ class _Patterns:
                 break
             if _matches(path, parts, ends):
                 return allows
-        return verdict
+        return verdict and longest >= self._untried
 
 
 def _matches(path: str, parts: list[str], ends: bool) -> bool:

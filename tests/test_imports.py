@@ -23,13 +23,13 @@ FLOORS = [
     "work",
     "exchange",
     "answers",
-    "robots guard urls paths access optout traps proxies",
+    "robots guard urls paths access optout traps proxies coding",
     "contracts",
     "spec",
     "model",
     "outcomes",
     "errors",
-    "forking",
+    "forking shown",
 ]
 ROOMS = frozenset("sources pages images brokers stores".split())
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

@@ -10,7 +10,7 @@ import pytest
 
 from crawler.errors import StoreError
 from crawler.ledger import FAILURES, METADATA, write_ledger
-from crawler.model import ImageResult, LedgerPage, LedgerRow, PageResult, Words, pack
+from crawler.model import ImageResult, LedgerPage, LedgerRow, PageResult, Words, line_of, pack
 
 WHEN = 1_700_000_000.5  # 2023-11-14T22:13:20Z
 
@@ -154,3 +154,25 @@ def test_pyarrow_reads_it_as_a_table(tmp_path: Path) -> None:
     assert table["same_as"].to_pylist() == [None, None, "example.com/2.jpg"]
     assert table["mentions"].to_pylist()[1][1]["columns"] == {"licence": "CC0"}
     assert table["mentions"].to_pylist()[1][0]["alt"] == "x"
+
+
+HOSTILE = "a\x00\x1b[2J\r\n\x7f\x85\x9b31m\u202e\u2066\u200f\u2028\ufeff\u00fc\U0001f43b"
+
+
+def test_nothing_in_a_row_steers_a_terminal(tmp_path: Path) -> None:
+    words = [("https://example.com/", pack(Words(alt=HOSTILE)))]
+    broker = Results(
+        saved(1, "https://example.com/1.jpg", mentions=words), row(2, "https://e.example/", "tls", message=HOSTILE)
+    )
+    write_ledger(broker, tmp_path)
+    for name in (METADATA, FAILURES):
+        text = (tmp_path / name).read_bytes().decode()
+        assert all(c.isprintable() for c in text.removesuffix("\n")) and "\u00fc\U0001f43b" in text
+    (there,), (rest,) = lines(tmp_path / METADATA), lines(tmp_path / FAILURES)
+    assert there["mentions"][0]["alt"] == rest["message"] == HOSTILE
+
+
+def test_a_result_is_one_line_that_steers_no_terminal() -> None:
+    stock = row(3, "https://e.example/", "reported_error", result=pack(ImageResult(line=f"u--->{HOSTILE}")))
+    for each in (row(2, "https://e.example/", "tls", message=HOSTILE, result=pack(None)), stock):
+        assert line_of(each).isprintable() and line_of(each).endswith("\u00fc\U0001f43b")

@@ -93,9 +93,10 @@ def test_what_others_say_forges_no_line_and_steers_no_terminal(tmp_path: Path) -
     logs.set_up(tmp_path / "log", False)
     log.warning("a server says %s", "\x1b[2J\n2026-01-01T00:00:00Z INFO all is well")
     try:
-        raise ValueError("x")
+        raise ValueError("x\n2026-01-01T00:00:00Z INFO all is well\x1b[2J\u202e")
     except ValueError:
         log.exception("ours")
     text = (tmp_path / "log").read_text()
     assert "says \\x1b[2J\\n2026-01-01" in text and "\x1b" not in text
-    assert "ours\nTraceback" in text, "our own traceback keeps its lines"
+    assert "ours\nTraceback" in text and "\n    File " in text, "our own traceback keeps its lines"
+    assert "\n2026-01-01" not in text and "\u202e" not in text

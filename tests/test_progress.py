@@ -9,9 +9,9 @@ import pytest
 
 from crawler import bar as bar_module
 from crawler.bar import Bar
-from crawler.logs import shown
 from crawler.model import Counts, SiteCounts, State
 from crawler.progress import attention, duration, size, summary, why_none
+from crawler.shown import shown
 
 OUTPUT = Path("/data/downloads/example.com")
 

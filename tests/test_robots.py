@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawler import robots
 from crawler.robots import MAX_BYTES, MAX_CRAWL_DELAY, Rules, digest, product_token, read
 from crawler.urls import normalise
 from robots_cases import LONGEST, SIMPLE
@@ -194,3 +195,39 @@ def test_a_star_for_any_part_of_a_url_forbids_it(rest: str, data: st.DataObject)
     after = path[last:]
     if "?" not in path[:last] or "%" not in after:  # what follows the star cannot know that it is in a query
         assert not Rules(f"User-agent: *\nDisallow: {path[:first]}*{after}", "crawler").allows(url)
+
+
+class TestHostile:
+    """Each URL of a site is held against its robots.txt, by the loop that serves all sites."""
+
+    LONG = "https://a.example/" + "a" * 8000
+
+    def test_only_so_many_wildcards_are_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        tried: list[list[str]] = []
+        matches = robots._matches
+
+        def counting(path: str, parts: list[str], ends: bool) -> bool:
+            tried.append(parts)
+            return matches(path, parts, ends)
+
+        monkeypatch.setattr(robots, "_matches", counting)
+        rules = Rules("User-agent: *\n" + "".join(f"Disallow: /*a{n}b\n" for n in range(40_000)), "crawler")
+        assert not rules.allows(self.LONG), "what was not tried may forbid it"
+        assert len(tried) <= robots.MAX_WILD
+
+    @pytest.mark.parametrize(
+        ("first", "allowed"), [("Allow: /aaaaaaaaaa", True), ("Disallow: /aaaaaaaaaa", False), ("Allow: /a", False)]
+    )
+    def test_what_is_longer_than_all_that_was_not_tried_decides(self, first: str, allowed: bool) -> None:
+        many = "".join(f"Disallow: /*{n:05}\n" for n in range(robots.MAX_WILD + 1))
+        assert Rules(f"User-agent: *\n{first}\n{many}", "crawler").allows(self.LONG) is allowed
+
+    def test_those_that_only_allow_may_be_as_many_as_they_like(self) -> None:
+        many = "".join(f"Allow: /*{n:05}\n" for n in range(robots.MAX_WILD + 1))
+        assert Rules(f"User-agent: *\n{many}", "crawler").allows(self.LONG)
+
+    @pytest.mark.parametrize("stars", ["*", "**", "*" * 400_000])
+    def test_stars_beside_stars_mean_one(self, stars: str) -> None:
+        rules = Rules(f"User-agent: *\nDisallow: /{stars}b{stars}$", "crawler")
+        assert not rules.allows("https://a.example/abc") and rules.allows("https://a.example/acc")
+        assert all(len(parts) <= 3 for _, _, parts, _ in rules._patterns._wild)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from collections import deque
 
 import pycurl
 
@@ -17,9 +18,15 @@ from crawler.proxies import Proxies
 from crawler.spec import Spec
 from crawler.urls import address
 
+#: Seconds after which a transfer is taken to be held up by its server.
+LAG = 2.0
+
 
 class Engine:
     """Runs up to `connections` transfers; `wake` may be called from any thread.
+
+    Those that are held up do not count, up to as many again: fifty servers that drip would else take fifty connections
+    from all the others.
 
     Raises UsageError where pycurl was built with a libcurl that leaves the size of headers unbounded.
     """
@@ -36,25 +43,29 @@ class Engine:
         self._free: list[Handle] = []
         self._made = 0
         self.running = 0
+        self._begun: deque[tuple[float, Handle, Task | None]] = deque()  # some of them ended
+        self._late: set[Handle] = set()
         self._timer: float | None = None
         self._epoll = select.epoll()
         self._watched: set[int] = set()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
-        self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, 2 * connections)
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._epoll.register(self._wake_read, select.EPOLLIN)
 
     @property
     def free(self) -> int:
-        return self._connections - self.running
+        """Return how many transfers may be started."""
+        return self._connections - self.running + min(len(self._late), self._connections)
 
     def start(self, task: Task, referrer: str) -> None:
         """Begin the request of `task`."""
         handle = self._free.pop() if self._free else Handle(self._spec, self._guard, self._credentials, self._proxies)
         handle.prepare(task, referrer)
         self._multi.add_handle(handle.curl)
+        self._begun.append((time.monotonic(), handle, task))
         self.running += 1
 
     def wait(self, timeout: float) -> list[Transfer]:
@@ -72,7 +83,9 @@ class Engine:
                 readable = event & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR)
                 writable = event & (select.EPOLLOUT | select.EPOLLERR)
                 self._act(descriptor, (pycurl.CSELECT_IN if readable else 0) | (pycurl.CSELECT_OUT if writable else 0))
-        return self._collect()
+        ended = self._collect()
+        self._look_for_late()
+        return ended
 
     def wake(self) -> None:
         """Let `wait` return at once."""
@@ -107,8 +120,16 @@ class Engine:
     def _release(self, handle: Handle) -> None:
         self._multi.remove_handle(handle.curl)
         self.running -= 1
+        self._late.discard(handle)
         handle.release()
         self._free.append(handle)
+
+    def _look_for_late(self) -> None:
+        before = time.monotonic() - LAG
+        while self._begun and self._begun[0][0] < before:
+            _, handle, task = self._begun.popleft()
+            if handle.task is task:
+                self._late.add(handle)
 
     def _on_timer(self, milliseconds: int) -> None:
         self._timer = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000

@@ -16,6 +16,7 @@ import pycurl
 from crawler import robots as robots_txt
 from crawler.access import Credentials
 from crawler.answers import header_text
+from crawler.coding import ACCEPTED, Decoder, decoder_of
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
 from crawler.model import Kind, Task
@@ -49,10 +50,12 @@ _RETRIABLE = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TIMEOUT, Outcome.T
 
 # Lines are kept by a built-in and searched once: a callback of ours for each took a fifth of Python's time of an image.
 _FIELD = re.compile(
-    rb"\n(etag|last-modified|location|retry-after|x-robots-tag|tdm-reservation)[ \t]*:([^\r\n]*)", re.IGNORECASE
+    rb"\n(etag|last-modified|location|retry-after|content-encoding|x-robots-tag|tdm-reservation)[ \t]*:([^\r\n]*)",
+    re.IGNORECASE,
 )
 _STATUS = re.compile(rb"\nHTTP/[0-9.]+ ")
 _OPT_OUTS = frozenset({"x-robots-tag", "tdm-reservation"})
+_LISTS = _OPT_OUTS | {"content-encoding"}
 
 
 @dataclass(slots=True, eq=False)
@@ -89,10 +92,13 @@ class Handle:
         self._sent: list[str] = []
         self.task: Task | None = None
         self._header_lines: list[bytes] = []
-        self._received = 0
+        self._received = 0  #: bytes of the body as they came
+        self._size = 0  #: bytes that they stand for
         self._first = b""
         self._rest: BytesIO | None = None
         self._opted_out = ""
+        self._decoder: Decoder | None = None
+        self._unreadable: FetchError | None = None
         self._headers: dict[str, str] = {}
         self._refused = ""
         self._refused_port = 0
@@ -114,7 +120,7 @@ class Handle:
             pycurl.LOW_SPEED_LIMIT: SLOW_BYTES,
             pycurl.LOW_SPEED_TIME: SLOW_SECONDS,
             pycurl.MAXFILESIZE_LARGE: spec.max_image_bytes,
-            pycurl.ACCEPT_ENCODING: "gzip, deflate",  # some servers compress SVG without being asked
+            pycurl.HTTP_CONTENT_DECODING: 0,
             pycurl.BUFFERSIZE: 256 * 1024,
             pycurl.TCP_NODELAY: 1,
             pycurl.OPENSOCKETFUNCTION: self._open_socket,
@@ -128,9 +134,10 @@ class Handle:
     def prepare(self, task: Task, referrer: str) -> None:
         self.task = task
         self._header_lines.clear()
-        self._received = 0
+        self._received = self._size = 0
         self._headers = {}
         self._refused = self._opted_out = ""
+        self._decoder = self._unreadable = None
         self._first, self._rest = b"", None
         self._cut = False
         self._bound(task.kind is Kind.ROBOTS)
@@ -139,7 +146,8 @@ class Handle:
         if proxy != self._proxy:
             self._proxy = proxy
             self.curl.setopt(pycurl.PROXY, proxy)
-        sent = [f"Referer: {referrer}"] if self._credentials.is_empty else self._signed(task.at, referrer)
+        own = [f"Referer: {referrer}"] if self._credentials.is_empty else self._signed(task.at, referrer)
+        sent = [f"Accept-Encoding: {ACCEPTED}", *own]  # some servers compress SVG without being asked
         if sent != self._sent:
             self._sent = sent
             self.curl.setopt(pycurl.HTTPHEADER, sent)
@@ -185,26 +193,46 @@ class Handle:
         self._headers = {}
         for name, value in _FIELD.findall(text, status):
             field, said = name.lower().decode(), header_text(value.strip())
-            if field in _OPT_OUTS and field in self._headers:
+            if field in _LISTS and field in self._headers:
                 self._headers[field] += "\n" + said
             else:
                 self._headers.setdefault(field, said)
-        says = not _OPT_OUTS.isdisjoint(self._headers) and text[status : status + 3] == b"200"
-        if says and self.task.kind is not Kind.ROBOTS:
+        if not _LISTS.isdisjoint(self._headers):
+            self._heed(int(text[status : status + 3]) if text[status : status + 3].isdigit() else 0)
+
+    def _heed(self, status: int) -> None:
+        """See whether the image is to be left alone, and how its body is to be decoded."""
+        assert self.task is not None
+        if status == 200 and self.task.kind is not Kind.ROBOTS:
             self._opted_out = of_answer(self._headers, self._agent, self._obeyed).images
+        try:
+            self._decoder = decoder_of(self._headers.get("content-encoding", ""), status)
+        except FetchError as error:
+            self._unreadable = error
 
     def _write(self, data: bytes) -> int | None:
-        """Keep a part of the body, unless it is too much; libcurl itself counts what it has not yet decoded."""
+        """Keep a part of the body, unless it is too much; libcurl itself counts what is not yet decoded."""
         if not self._received:
             self._read_headers()
-            if self._opted_out:
+            if self._opted_out or self._unreadable is not None:
                 return -1
         self._received += len(data)
-        if self._received > self._most:
+        if self._decoder is not None:
+            try:
+                data = self._decoder.decode(data, self._most - self._size)
+            except FetchError as error:
+                self._unreadable = error
+                return -1
+        self._size += len(data)
+        if self._size > self._most:
             self._cut = self.task is not None and self.task.kind is Kind.ROBOTS
-            data = data[: self._most - self._received]
+            data = data[: self._most - self._size]
             if not self._cut:
                 return -1
+        self._keep(data)
+        return -1 if self._cut else None
+
+    def _keep(self, data: bytes) -> None:
         if not self._first:
             self._first = data  # most bodies come in one part, which needs no copy
         elif self._rest is None:
@@ -213,7 +241,6 @@ class Handle:
             self._rest.write(data)
         else:
             self._rest.write(data)
-        return -1 if self._cut else None
 
     def answer(self) -> Transfer:
         assert self.task is not None
@@ -234,7 +261,8 @@ class Handle:
         )
 
     def release(self) -> None:
-        """Let go of the body and the headers."""
+        """Let go of the task, the body and the headers."""
+        self.task = None
         self._first, self._rest = b"", None
         self._header_lines.clear()
 
@@ -250,6 +278,8 @@ class Handle:
         assert self.task is not None
         if self._opted_out:
             return FetchError(Outcome.OPTED_OUT, self._opted_out)
+        if self._unreadable is not None:
+            return self._unreadable
         if self._refused and code == 7:
             name = host(self._proxy or self.task.at)
             refused = PrivateAddress(name, self._refused, own=self._guard.is_own(self._refused, self._refused_port))

@@ -20,10 +20,12 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from crawler.access import Credentials
 from crawler.answers import header_text
+from crawler.coding import ACCEPTED, decoder_of
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
 from crawler.outcomes import Outcome
 from crawler.pages.cookies import KeptCookies
+from crawler.pages.counted import counted_response
 from crawler.proxies import Proxies
 from crawler.spec import Access
 
@@ -32,6 +34,8 @@ NO_PROXIES = Proxies()
 #: Seconds without a byte.
 READ_TIMEOUT = 20.0
 _PIECE = 64 * 1024
+#: Pieces that a body may come in: chunks of a few bytes each cost more than what they bring.
+MAX_PIECES = 100_000
 _NETWORK_DOWN = frozenset({100, 101, 113, 99, 110})  # ENETDOWN, ENETUNREACH, EHOSTUNREACH, EADDRNOTAVAIL, ETIMEDOUT
 
 
@@ -67,10 +71,11 @@ class _Watchdog(threading.Thread):
 
 
 class _Deadline:
-    """One request's deadline, and the socket that it uses now."""
+    """One request's deadline, the socket that it uses now, and how many bytes its body may have."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, max_bytes: int) -> None:
         self.at = time.monotonic() + seconds
+        self.max_bytes = max_bytes
         self.over = False
         self.struck = False
         self.socket: Any = None
@@ -91,6 +96,8 @@ _local = threading.local()
 
 def _guarded_connection(base: type[HTTPConnection], guard: Guard, proxied: bool) -> type[HTTPConnection]:
     class Guarded(base):  # type: ignore[misc, valid-type]
+        response_class = counted_response(lambda: _local.deadline.max_bytes)
+
         def __str__(self) -> str:  # stands in urllib3's messages
             return f"{self.host}:{self.port}"
 
@@ -218,7 +225,7 @@ class PageSession:
             {
                 "User-Agent": user_agent,
                 "Accept": "text/html,application/xhtml+xml,*/*;q=0.5",
-                "Accept-Encoding": "gzip, deflate",
+                "Accept-Encoding": ACCEPTED,
             }
         )
         for scheme in ("http://", "https://"):
@@ -247,7 +254,7 @@ class PageSession:
 
         Raises FetchError.
         """
-        deadline = _local.deadline = _Deadline(seconds)
+        deadline = _local.deadline = _Deadline(seconds, max_bytes)
         proxy = self._proxies.of(url)
         self._watchdog.watch(deadline)
         try:
@@ -280,20 +287,24 @@ class PageSession:
 
 
 def _read(response: requests.Response, deadline: _Deadline, max_bytes: int, cut: bool) -> bytes:
-    body = bytearray()
-    while piece := response.raw.read1(_PIECE, decode_content=True):
-        body += piece
+    body, received, pieces = bytearray(), 0, 0
+    decoder = decoder_of(response.headers.get("Content-Encoding", ""), response.status_code)
+    while piece := response.raw.read1(_PIECE, decode_content=False):
+        received, pieces = received + len(piece), pieces + 1
+        body += piece if decoder is None else decoder.decode(piece, max_bytes - len(body))
         if deadline.struck:
             raise TimeoutError("the deadline is over")
         if len(body) > max_bytes:
             if cut:
                 return bytes(body[:max_bytes])
             raise FetchError(Outcome.TOO_LARGE, f"more than {max_bytes} bytes")
-    announced = response.headers.get("Content-Length", "")
+        if pieces > MAX_PIECES:
+            raise FetchError(Outcome.PROTOCOL, f"it comes in more than {MAX_PIECES:,} pieces")
     if deadline.struck:
         raise TimeoutError("the deadline is over")
-    if announced.isdecimal() and "Content-Encoding" not in response.headers and len(body) < int(announced):
-        raise FetchError(Outcome.TRUNCATED, f"{len(body)} of {announced} bytes", retriable=True)
+    announced = "" if "Transfer-Encoding" in response.headers else response.headers.get("Content-Length", "")
+    if announced.isdecimal() and received < int(announced):
+        raise FetchError(Outcome.TRUNCATED, f"{received} of {announced} bytes", retriable=True)
     return bytes(body)
 
 

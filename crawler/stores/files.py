@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from crawler.errors import NotShared, StoreError, Unstorable
+from crawler.stores.folders import Folder, Folders, check, names_in, read_file, remove_files, write_file
 
 INCOMING = ".incoming"
 MARK = ".job"
@@ -24,6 +24,7 @@ THREADS = 8
 _OF_THE_NAME = frozenset(
     {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EINVAL, errno.EILSEQ, errno.ELOOP}
 )
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def worker_name() -> str:
@@ -36,16 +37,19 @@ class FileStore:
 
     def __init__(self, root: Path, worker: str, *, slow: bool = False) -> None:
         self._root = root
-        self._incoming = root / INCOMING / worker
-        self._prefix = f"{root}/"
-        self._made: set[str] = set()
+        self._folders = Folders(root)
+        self._worker = worker
+        self._incoming = f"{INCOMING}/{worker}"
         self._count = 0
         self._pool = ThreadPoolExecutor(THREADS, "store") if slow else None
-        self._open_incoming()
+        try:
+            self._folders.open(self._incoming)
+        except OSError as error:
+            raise StoreError(f"cannot write below {root}: {error.strerror}") from error
 
     def put(self, name: str, body: bytes, done: Callable[[Exception | None], None]) -> None:
         self._count += 1
-        draft = f"{self._incoming}/{self._count}"
+        draft = str(self._count)
         if self._pool is not None:
             self._pool.submit(self._put, name, body, draft, done)
         else:
@@ -53,66 +57,71 @@ class FileStore:
 
     def probe(self) -> bool:
         """Tell whether a file can be written again."""
+        self._folders.forget()
         try:
-            self._open_incoming()
-            path = self._incoming / "probe"
-            path.write_bytes(b"\0" * 2**20)
-            path.unlink()
-        except (OSError, StoreError):
+            self._discard("probe")
+            self._write("probe", bytes(2**20))
+        except OSError:
             return False
+        finally:
+            self._discard("probe")
         return True
 
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown()
-        shutil.rmtree(self._incoming, ignore_errors=True)
         with contextlib.suppress(OSError):
-            self._incoming.parent.rmdir()
-
-    def _open_incoming(self) -> None:
-        try:
-            self._incoming.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot write below {self._root}: {error.strerror}") from error
+            if not (self._root / INCOMING).is_dir():
+                return
+            remove_files(self._folders.open(INCOMING), self._worker)
+            os.rmdir(INCOMING, dir_fd=self._folders.open("").descriptor)
+        self._folders.forget()
 
     def _put(self, name: str, body: bytes, draft: str, done: Callable[[Exception | None], None]) -> None:
         try:
-            self._write(draft, body)
-            self._rename(draft, name)
+            self._rename(self._write(draft, body), draft, name)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(draft)  # noqa: PTH108
+            self._discard(draft)
             kind = Unstorable if error.errno in _OF_THE_NAME else StoreError
-            done(kind(f"{self._prefix}{name}: {error.strerror}"))
+            done(kind(f"{self._root}/{name}: {error.strerror}"))
         except ValueError as error:  # a NUL in the name
-            os.unlink(draft)  # noqa: PTH108
-            done(Unstorable(f"{self._prefix}{name!r}: {error}"))
+            self._discard(draft)
+            done(Unstorable(f"{self._root}/{name!r}: {error}"))
         else:
             done(None)
 
-    def _write(self, draft: str, body: bytes) -> None:
+    def _discard(self, draft: str) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(draft, dir_fd=self._folders.open(self._incoming).descriptor)
+
+    def _write(self, draft: str, body: bytes) -> Folder:
+        """Write a draft, and return the folder that it is in."""
         try:
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            incoming = self._folders.open(self._incoming)
+            handle = os.open(draft, _NEW, 0o644, dir_fd=incoming.descriptor)
         except FileNotFoundError:
-            self._open_incoming()  # swept by someone who took us for gone
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            self._folders.forget()  # swept by someone who took us for gone
+            incoming = self._folders.open(self._incoming)
+            handle = os.open(draft, _NEW, 0o644, dir_fd=incoming.descriptor)
         try:
             written = os.write(handle, body)
             while written < len(body):
                 written += os.write(handle, memoryview(body)[written:])
         finally:
             os.close(handle)
+        return incoming
 
-    def _rename(self, draft: str, name: str) -> None:
-        folder = name.rpartition("/")[0]
-        if folder not in self._made:
-            os.makedirs(self._prefix + folder, exist_ok=True)  # noqa: PTH103
-            self._made.add(folder)
+    def _rename(self, incoming: Folder, draft: str, name: str) -> None:
+        """Put a draft into its place; a link or whatever has its name there is replaced, not followed."""
+        folder, _, last = name.rpartition("/")
+        check(last)
         try:
-            os.rename(draft, self._prefix + name)  # noqa: PTH104
+            place = self._folders.open(folder)
+            os.rename(draft, last, src_dir_fd=incoming.descriptor, dst_dir_fd=place.descriptor)
         except FileNotFoundError:
-            os.makedirs(self._prefix + folder, exist_ok=True)  # noqa: PTH103
-            os.rename(draft, self._prefix + name)  # noqa: PTH104
+            self._folders.forget()  # the folder was removed
+            place = self._folders.open(folder)
+            os.rename(draft, last, src_dir_fd=incoming.descriptor, dst_dir_fd=place.descriptor)
 
 
 def sweep(root: Path, living: frozenset[str] = frozenset(), *, finished: bool = False) -> None:
@@ -124,23 +133,23 @@ def sweep(root: Path, living: frozenset[str] = frozenset(), *, finished: bool = 
     for draft in root.glob(".*.[0-9]*"):  # of ledger and mark: `.metadata.jsonl.<process>`
         if draft.is_file() and not _runs(draft.name.rpartition(".")[2]):
             draft.unlink(missing_ok=True)
-    try:
-        names = os.listdir(root / INCOMING)  # noqa: PTH208
-    except FileNotFoundError:
+    if not (names := names_in(root, INCOMING)) and not (root / INCOMING).is_dir():
         return
-    for name in names:
-        if name not in living and (finished or _is_gone(root / INCOMING / name)):
-            shutil.rmtree(root / INCOMING / name, ignore_errors=True)
     with contextlib.suppress(OSError):
+        folder = Folders(root).open(INCOMING)
+        for name in names:
+            if name not in living and (finished or _is_gone(folder, name)):
+                remove_files(folder, name)
         (root / INCOMING).rmdir()
 
 
-def _is_gone(folder: Path) -> bool:
-    host, _, process = folder.name.rpartition("-")[0].rpartition("-")
+def _is_gone(folder: Folder, name: str) -> bool:
+    host, _, process = name.rpartition("-")[0].rpartition("-")
     if host == socket.gethostname():
         return not _runs(process)
     with contextlib.suppress(OSError):
-        return time.time() - folder.stat().st_mtime > ABANDONED
+        found = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
+        return time.time() - found.st_mtime > ABANDONED
     return False
 
 
@@ -162,13 +171,13 @@ def mark(root: Path, job_id: str) -> None:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        if (root / MARK).exists() and (root / MARK).read_text(errors="replace").strip() != job_id:
+        if _marked(root) not in (None, job_id):
             raise NotShared(
                 f"{root} belongs to another job, whose state is elsewhere or was removed: choose another --output or "
                 f"--job, or remove {root / MARK} to let this job have it"
             )
         draft = root / f"{MARK}.{os.getpid()}"
-        draft.write_text(job_id + "\n")
+        write_file(draft, f"{job_id}\n".encode())
         draft.replace(root / MARK)
     except OSError as error:
         raise StoreError(f"cannot write below {root}: {error.strerror}; choose another --output") from error
@@ -176,12 +185,19 @@ def mark(root: Path, job_id: str) -> None:
 
 def check_mark(root: Path, job_id: str) -> None:
     """Raise NotShared where `root` is not the directory that the collector marked with `job_id`."""
-    try:
-        seen = (root / MARK).read_text(errors="replace").strip()
-    except OSError:
-        seen = ""
+    seen = _marked(root)
     if seen != job_id:
         raise NotShared(
             f"{root} is not the collector's directory: its file {MARK} is {'another' if seen else 'not there'}. Mount "
             "the shared directory here and name it with --output, or pass --keep-local to keep the images here"
         )
+
+
+def _marked(root: Path) -> str | None:
+    """Return the id of the job whose directory this is, None where it is nobody's."""
+    try:
+        return read_file(root / MARK, 1000).decode(errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""  # somebody's, who put something else there

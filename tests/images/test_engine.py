@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from crawler.robots import MAX_BYTES
 from crawler.spec import Access, Spec
 from servers.faulty import CountingServer, FaultySite
 from servers.pictures import jpeg
+from servers.raw import RawServer, chunk
 
 BODY = jpeg(1)
 
@@ -93,6 +93,36 @@ def test_one_that_hangs_stops_no_other(site: FaultySite, make: Any) -> None:
     transfers = run(make(2, timeout=1.0), site.url + "/hang", *[site.url + "/a.jpg"] * 20)
     assert transfers[0].error is not None
     assert all(transfer.body == BODY for transfer in transfers[1:])
+
+
+def test_those_that_are_held_up_take_no_connection_from_the_others(
+    site: FaultySite, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawler.images.engine.LAG", 0.1)
+    site.drip("/drip.jpg", BODY, 0.05)
+    site.add("/a.jpg", BODY)
+    engine = make(4, timeout=2.0)
+    began = time.monotonic()
+    for number in range(4):
+        engine.start(task(f"{site.url}/drip.jpg", number), "")
+    while not engine.free:
+        assert engine.wait(0.1) == []
+    good = [transfer for _ in range(20) for transfer in _one(engine, site.url + "/a.jpg")]
+    assert [transfer.body for transfer in good] == [BODY] * 20
+    assert engine.running == 4 == engine.free, "no more than as many again"
+    ended: list[Transfer] = []
+    while len(ended) < 4:
+        ended += engine.wait(0.1)
+    assert {transfer.error and transfer.error.outcome for transfer in ended} == {Outcome.TIMEOUT}
+    assert time.monotonic() - began < 2.0 + 1.0
+    assert (engine.running, engine.free) == (0, 4)
+
+
+def _one(engine: Engine, url: str) -> list[Transfer]:
+    engine.start(task(url, 9), "")
+    while not (ended := engine.wait(0.1)):
+        pass
+    return ended
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -256,39 +286,6 @@ def test_wake_ends_a_wait(make: Any) -> None:
 )
 def test_what_is_said_of_the_page(url: str, page: str, expected: str) -> None:
     assert referrer_for(url, page) == expected
-
-
-def chunk(size: int) -> bytes:
-    return b"%x\r\n%s\r\n" % (size, b"x" * size)
-
-
-class RawServer:
-    """Answers one connection with a head and a piece so many times, and closes it."""
-
-    def __init__(self, head: bytes, piece: bytes, times: int) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/a.jpg"
-        self._thread = threading.Thread(target=self._serve, args=(head, piece, times), daemon=True)
-
-    def __enter__(self) -> RawServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)  # wakes a thread that still waits for its client
-        self._thread.join(5)
-        self._listener.close()
-
-    def _serve(self, head: bytes, piece: bytes, times: int) -> None:
-        try:
-            connection, _ = self._listener.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(head)
-                for _ in range(times):
-                    connection.sendall(piece)
-        except OSError:
-            return  # the client has had enough
 
 
 @pytest.mark.parametrize("status", [200, 404, 500])

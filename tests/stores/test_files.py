@@ -3,8 +3,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from crawler.errors import NotShared, StoreError, Unstorable
-from crawler.stores import files
+from crawler.ledger import write_ledger
+from crawler.model import LedgerPage
+from crawler.stores import files, folders
 from crawler.stores.files import ABANDONED, INCOMING, FileStore, check_mark, mark, sweep, worker_name
 
 BODY = b"\xff\xd8\xff" + bytes(range(256)) * 40
@@ -24,6 +28,16 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FileStore]
     store = FileStore(tmp_path, "w-1-a", slow=request.param)
     yield store
     store.close()
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """A directory that no disk slows down, where there is one."""
+    if not Path("/dev/shm").is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
 
 
 def put(store: FileStore, name: str, body: bytes = BODY) -> Exception | None:
@@ -42,6 +56,19 @@ def put(store: FileStore, name: str, body: bytes = BODY) -> Exception | None:
 
 def drafts(root: Path) -> list[Path]:
     return [path for path in (root / INCOMING).rglob("*") if path.is_file()]
+
+
+SAME = """
+import sys
+from pathlib import Path
+from crawler.stores.files import FileStore
+root, worker = Path(sys.argv[1]), sys.argv[2]
+store, said = FileStore(root, worker), set()
+for _ in range(10_000):
+    store.put("h/a/b.jpeg", b"x" * 12_000, said.add)
+store.close()
+sys.exit(said != {None})
+"""
 
 
 class TestContract:
@@ -83,6 +110,12 @@ class TestContract:
         for store in stores:
             store.close()
         assert not (tmp_path / INCOMING).exists()
+
+    def test_two_processes_store_one_image_ten_thousand_times(self, in_memory: Path) -> None:
+        workers = [subprocess.Popen([sys.executable, "-c", SAME, str(in_memory), f"w-{n}-a"]) for n in range(2)]
+        assert [worker.wait(60) for worker in workers] == [0, 0]
+        assert tree(in_memory) == {"h/a/b.jpeg": b"x" * 12_000}
+        assert [path.name for path in in_memory.iterdir()] == ["h"]
 
     def test_a_folder_that_went_away_is_made_again(self, store: FileStore, tmp_path: Path) -> None:
         assert put(store, "h/a.jpeg") is None
@@ -175,11 +208,11 @@ class TestTrouble:
     def test_probe_tells_when_it_is_over(self, store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
         assert store.probe()
 
-        def full(self: Path, data: bytes) -> int:
+        def full(handle: int, data: bytes) -> int:
             raise OSError(errno.ENOSPC, "full")
 
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "write_bytes", full)
+            patch.setattr(files.os, "write", full)
             assert not store.probe()
         assert store.probe()
 
@@ -187,6 +220,166 @@ class TestTrouble:
         (tmp_path / "file").write_text("")
         with pytest.raises(StoreError, match="cannot write below"):
             FileStore(tmp_path / "file", "w-1-a")
+
+    @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.ENOSPC])
+    @pytest.mark.parametrize("call", ["open", "write", "rename", "mkdir"])
+    def test_an_error_for_a_while(
+        self, store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+    ) -> None:
+        """Nothing partial is left, no name is given up, and it goes on by itself."""
+
+        def fail(*_: object, **__: object) -> int:
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files.os, call, fail)
+            for name in ("h/a.jpeg", "h/b/c.jpeg"):
+                error = put(store, name)
+                assert isinstance(error, StoreError) and not isinstance(error, Unstorable)
+            assert store.probe() == (call in ("rename", "mkdir")), "these are not needed to write"
+        assert not list(tmp_path.rglob("*.jpeg")) and not drafts(tmp_path)
+        assert store.probe() and put(store, "h/a.jpeg") is None
+        assert (tmp_path / "h/a.jpeg").read_bytes() == BODY
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+class TestPlanted:
+    """Somebody else may write to the output directory, too."""
+
+    @pytest.fixture
+    def elsewhere(self, tmp_path: Path) -> Path:
+        """A folder beside the output that is not ours."""
+        folder = tmp_path / "elsewhere"
+        (folder / "w-1-a").mkdir(parents=True)
+        (folder / "w-1-a" / "1").write_bytes(b"theirs")
+        (folder / "a.jpeg").write_bytes(b"theirs")
+        return folder
+
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        root = tmp_path / "out"
+        root.mkdir()
+        return root
+
+    @pytest.mark.parametrize("slow", [False, True], ids=["local", "slow"])
+    @pytest.mark.parametrize("target", ["../elsewhere", "..", ".", "/tmp", "missing"])
+    @pytest.mark.parametrize("place", ["h", "h/b"])
+    def test_a_link_in_place_of_a_folder(
+        self, root: Path, elsewhere: Path, slow: bool, target: str, place: str
+    ) -> None:
+        before, store = tree(elsewhere), FileStore(root, "w-1-a", slow=slow)
+        (root / place).parent.mkdir(exist_ok=True)
+        (root / place).symlink_to(target)
+        assert isinstance(put(store, f"{place}/a.jpeg"), Unstorable)
+        assert put(store, "other/a.jpeg") is None
+        store.close()
+        assert tree(elsewhere) == before
+        assert list(tree(root)) == ["other/a.jpeg"]
+
+    def test_a_link_in_place_of_a_folder_that_was_in_use(
+        self, root: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before, store = tree(elsewhere), FileStore(root, "w-1-a")
+        assert put(store, "h/a.jpeg") is None
+        (root / "h").rename(root / "old")
+        (root / "h").symlink_to(elsewhere)
+        assert put(store, "h/b.jpeg") is None
+        assert (root / "old/b.jpeg").exists(), "as if it had been moved a moment later"
+        monkeypatch.setattr(folders, "FRESH", -1.0)
+        store.probe()
+        assert isinstance(put(store, "h/c.jpeg"), Unstorable)
+        assert tree(elsewhere) == before
+
+    @pytest.mark.parametrize("place", [INCOMING, f"{INCOMING}/w-1-a"])
+    def test_a_link_in_place_of_the_drafts(self, root: Path, elsewhere: Path, place: str) -> None:
+        before = tree(elsewhere)
+        (root / place).parent.mkdir(exist_ok=True)
+        (root / place).symlink_to(elsewhere)
+        with pytest.raises(StoreError, match="cannot write below"):
+            FileStore(root, "w-1-a")
+        sweep(root, finished=True)
+        assert tree(elsewhere) == before
+
+    def test_a_link_in_place_of_the_drafts_that_were_in_use(self, root: Path, elsewhere: Path) -> None:
+        before, store = tree(elsewhere), FileStore(root, "w-1-a")
+        (root / INCOMING).rename(root / "old")
+        (root / INCOMING).symlink_to(elsewhere)
+        assert put(store, "h/a.jpeg") is None
+        assert not store.probe()
+        store.close()
+        assert tree(elsewhere) == before
+
+    @pytest.mark.parametrize("what", ["link", "hard link", "pipe", "socket"])
+    def test_what_has_the_name_of_a_file_is_replaced(self, root: Path, elsewhere: Path, what: str) -> None:
+        before, store, place = tree(elsewhere), FileStore(root, "w-1-a"), root / "h/a.jpeg"
+        place.parent.mkdir()
+        if what == "link":
+            place.symlink_to(elsewhere / "a.jpeg")
+        elif what == "hard link":
+            place.hardlink_to(elsewhere / "a.jpeg")
+        elif what == "pipe":
+            os.mkfifo(place)
+        else:
+            os.mknod(place, 0o600 | stat.S_IFSOCK)
+        assert put(store, "h/a.jpeg") is None
+        assert place.read_bytes() == BODY and not place.is_symlink()
+        assert tree(elsewhere) == before
+
+    def test_a_link_in_place_of_a_draft(self, root: Path, elsewhere: Path) -> None:
+        before, store = tree(elsewhere), FileStore(root, "w-1-a")
+        (root / INCOMING / "w-1-a" / "1").symlink_to(elsewhere / "a.jpeg")
+        (root / INCOMING / "w-1-a" / "probe").symlink_to(elsewhere / "a.jpeg")
+        put(store, "h/a.jpeg")
+        assert put(store, "h/a.jpeg") is None and store.probe()
+        store.close()
+        assert tree(elsewhere) == before
+
+    @pytest.mark.parametrize("name", ["../elsewhere/a.jpeg", "h/../../elsewhere/a.jpeg", "..", "h//a", "h/."])
+    def test_names_that_no_url_makes(self, root: Path, elsewhere: Path, name: str) -> None:
+        before, store = tree(elsewhere), FileStore(root, "w-1-a")
+        assert isinstance(put(store, name), Unstorable)
+        store.close()
+        assert tree(elsewhere) == before and not tree(root)
+
+    def test_the_users_own_way_may_have_links(self, tmp_path: Path, root: Path) -> None:
+        (tmp_path / "link").symlink_to(root)
+        store = FileStore(tmp_path / "link" / "job", "w-1-a")
+        assert put(store, "h/a.jpeg") is None
+        assert (root / "job/h/a.jpeg").read_bytes() == BODY
+
+    def test_the_mark_and_the_ledger_follow_no_link(self, root: Path, elsewhere: Path) -> None:
+        before = tree(elsewhere)
+        for name in (f".job.{os.getpid()}", f".metadata.jsonl.{os.getpid()}", f".failures.jsonl.{os.getpid()}"):
+            (root / name).symlink_to(elsewhere / "a.jpeg")
+        mark(root, "id1")
+        check_mark(root, "id1")
+        write_ledger(NoResults(), root)
+        assert tree(elsewhere) == before
+
+    def test_a_pipe_in_place_of_the_mark_stops_nobody(self, root: Path) -> None:
+        os.mkfifo(root / ".job")
+        with pytest.raises(NotShared):
+            mark(root, "id1")
+        with pytest.raises(NotShared):
+            check_mark(root, "id1")
+
+    def test_only_so_many_folders_are_kept_open(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(folders, "MOST_OPEN", 5)
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        store = FileStore(root, "w-1-a")
+        for number in range(50):
+            assert put(store, f"h/{number}/a.jpeg") is None
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 5
+        store.close()
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+class NoResults:
+    def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
+        return LedgerPage([], "")
 
 
 class TestSweep:

@@ -132,3 +132,13 @@ LAST = st.sampled_from(
 def test_the_short_way_of_plain_names_is_the_careful_one(parts: list[str], last: str, host: str) -> None:
     url = "/".join([f"https://{host}", *parts, last])
     assert file_name(url, SHA, "jpeg") == careful_name(url, SHA, "jpeg")
+
+
+@given(urls, urls, st.sampled_from([SHA, "f" * 64]), st.sampled_from([SHA, "f" * 64]))
+@example("http://example.com/A.jpg", "http://example.com/a.jpg", SHA, "f" * 64)
+@example("http://example.com/A/B.jpg", "http://example.com/a/b.jpg", SHA, "f" * 64)
+def test_where_case_does_not_count_only_the_same_bytes_share_a_name(
+    one: str, other: str, sha: str, other_sha: str
+) -> None:
+    names = file_name(one, sha, "jpeg").casefold(), file_name(other, other_sha, "jpeg").casefold()
+    assert names[0] != names[1] or sha == other_sha

@@ -6,7 +6,7 @@ import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from crawler.pages.extract.links import Gathering, names_an_image, text_of
+from crawler.pages.extract.links import Gathering, names_an_image
 from crawler.pages.extract.srcset import best_first, parse_srcset
 
 _ICONS = frozenset({"icon", "apple-touch-icon", "apple-touch-icon-precomposed", "mask-icon", "fluid-icon"})
@@ -26,7 +26,7 @@ def _read_anchor(gathering: Gathering, element: Any, attrs: dict[str, str]) -> N
     if names_an_image(text) and _FILE_PAGE.match(text) is None:
         gathering.image(
             [text], f"{element.tag}@href", title=attrs.get("title"), label=attrs.get("aria-label"),
-            link_text=text_of(element),
+            link_text=gathering.text_of(element),
         )  # fmt: skip
     if "manifest" in text:
         _read_manifest(gathering, text)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 from lxml import etree
 
-from crawler.pages.extract.flat import flat_tree
+from crawler.pages.extract.flat import MAX_NODES, flat_tree
 
 # What browsers take these labels for (WHATWG Encoding Standard, 4.2).
 _LABELS = {
@@ -35,15 +36,19 @@ _NOT_OF_PAGES = frozenset({"idna", "punycode", "undefined", "unicode-escape", "r
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 #: libxml2 compares each attribute of a tag with all before it; a page this short cannot have too many.
 _LONG = 50_000
-_MOST_ATTRIBUTES = 5_000
+_MOST_ATTRIBUTES = 500
+#: Bytes of a page that cannot have too many elements and attributes.
+_ROOMY = 500_000
+#: End tags of a page for which nothing begins; libxml2 looks through all that is open for each, or makes an element.
+_MOST_STRAYS = 10_000
 # Where no value holds the end of a tag, a tag reaches to the next `>`; looked for among these characters only, which
 # spares most of the time (0.13 ms, not 0.39, for a page of 80 kB).
 _NO_MARKS = bytes(set(range(256)) - set(b"=<>\"'"))
 _END_IN_VALUE = re.compile(rb"""=(?:"[^">]*>|'[^'>]*>)""")
 # As browsers see it (WHATWG HTML, 13.2.5.32 to 13.2.5.40); nothing of it can fail to match what it began.
-_ATTRIBUTE = r"""[\s/]*[^\s/>][^\s/>=]*(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'>]+|["']))?"""
+_ATTRIBUTE = rb"""[\s/]*[^\s/>][^\s/>=]*(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'>]+|["']))?"""
 _ATTRIBUTES = re.compile(_ATTRIBUTE)
-_TAG = re.compile(rf"<[a-zA-Z][^\s/>]*(?:{_ATTRIBUTE}){{0,{_MOST_ATTRIBUTES + 1}}}")
+_TAG = re.compile(rb"<(?:/([a-zA-Z][^\s/>]*)|([a-zA-Z][^\s/>]*)(?:%b){0,%d})" % (_ATTRIBUTE, _MOST_ATTRIBUTES + 1))
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.I)
 
 
@@ -94,8 +99,8 @@ def detect(body: bytes, content_type: str) -> tuple[str, str]:
 def parse(body: bytes, content_type: str = "") -> Document:
     """Return the tree of a page; never raises, whatever the bytes."""
     encoding, found_in = detect(body, content_type)
-    text = body.decode(encoding, "replace").lstrip("\ufeff").replace("\x00", "\ufffd")
-    return Document(_tree(text), encoding, found_in)
+    text = body.decode(encoding, "replace").lstrip("\ufeff")
+    return Document(fragment(text), encoding, found_in)
 
 
 def decode_with(body: bytes, content_type: str, declared: str) -> str:
@@ -109,33 +114,57 @@ def decode_with(body: bytes, content_type: str, declared: str) -> str:
 
 def fragment(text: str) -> Any:
     """Return the tree of markup that stands in text, or None where there is none."""
-    return _tree(text.replace("\x00", "\ufffd"))
+    return _tree(text.replace("\x00", "\ufffd").encode("utf-8", "replace"))
 
 
-def _tree(text: str) -> Any:
-    if not text or text.isspace():
+def _tree(data: bytes) -> Any:
+    if not data or data.isspace():
         return None
-    data = text.encode("utf-8", "replace")
-    if len(text) > _LONG and _has_flood_of_attributes(text, data):
-        return flat_tree(text)
-    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_pis=True)
+    data = _bounded(data)
+    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_pis=True, remove_comments=True)
     try:
         root = etree.fromstring(data, parser)
     except (etree.ParserError, etree.XMLSyntaxError, ValueError):
         root = None
     gave_up = any(entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log)
-    return flat_tree(text) if root is None or gave_up else root
+    return flat_tree(data) if root is None or gave_up else root
 
 
-def _has_flood_of_attributes(text: str, data: bytes) -> bool:
-    """Tell whether some tag has more attributes than any author writes; linear in the length of the page."""
-    # So many attributes take twice as many characters, which hold a whole stretch between two multiples of half of it.
+def _bounded(data: bytes) -> bytes:
+    """Return as much of a page as has no more than MAX_NODES, without floods of attributes; linear in its length."""
+    # So many attributes take twice as many bytes, which hold a whole stretch between two multiples of half of it.
     step = _MOST_ATTRIBUTES
-    if all(text.find(">", start, start + step) >= 0 for start in range(0, len(text) - step, step)) and (
-        _END_IN_VALUE.search(data.translate(None, _NO_MARKS)) is None
+    if len(data) <= _LONG or (
+        len(data) <= _ROOMY
+        and all(data.find(b">", start, start + step) >= 0 for start in range(0, len(data) - step, step))
+        and _END_IN_VALUE.search(data.translate(None, _NO_MARKS)) is None
     ):
-        return False
-    return any(
-        tag.end() - tag.start() > step and sum(1 for _ in _ATTRIBUTES.finditer(tag[0])) > _MOST_ATTRIBUTES
-        for tag in _TAG.finditer(text)
-    )
+        return data
+    left, strays = MAX_NODES, _MOST_STRAYS
+    begun: defaultdict[bytes, int] = defaultdict(int)
+    pieces, kept, at = [], 0, 0
+    while (tag := _TAG.search(data, at)) and left >= 0 and strays >= 0:
+        at = tag.end()
+        ended, began = tag.groups()
+        if began is not None:
+            nodes = _nodes(tag[0])
+            if nodes > step:
+                pieces.append(data[kept:at])
+                while more := _ATTRIBUTES.match(data, at):
+                    at = more.end()
+                kept = at
+            begun[began] += 1
+            left -= nodes
+        elif begun[ended]:
+            begun[ended] -= 1
+        else:
+            strays -= 1
+    pieces.append(data[kept : at if tag else None])
+    return b"".join(pieces)
+
+
+def _nodes(tag: bytes) -> int:
+    """Return how many nodes a tag makes; of a short one at least half of them, which is quicker."""
+    if len(tag) > _MOST_ATTRIBUTES:
+        return sum(1 for _ in _ATTRIBUTES.finditer(tag))
+    return max(len(tag.split()), tag.count(b"=") + 1) + tag.count(b"/") // 4

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from itertools import islice
 from typing import Any
 
 from lxml import etree
 
+from crawler.pages.extract.flat import MAX_NODES
 from crawler.pages.extract.links import Gathering, folded, names_an_image
 from crawler.pages.extract.script import read_markup
 
+# Elements, attributes and their ends; each takes some 200 bytes, however few it is written with.
+_MARK = re.compile(rb"[<=]")
 _MARKUP = frozenset({"description", "encoded", "content", "summary"})
 _ENTRIES = frozenset({"item", "entry"})
 
 
 def read(gathering: Gathering, body: bytes) -> None:
     """Read a feed; what is no XML is read as far as it goes."""
+    if (mark := next(islice(_MARK.finditer(body), MAX_NODES, None), None)) is not None:
+        body = body[: mark.start()]
     parser = etree.XMLParser(recover=True, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
         root = etree.fromstring(body, parser)

@@ -1,67 +1,90 @@
-"""Pages that defeat libxml2, which gives up at 2,048 nested elements: read with less understanding, but to the end."""
+"""Pages that defeat libxml2's trees, which end at 2,048 nested elements: read with less understanding, but to the end.
+
+libxml2 reads them all the same; it is the tree that is made here. Python's own parser takes quadratic time for many
+a thing that is opened and never closed.
+"""
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
+from itertools import islice
 from typing import Any
 
 from lxml import etree
 
 #: What is nested deeper becomes a sibling, as in browsers (Blink's limit).
 MAX_DEPTH = 512
+#: What is nested deeper ends the page.
+MOST_OPEN = 5000
 #: Attributes of an element that are kept; each costs a look at all before it.
-MAX_ATTRIBUTES = 1000
-_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
+MAX_ATTRIBUTES = 500
+#: Elements and attributes of a page that are kept; each takes some 200 bytes, however few it is written with.
+MAX_NODES = 400_000
 
 
-def flat_tree(text: str) -> Any:
-    """Return the root of a tree in which nothing is nested deeper than MAX_DEPTH."""
+def flat_tree(data: bytes) -> Any:
+    """Return the root of a tree in which nothing is nested deeper than MAX_DEPTH, of as much as is read."""
     reader = _Reader()
-    reader.feed(text[: text.rfind(">") + 1])  # what begins behind the last tag's end would be looked at again and again
-    reader.close()
-    reader.set_text()
-    return reader.root()
+    try:
+        return etree.fromstring(data, etree.HTMLParser(target=reader, encoding="utf-8", huge_tree=True))
+    except _TooDeepError:
+        return reader.close()
 
 
-class _Reader(HTMLParser):
+class _TooDeepError(Exception):
+    """More is open than libxml2 can look through for each end tag."""
+
+
+class _Reader:
+    """Makes a tree of what a parser finds."""
+
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self._root = etree.Element("html")
         self._open = [self._root]
+        self._too_deep = 0
+        self._left = MAX_NODES
         self._pieces: list[str] = []
 
-    def root(self) -> Any:
+    def close(self) -> Any:
+        self._set_text()
         return self._root
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.set_text()
+    def start(self, tag: str, attrs: Any) -> None:
+        self._set_text()
+        if self._too_deep > MOST_OPEN:
+            raise _TooDeepError
+        self._left -= 1 + len(attrs)
+        if self._left < 0:
+            self._too_deep += 1
+            return
         try:
             element = etree.SubElement(self._open[-1], tag)
-        except ValueError:
-            return  # no name that a tree can hold
-        for name, value in attrs[:MAX_ATTRIBUTES]:
+        except ValueError:  # no name that a tree can hold
+            self._too_deep += 1
+            return
+        for name, value in islice(attrs.items(), MAX_ATTRIBUTES):
             try:
-                element.set(name, value or "")
+                element.set(name, value)
             except ValueError:
                 continue
-        if tag not in _VOID and len(self._open) < MAX_DEPTH:
+        if len(self._open) < MAX_DEPTH:
             self._open.append(element)
+        else:
+            self._too_deep += 1
 
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _VOID:
-            return
-        self.set_text()
-        for depth in range(len(self._open) - 1, max(0, len(self._open) - 32), -1):
-            if self._open[depth].tag == tag:
-                del self._open[depth:]
-                return
+    def end(self, tag: str) -> None:
+        self._set_text()
+        if self._too_deep:
+            self._too_deep -= 1
+        elif len(self._open) > 1:
+            self._open.pop()
 
-    def handle_data(self, data: str) -> None:
-        self._pieces.append(data)
+    def data(self, text: str) -> None:
+        self._pieces.append(text)
 
-    def set_text(self) -> None:
+    def _set_text(self) -> None:
         """Put the text since the last tag into the tree, all at once: it may have come in very many pieces."""
-        if not self._pieces:
+        if not self._pieces or self._left < 0:
+            self._pieces.clear()
             return
         text = "".join(self._pieces)
         self._pieces.clear()

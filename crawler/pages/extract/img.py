@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from crawler.pages.extract.links import MAX_CANDIDATES, Gathering, text_of
+from crawler.pages.extract.links import MAX_CANDIDATES, Gathering
 from crawler.pages.extract.srcset import Candidate, best_first, parse_srcset
 
 #: Attributes that hold an image's URL until a script puts it into `src`; the largest image first.
@@ -40,7 +40,7 @@ def _picture_of(element: Any) -> Any:
 def _of_picture(gathering: Gathering, picture: Any) -> list[Candidate]:
     key = ("picture", picture)
     if key not in gathering.cache:
-        found = (candidate for source in picture.iter("source") for candidate in _candidates(source.attrib))
+        found = (one for source in gathering.parts(picture, "source") for one in _candidates(source.attrib))
         gathering.cache[key] = list(islice(found, MAX_CANDIDATES))
     return list(gathering.cache[key])
 
@@ -54,8 +54,8 @@ def caption_of(gathering: Gathering, element: Any) -> str:
         if element.tag == "figure":
             key = ("caption", element)
             if key not in gathering.cache:
-                caption = next(element.iter("figcaption"), None)
-                gathering.cache[key] = "" if caption is None else text_of(caption)
+                caption = next(gathering.parts(element, "figcaption"), None)
+                gathering.cache[key] = "" if caption is None else gathering.text_of(caption)
             return str(gathering.cache[key])
     return ""
 
@@ -95,7 +95,7 @@ def _read_source(gathering: Gathering, element: Any, attrs: dict[str, str]) -> N
     if picture is not None:
         key = ("has img", picture)
         if key not in gathering.cache:
-            gathering.cache[key] = picture.find(".//img") is not None
+            gathering.cache[key] = next(gathering.parts(picture, "img"), None) is not None
         if gathering.cache[key]:
             return
     gathering.image(best_first(_candidates(attrs)), "source@srcset")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -19,14 +19,17 @@ MAX_CANDIDATES = 32
 #: URLs as written that candidates are taken from.
 MAX_TEXTS = 1000
 MAX_CHARACTERS = 32_768
-#: Image links of one page; what is beyond is named by no page that people look at.
+#: Image links of one page, and how often it may name one; what is beyond is named by no page that people look at.
 MAX_IMAGES = 50_000
+MAX_NAMINGS = 60_000
 #: Style sheets, feeds, manifests, sitemaps that one document names, each; the last are bounded so by their protocol.
 MAX_OTHERS = 50_000
 #: Characters of markup that stands in text and is read, in one document.
 MAX_MARKUP = 8_000_000
 #: Parts of an element that its text is taken from.
 MAX_PARTS = 500
+#: Elements that are looked at in one document for what is said of images around them: it may be nested.
+MAX_LOOKS = 300_000
 _NEVER = ("#", "data:", "javascript:", "mailto:", "about:", "blob:", "tel:")
 _NEVER_BEGINNINGS = frozenset(text[0] for text in _NEVER)
 _IMAGES = frozenset("jpg jpeg jpe jfif png apng gif webp avif bmp svg svgz tif tiff heic heif jxl ico".split())
@@ -104,9 +107,25 @@ class Gathering:
         self.nested = False  #: within markup that stood in text; what stands in its text is left
         self.cache: dict[tuple[str, Any], Any] = {}
         self.markup_left = MAX_MARKUP
+        self.looks_left = MAX_LOOKS
+        self._namings_left = MAX_NAMINGS
         self._seen_pages: set[str] = set()
         self._seen_others: set[tuple[str, str]] = set()
         self._images: dict[tuple[str, ...], ImageLink] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the document has named as many images as are taken in."""
+        return self._namings_left < 0
+
+    def parts(self, element: Any, tag: str) -> Iterator[Any]:
+        """Yield the elements of a name below `element`, until too many were looked at in this document."""
+        for part in element.iter("*"):
+            self.looks_left -= 1
+            if self.looks_left < 0:
+                return
+            if part.tag == tag:
+                yield part
 
     def absolute(self, text: str | None) -> str | None:
         if not text or (text[0] in _NEVER_BEGINNINGS and text.startswith(_NEVER)):
@@ -117,6 +136,10 @@ class Gathering:
         self, texts: Iterable[str], found_in: str, *, left_out: str = "", referrer: str = "", **words: str | None
     ) -> None:
         """Add an image link from the URLs as written, best first, with the words that are not empty."""
+        self._namings_left -= 1
+        if self._namings_left < 0:
+            self.left_out("images_limit", 1)
+            return
         urls = self._candidates(texts)
         if not urls or len(self.links.images) >= MAX_IMAGES:
             return
@@ -191,20 +214,22 @@ class Gathering:
     def _heading(self) -> str:
         key = ("heading", self.heading)
         if key not in self.cache:
-            self.cache[key] = folded(text_of(self.heading))
+            self.cache[key] = folded(self.text_of(self.heading))
         return str(self.cache[key])
 
-
-def text_of(element: Any) -> str:
-    """Return the beginning of an element's text, more than any word of an image may be long."""
-    if not len(element):
-        return (element.text or "")[: 4 * MAX_WORDS]
-    parts, left = [], 4 * MAX_WORDS
-    for event, part in islice(etree.iterwalk(element, events=("start", "end")), MAX_PARTS):
-        text = part.text if event == "start" else part.tail if part is not element else None
-        if text:
-            parts.append(text[:left])
-            left -= len(text)
-            if left <= 0:
-                break
-    return " ".join(parts)
+    def text_of(self, element: Any) -> str:
+        """Return the beginning of an element's text, more than any word of an image may be long."""
+        if not len(element):
+            return (element.text or "")[: 4 * MAX_WORDS]
+        parts, left = [], 4 * MAX_WORDS
+        for event, part in islice(
+            etree.iterwalk(element, events=("start", "end")), max(0, min(MAX_PARTS, self.looks_left))
+        ):
+            self.looks_left -= 1
+            text = part.text if event == "start" else part.tail if part is not element else None
+            if text:
+                parts.append(text[:left])
+                left -= len(text)
+                if left <= 0:
+                    break
+        return " ".join(parts)

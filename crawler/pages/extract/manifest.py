@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from crawler.pages.extract.links import Gathering, folded
+from crawler.pages.extract.script import has_too_many_values
 
 _MAX_NODES = 200_000
 _MAX_DEPTH = 12
@@ -14,8 +15,11 @@ _MAX_DEPTH = 12
 
 def read(gathering: Gathering, body: bytes) -> None:
     """Read a manifest or collection; raises ValueError where it is none."""
+    text = body.decode("utf-8-sig", "replace")
+    if has_too_many_values(text):
+        raise ValueError("it has too many values")
     try:
-        document = json.loads(body.decode("utf-8-sig", "replace"), strict=False)
+        document = json.loads(text, strict=False)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
     context = document.get("@context") if isinstance(document, dict) else None

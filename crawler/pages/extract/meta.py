@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crawler.pages.extract.links import Gathering, folded, text_of
+from crawler.pages.extract.links import Gathering, folded
 
 _IMAGES = frozenset(
     "og:image og:image:url og:image:secure_url twitter:image twitter:image:src image thumbnail thumbnailurl "
@@ -46,7 +46,7 @@ def refresh_target(text: str) -> str:
 def _read_title(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
     parent = element.getparent()
     if not gathering.links.title and (parent is None or parent.tag != "svg"):
-        gathering.links.title = folded(text_of(element))
+        gathering.links.title = folded(gathering.text_of(element))
 
 
 def _read_html(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:

@@ -12,6 +12,8 @@ from crawler.pages.extract.walk import links_of, walk
 
 _NAME = re.compile(rb"<([A-Za-z_][\w:.-]*)")
 _FEEDS = frozenset({b"rss", b"feed", b"rdf:RDF"})
+#: Bytes that may stand before a document's first element.
+MAX_PROLOGUE = 100_000
 _SITEMAPS = frozenset({b"urlset", b"sitemapindex"})
 
 
@@ -45,6 +47,7 @@ def read(body: bytes, head: Mapping[str, str], url: str, sort: str = "page") -> 
 
 def _root(body: bytes) -> bytes:
     """Return the name of a document's first element, after its declaration, comments and document type."""
+    body = body[:MAX_PROLOGUE]
     at = 3 if body.startswith(b"\xef\xbb\xbf") else 0
     while True:
         while body[at : at + 1].isspace():

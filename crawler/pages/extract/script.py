@@ -48,7 +48,7 @@ def text_of_style(element: Any) -> str:
 
 def _read_noscript(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
     """Read markup that came as text, as it does where the parser took scripts for run."""
-    if element.text and "<" in element.text and gathering.markup_left > 0:
+    if element.text and "<" in element.text and gathering.markup_left > 0 and not gathering.nested:
         read_markup(gathering, "".join(element.itertext()))
 
 
@@ -67,12 +67,17 @@ def read_markup(gathering: Gathering, text: str | None) -> None:
 def parsed(text: str | None) -> Any:
     """Return the value of a JSON document, or None where it is none; comments of HTML around it are let be."""
     text = (text or "").strip().removeprefix("<!--").removesuffix("-->").strip().rstrip(";")
-    if not text.startswith(("{", "[")):
+    if not text.startswith(("{", "[")) or has_too_many_values(text):
         return None
     try:
         return json.loads(text, strict=False)
     except (ValueError, RecursionError):
         return None
+
+
+def has_too_many_values(text: str) -> bool:
+    """Tell whether a JSON document has more lists and objects than are looked at: each takes up to 300 bytes."""
+    return text.count("{") + text.count("[") > MAX_VALUES
 
 
 def image_strings(value: Any) -> Iterator[str]:

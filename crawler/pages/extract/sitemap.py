@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-import zlib
 from io import BytesIO
 from typing import Any
 
 from lxml import etree
 
+from crawler.coding import GZIP, Decoder
+from crawler.errors import FetchError
 from crawler.pages.extract.links import Gathering
 
 #: Entries and bytes (unpacked) of one sitemap, by its protocol.
 MAX_ENTRIES = 50_000
 MAX_BYTES = 50 * 2**20
+#: Elements of one sitemap that are read, and of one entry; that has up to 1,000 images (Google's image extension).
+MAX_ELEMENTS = 1_000_000
+MAX_PARTS = 10_000
 _GZIP = b"\x1f\x8b"
+_PIECE = 64 * 1024
 
 
 def unpacked(body: bytes) -> bytes:
     """Return a sitemap that may be a gzip file; raises ValueError where it is too large or broken."""
     if not body.startswith(_GZIP):
         return body
-    text = b""
-    while body.startswith(_GZIP):
-        member = zlib.decompressobj(31)
+    decoder, text = Decoder(GZIP), bytearray()
+    for start in range(0, len(body), _PIECE):
         try:
-            text += member.decompress(body, MAX_BYTES + 1 - len(text))
-        except zlib.error as error:
+            text += decoder.decode(body[start : start + _PIECE], MAX_BYTES - len(text))
+        except FetchError as error:
             raise ValueError(f"it is no whole gzip file: {error}") from error
         if len(text) > MAX_BYTES:
             raise ValueError(f"it has more than {MAX_BYTES:,} bytes unpacked")
-        if not member.eof:
-            raise ValueError("it is no whole gzip file: its end is missing")
-        body = member.unused_data
-    return text
+    if not decoder.is_whole:
+        raise ValueError("it is no whole gzip file: its end is missing")
+    return bytes(text)
 
 
 def read(gathering: Gathering, body: bytes, root: bytes) -> None:
@@ -40,12 +43,13 @@ def read(gathering: Gathering, body: bytes, root: bytes) -> None:
     if root.rpartition(b":")[2] in (b"urlset", b"sitemapindex"):
         _read_xml(gathering, body)
         return
-    lines = body[: 2 * MAX_BYTES].decode("utf-8-sig", "replace").split()
+    lines = body[: 2 * MAX_BYTES].decode("utf-8-sig", "replace").split(None, MAX_ENTRIES)
     if not lines or not all(line.startswith(("http://", "https://")) for line in lines[:10]):
         raise ValueError("it is no sitemap")
     for line in lines[:MAX_ENTRIES]:
         gathering.page(line)
-    gathering.left_out("sitemap_limit", len(lines) - MAX_ENTRIES)
+    for rest in lines[MAX_ENTRIES:]:
+        gathering.left_out("sitemap_limit", rest.count("\n", 0, -1) + 1)
 
 
 def _read_xml(gathering: Gathering, body: bytes) -> None:
@@ -53,11 +57,16 @@ def _read_xml(gathering: Gathering, body: bytes) -> None:
         BytesIO(body), events=("start", "end"), recover=True, resolve_entities=False, no_network=True, load_dtd=False,
         huge_tree=False, remove_comments=True, remove_pis=True,
     )  # fmt: skip
-    number = inside = 0
+    number = inside = elements = parts = 0
     for event, element in entries:
         is_entry = element.tag.rpartition("}")[2] in ("url", "sitemap")
         if event == "start":
             inside += is_entry
+            elements += 1
+            parts = 0 if is_entry else parts + 1
+            if elements > MAX_ELEMENTS:
+                gathering.left_out("sitemap_limit", 1)
+                break
             continue
         inside -= is_entry
         if is_entry:
@@ -65,9 +74,10 @@ def _read_xml(gathering: Gathering, body: bytes) -> None:
             if number <= MAX_ENTRIES:
                 _read_entry(gathering, element)
         parent = element.getparent()
-        if not inside and parent is not None:  # what is read need not stay in memory
+        if (not inside or parts > MAX_PARTS) and parent is not None:  # what is read need not stay in memory
             element.clear()
-            del parent[: parent.index(element)]
+            while (before := element.getprevious()) is not None:
+                parent.remove(before)  # a slice would count all that is there
     gathering.left_out("sitemap_limit", number - MAX_ENTRIES)
 
 

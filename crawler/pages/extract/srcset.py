@@ -6,6 +6,11 @@ import re
 from operator import itemgetter
 from typing import NamedTuple
 
+#: Candidates of one attribute that are looked at, and characters that are read of one that few would write like it.
+MAX_CANDIDATES = 1000
+MAX_CHARACTERS = 200_000
+#: Characters that are read of any: images may stand in it as data.
+MAX_LENGTH = 2_000_000
 _SPACES = " \t\n\r\f"
 _URL = re.compile(r"[^ \t\n\r\f]+")
 _SEPARATORS = re.compile(r"[ \t\n\r\f,]*")
@@ -29,6 +34,7 @@ class Candidate(NamedTuple):
 
 def parse_srcset(text: str) -> list[Candidate]:
     """Return the valid candidates of an attribute, in its order."""
+    text = text[:MAX_LENGTH]
     usual = _USUAL.findall(text)
     if usual and not usual[-1][3]:
         return [
@@ -36,8 +42,8 @@ def parse_srcset(text: str) -> list[Candidate]:
             for url, number, unit, _ in usual
         ]
     found: list[Candidate] = []
-    at = 0
-    while True:
+    text, at = text[:MAX_CHARACTERS], 0
+    for _ in range(MAX_CANDIDATES):
         at = _SEPARATORS.match(text, at).end()  # type: ignore[union-attr]
         match = _URL.match(text, at)
         if match is None:
@@ -51,6 +57,7 @@ def parse_srcset(text: str) -> list[Candidate]:
         candidate = _candidate(url, descriptors)
         if candidate is not None:
             found.append(candidate)
+    return found
 
 
 def _descriptors(text: str, at: int) -> tuple[list[str], int]:

@@ -41,5 +41,7 @@ def walk(gathering: Gathering, root: Any) -> None:
             attrs = dict(attrs.items())
         if reader is not None:
             reader(gathering, element, attrs)
+            if gathering.is_full:
+                return
         if not is_plain:
             attributes.read(gathering, element, attrs)
