@@ -17,7 +17,7 @@ MAX_AGE = 24 * 3600.0
 #: A longer Crawl-delay is taken as this many seconds.
 MAX_CRAWL_DELAY = 60.0
 #: Wildcards that are tried for one URL; what is denied by those beyond, nobody knows, and so all is that is left.
-MAX_WILD = 5000
+MAX_WILD = 10_000
 _LINE_END = re.compile(r"\r\n?|\n")
 # RFC 3986, 2: what never needs encoding, and what stands for itself; of the latter `:/?@[]#` divide URLs.
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")

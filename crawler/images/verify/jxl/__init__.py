@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from crawler.errors import NotAnImage, Truncated
-from crawler.images.verify import codestream
 from crawler.images.verify.iso import Box, boxes
+from crawler.images.verify.jxl import codestream
 from crawler.images.verify.picture import Picture, steps
 
 _CONTAINER = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
