@@ -42,13 +42,17 @@ class Pending(msgspec.Struct, eq=False, gc=False):
         return self.lost >= 2
 
 
+#: What is loaded of a queue at first: of a hundred thousand lanes most have nothing in memory; a deque has 600 bytes.
+_NOTHING: deque[Pending] = deque(maxlen=0)
+
+
 @dataclass(slots=True)
 class Queue:
     """The waiting tasks of one kind in a lane; `waiting` counts those in the state too, less what is held."""
 
     waiting: int = 0
     cursor: int = 0
-    loaded: deque[Pending] = field(default_factory=deque)
+    loaded: deque[Pending] = field(default_factory=lambda: _NOTHING)
     delayed: list[tuple[float, int, Pending]] = field(default_factory=list)
     in_rotation: bool = False
 
@@ -57,19 +61,28 @@ class Queue:
         """Tell whether all that waits is in memory."""
         return self.waiting == len(self.loaded) + len(self.delayed)
 
+    def load(self, pending: Pending) -> None:
+        """Add a task to those in memory."""
+        self._filled().append(pending)
+
+    def _filled(self) -> deque[Pending]:
+        if self.loaded is _NOTHING:
+            self.loaded = deque()
+        return self.loaded
+
     def put_back(self, pending: Pending, due: float = 0.0, *, last: bool = False) -> None:
         self.waiting += 1
         if due:
             heapq.heappush(self.delayed, (due, pending.task.number, pending))
         elif last:
-            self.loaded.append(pending)
+            self._filled().append(pending)
         else:
-            self.loaded.appendleft(pending)
+            self._filled().appendleft(pending)
 
     def wake(self, now: float) -> None:
         """Move what is due to the front."""
         while self.delayed and self.delayed[0][0] <= now:
-            self.loaded.appendleft(heapq.heappop(self.delayed)[2])
+            self._filled().appendleft(heapq.heappop(self.delayed)[2])
 
     def remove(self, pending: Pending) -> None:
         """Take out a task that waits here but is now held or done."""

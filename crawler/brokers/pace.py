@@ -80,11 +80,13 @@ class Pace:
         """Return how many requests at a time `worker` may have from now on; 0 for none."""
         limit = 1 if self.delay else max(1, int(self.limit))
         share = self.shares.get(worker)
-        others = [(other, s) for other, s in self.shares.items() if other != worker]
-        used = sum(s.ceiling for _, s in others)
-        self._forget_old_waiters(now)
-        free = limit - used
-        target = min(free, self._fair_part(worker, pages, pages_wait, limit, others))
+        if not self.waiting and len(self.shares) == (share is not None):  # of many hosts most have one worker
+            free = target = self._alone(pages, pages_wait, limit)
+        else:
+            others = [(other, s) for other, s in self.shares.items() if other != worker]
+            self._forget_old_waiters(now)
+            free = limit - sum(s.ceiling for _, s in others)
+            target = min(free, self._fair_part(worker, pages, pages_wait, limit, others))
         if share is not None and share.count:
             target = max(target, min(1, free))
         if target <= 0:
@@ -97,6 +99,12 @@ class Pace:
             share.ceiling = max(share.ceiling, target)
             share.count = target
         return target
+
+    def _alone(self, pages: bool, pages_wait: bool, limit: int) -> int:
+        """Return what `_fair_part` does where no other worker has or wants a share."""
+        if pages:
+            return max(1, min(self.most_pages, limit))
+        return max(1, limit - min(self.most_pages, limit - 1)) if pages_wait else limit
 
     def _fair_part(
         self, worker: str, pages: bool, pages_wait: bool, limit: int, others: list[tuple[str, Share]]

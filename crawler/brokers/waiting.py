@@ -111,7 +111,7 @@ class Waiting:
         queue = lane.queue(kind)
         if task is not None and queue.is_loaded and len(self.resident) < MOST_KEPT:
             pending = self.resident[number] = Pending(task, source, lane)
-            queue.loaded.append(pending)
+            queue.load(pending)
             queue.cursor = number
         else:
             queue.cursor = min(queue.cursor, number - 1)
@@ -182,7 +182,7 @@ class Waiting:
                 if due > now:
                     heapq.heappush(queue.delayed, (due, row[0], pending))
                 else:
-                    queue.loaded.append(pending)
+                    queue.load(pending)
 
     def _resident(self, row: WaitingRow, lane: Lane, kind: Kind) -> tuple[Pending, float]:
         number, _, _, url, at, detail, hops, candidate, attempts, source, lost, due = row
@@ -199,7 +199,7 @@ class Waiting:
             if row is not None:
                 kind, lane = Kind(row[1]), self.by_number(row[2])
                 pending, _ = self._resident(row, lane, kind)
-                lane.queue(kind).loaded.append(pending)
+                lane.queue(kind).load(pending)
         return pending
 
     def put_back(self, pending: Pending, task: Task, *, due: float = 0.0, last: bool = False) -> None:
