@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.local import is_running, whereabouts
-from crawler.brokers.sqlite import read_counts
+from crawler.brokers.offline import read_counts
 from crawler.building import local_key
 from crawler.errors import CrawlerError, UsageError
 from crawler.hosting import local_link

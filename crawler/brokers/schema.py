@@ -13,7 +13,7 @@ from pathlib import Path
 from crawler.errors import StateError
 
 #: Raised by every change of the tables.
-VERSION = 3
+VERSION = 4
 
 _TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;

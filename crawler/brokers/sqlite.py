@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from crawler.brokers.run import Run
 from crawler.brokers.settle import Settler
 from crawler.brokers.waiting import Waiting
 from crawler.brokers.wire import HERE
-from crawler.errors import StateError, UsageError
+from crawler.errors import UsageError
 from crawler.model import (
     Begun,
     Counts,
@@ -335,21 +334,3 @@ def _position(cursor: str) -> int:
     if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 19):
         raise UsageError(f"{cursor[:40]!r} is no place in the results")
     return int(cursor)
-
-
-def read_counts(path: Path) -> Counts:
-    """Return the numbers of a job that nobody runs, without changing its state; raises StateError."""
-    records = Records(path)
-    try:
-        run = Run(records)
-        counts = run.counts(State.FINISHED if run.ended else State.DRAINING)
-        for _, kind, _, number in records.tasks.waiting_counts():
-            if kind == Kind.PAGE:
-                counts.waiting_pages += number
-            elif kind == Kind.IMAGE:
-                counts.waiting_images += number
-        return counts
-    except sqlite3.Error as error:
-        raise StateError(f"the state {path} cannot be read: {error}") from error
-    finally:
-        records.close()

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
 import http.client
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from crawler.access import Credentials
 from crawler.answers import header_text
@@ -25,7 +20,7 @@ from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
 from crawler.outcomes import Outcome
 from crawler.pages.cookies import KeptCookies
-from crawler.pages.counted import counted_response
+from crawler.pages.guarded import CURRENT, Deadline, GuardedAdapter, Watchdog
 from crawler.proxies import Proxies
 from crawler.spec import Access
 
@@ -45,137 +40,6 @@ class Page(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
-
-
-class _Watchdog(threading.Thread):
-    """Shuts the sockets of requests down that are over their deadline, wherever they hang."""
-
-    def __init__(self) -> None:
-        super().__init__(name="watchdog", daemon=True)
-        self._changed = threading.Condition()
-        self._heap: list[tuple[float, int, _Deadline]] = []
-        self.start()
-
-    def watch(self, deadline: _Deadline) -> None:
-        with self._changed:
-            heapq.heappush(self._heap, (deadline.at, id(deadline), deadline))
-            self._changed.notify()
-
-    def run(self) -> None:
-        with self._changed:
-            while True:
-                now = time.monotonic()
-                while self._heap and (self._heap[0][0] <= now or self._heap[0][2].over):
-                    heapq.heappop(self._heap)[2].strike()
-                self._changed.wait(self._heap[0][0] - now if self._heap else None)
-
-
-class _Deadline:
-    """One request's deadline, the socket that it uses now, and how many bytes its body may have."""
-
-    def __init__(self, seconds: float, max_bytes: int) -> None:
-        self.at = time.monotonic() + seconds
-        self.max_bytes = max_bytes
-        self.over = False
-        self.struck = False
-        self.socket: Any = None
-
-    def strike(self) -> None:
-        if self.over:
-            return
-        self.struck = True
-        if self.socket is not None:
-            try:
-                self.socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return  # it is closed already
-
-
-_local = threading.local()
-
-
-def _guarded_connection(base: type[HTTPConnection], guard: Guard, proxied: bool) -> type[HTTPConnection]:
-    class Guarded(base):  # type: ignore[misc, valid-type]
-        response_class = counted_response(lambda: _local.deadline.max_bytes)
-
-        def __str__(self) -> str:  # stands in urllib3's messages
-            return f"{self.host}:{self.port}"
-
-        def _new_conn(self) -> socket.socket:
-            allows = guard.allows_proxy if proxied else guard.allows
-            connection = _connect(self._dns_host, self.port, self.timeout, guard, allows, self)
-            _attend(connection)
-            return connection
-
-        def request(self, *args: Any, **kwargs: Any) -> None:
-            _attend(self.sock)
-            super().request(*args, **kwargs)
-            _attend(self.sock)
-
-    return Guarded
-
-
-def _attend(sock: Any) -> None:
-    deadline = getattr(_local, "deadline", None)
-    if deadline is not None and sock is not None:
-        deadline.socket = getattr(sock, "socket", sock)  # of TLS inside the TLS of a proxy the outer one
-        if deadline.struck:
-            raise TimeoutError("the deadline is over")
-
-
-def _connect(
-    name: str, port: int, timeout: Any, guard: Guard, allows: Callable[[str, int], bool], connection: Any
-) -> socket.socket:
-    """Connect to the first address of `name` that takes us; each is checked when it is about to be connected.
-
-    One that stays silent ends it, since the next would cost as much time again.
-    """
-    try:
-        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as error:
-        raise urllib3.exceptions.NameResolutionError(name, connection, error) from error  # type: ignore[arg-type]
-    failure: OSError | None = None
-    for family, kind, protocol, _, where in found:
-        address = str(where[0])
-        if not allows(address, port):
-            raise PrivateAddress(name, address, own=guard.is_own(address, port))
-        opened = socket.socket(family, kind, protocol)
-        try:
-            opened.settimeout(timeout if isinstance(timeout, (int, float)) else 5.0)
-            opened.connect(where)
-        except TimeoutError as error:
-            opened.close()
-            raise urllib3.exceptions.ConnectTimeoutError(connection, f"connecting to {name} timed out") from error
-        except OSError as error:
-            opened.close()
-            failure = error
-        else:
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return opened
-    raise urllib3.exceptions.NewConnectionError(connection, str(failure)) from failure
-
-
-class _Adapter(HTTPAdapter):
-    def __init__(self, guard: Guard, connections: int) -> None:
-        self._direct, self._proxied = _pools(guard, proxied=False), _pools(guard, proxied=True)
-        super().__init__(pool_connections=64, pool_maxsize=connections, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._direct
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = self._proxied
-        return manager
-
-
-def _pools(guard: Guard, *, proxied: bool) -> dict[str, type[HTTPConnectionPool]]:
-    bases = {"http": (HTTPConnectionPool, HTTPConnection), "https": (HTTPSConnectionPool, HTTPSConnection)}
-    return {
-        scheme: type(f"Guarded{pool.__name__}", (pool,), {"ConnectionCls": _guarded_connection(base, guard, proxied)})
-        for scheme, (pool, base) in bases.items()
-    }
 
 
 class CertificateFile:
@@ -229,14 +93,14 @@ class PageSession:
             }
         )
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(guard, connections))
+            self._session.mount(scheme, GuardedAdapter(guard, connections))
         self._credentials = Credentials(access)
         self._proxies = proxies
         self._certificates = CertificateFile()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # ours keeps them by host
         self._kept = KeptCookies()
         self._connect_timeout = connect_timeout
-        self._watchdog = _Watchdog()
+        self._watchdog = Watchdog()
 
     def _headers(self, url: str) -> dict[str, str]:
         headers = self._credentials.headers(url)
@@ -254,7 +118,7 @@ class PageSession:
 
         Raises FetchError.
         """
-        deadline = _local.deadline = _Deadline(seconds, max_bytes)
+        deadline = CURRENT.deadline = Deadline(seconds, max_bytes)
         proxy = self._proxies.of(url)
         self._watchdog.watch(deadline)
         try:
@@ -286,7 +150,7 @@ class PageSession:
             deadline.socket = None
 
 
-def _read(response: requests.Response, deadline: _Deadline, max_bytes: int, cut: bool) -> bytes:
+def _read(response: requests.Response, deadline: Deadline, max_bytes: int, cut: bool) -> bytes:
     body, received, pieces = bytearray(), 0, 0
     decoder = decoder_of(response.headers.get("Content-Encoding", ""), response.status_code)
     while piece := response.raw.read1(_PIECE, decode_content=False):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from brokers.driver import ALL_ROOM, DOWNLOADS, SITE, Clock, Hand, Job, done, image, images, retry, returned, spec
-from crawler.brokers.sqlite import GRACE, SqliteBroker, read_counts
+from crawler.brokers.offline import read_counts
+from crawler.brokers.sqlite import GRACE, SqliteBroker
 from crawler.model import Found, ImageDetail, Kind, LedgerRow, Settlement, SourceDetail, State, Task, pack
 
 WORKERS = ("a", "b", "c")
