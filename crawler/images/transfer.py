@@ -114,6 +114,7 @@ class Handle:
             pycurl.LOW_SPEED_LIMIT: SLOW_BYTES,
             pycurl.LOW_SPEED_TIME: SLOW_SECONDS,
             pycurl.MAXFILESIZE_LARGE: spec.max_image_bytes,
+            pycurl.ACCEPT_ENCODING: ACCEPTED,  # some servers compress SVG without being asked
             pycurl.HTTP_CONTENT_DECODING: 0,
             pycurl.BUFFERSIZE: 256 * 1024,
             pycurl.TCP_NODELAY: 1,
@@ -129,15 +130,13 @@ class Handle:
         self.task = task
         self._header_lines.clear()
         self._received = self._size = 0
-        self._headers = {}
         self._refused = self._opted_out = ""
         self._decoder = self._unreadable = None
         self._first, self._rest = b"", None
         self._cut = False
         self._bound(task.kind is Kind.ROBOTS)
         self.curl.setopt(pycurl.URL, task.at)
-        own = [f"Referer: {referrer}"] if self._credentials.is_empty else self._signed(task.at, referrer)
-        sent = [f"Accept-Encoding: {ACCEPTED}", *own]  # some servers compress SVG without being asked
+        sent = [f"Referer: {referrer}"] if self._credentials.is_empty else self._signed(task.at, referrer)
         if sent != self._sent:
             self._sent = sent
             self.curl.setopt(pycurl.HTTPHEADER, sent)
@@ -176,7 +175,7 @@ class Handle:
 
     def _read_headers(self) -> None:
         """Keep the header fields that are of use, and whether they say that the image is to be left alone."""
-        assert self.task is not None
+        self._headers = {}
         text = b"".join(self._header_lines)
         start = text.rfind(b"\nHTTP/") + 1  # what is before it is a 1xx
         for name, value in _FIELD.findall(text, start):
@@ -250,8 +249,7 @@ class Handle:
         )
 
     def release(self) -> None:
-        """Let go of the task and the body."""
-        self.task = None
+        """Let go of the body."""
         self._first, self._rest = b"", None
 
     def failure(self, code: int, message: str) -> Transfer:

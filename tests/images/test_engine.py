@@ -303,15 +303,22 @@ def test_of_a_long_robots_txt_the_beginning_is_kept(site: FaultySite, make: Any,
 
 
 @pytest.mark.parametrize(
-    "field", [b"X-Robots-Tag: noai\n", b"X-Robots-Tag : noai\r\n", b"x-robots-tag:a: all\r\nX-ROBOTS-TAG:noai\r\n"]
+    ("field", "rule"),
+    [
+        (b"X-Robots-Tag: noai\n", "noai: noai"),
+        (b"X-Robots-Tag : noai\r\n", "noai: noai"),
+        (b"x-robots-tag:a: all\r\nX-ROBOTS-TAG:noai\r\n", "noai: noai"),
+        (b"TDM-Reservation: 1\r\n", "tdm: tdm-reservation"),
+    ],
 )
-def test_what_is_to_be_left_alone_is_not_read_to_its_end(make: Any, field: bytes) -> None:
+@pytest.mark.parametrize("status", [b"200 OK", b"200"])
+def test_what_is_to_be_left_alone_is_not_read_to_its_end(make: Any, field: bytes, rule: str, status: bytes) -> None:
     end = b"\n" if field.endswith(b"i\n") else b"\r\n"
-    head = b"HTTP/1.1 200 OK" + end + b"Content-Length: 100000000" + end + field + end
+    head = b"HTTP/1.1 " + status + end + b"Content-Length: 100000000" + end + field + end
     with RawServer(head, b"x" * 10_000, 50) as server:
-        (transfer,) = run(make(obeyed=("noai",)), server.url + "/a.jpg")
+        (transfer,) = run(make(obeyed=("noai", "tdm")), server.url + "/a.jpg")
     assert transfer.error is not None
-    assert (transfer.error.outcome, str(transfer.error), transfer.body) == (Outcome.OPTED_OUT, "noai: noai", b"")
+    assert (transfer.error.outcome, str(transfer.error), transfer.body) == (Outcome.OPTED_OUT, rule, b"")
 
 
 def test_a_person_says_who_referred(site: FaultySite, make: Any) -> None:
