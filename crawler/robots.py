@@ -16,8 +16,8 @@ MAX_REDIRECTS = 5
 MAX_AGE = 24 * 3600.0
 #: A longer Crawl-delay is taken as this many seconds.
 MAX_CRAWL_DELAY = 60.0
-#: Wildcards that are tried for one URL; what is denied by those beyond, nobody knows, and so all is that is left.
-MAX_WILD = 10_000
+#: Characters of paths that are searched for wildcards for one URL; what would be denied beyond is taken to be.
+MAX_SEARCHED = 20_000_000
 _LINE_END = re.compile(r"\r\n?|\n")
 # RFC 3986, 2: what never needs encoding, and what stands for itself; of the latter `:/?@[]#` divide URLs.
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -90,8 +90,8 @@ class _Patterns:
     def __init__(self) -> None:
         self._plain: dict[str, bool] = {}
         self._lengths: list[int] = []
-        self._wild: list[tuple[int, bool, list[str], bool]] = []  # length, allows, parts, whether it is to end there
-        self._untried = -1  #: length of the longest denying one beyond MAX_WILD
+        # Length, allows, parts, whether it is to end there, characters.
+        self._wild: list[tuple[int, bool, list[str], bool, int]] = []
 
     def add(self, pattern: str, allows: bool) -> None:
         if not pattern:
@@ -105,7 +105,8 @@ class _Patterns:
             in_query |= "?" in part
         length = len("*".join(parts)) + ends
         if len(parts) > 1 or ends:
-            self._wild.append((length, allows, [parts[0], *filter(None, parts[1:-1]), *parts[1:][-1:]], ends))
+            parts = [parts[0], *filter(None, parts[1:-1]), *parts[1:][-1:]]
+            self._wild.append((length, allows, parts, ends, _characters("".join(parts))))
         else:
             self._plain[parts[0]] = self._plain.get(parts[0], False) or allows
 
@@ -117,22 +118,32 @@ class _Patterns:
         """Let the longest come first; to be called once all are added."""
         self._lengths = sorted(set(map(len, self._plain)), reverse=True)
         self._wild.sort(key=lambda wild: (-wild[0], not wild[1]))
-        self._untried = max((length for length, allows, *_ in self._wild[MAX_WILD:] if not allows), default=-1)
-        del self._wild[MAX_WILD:]
 
     def allow(self, path: str) -> bool:
-        """Tell whether a normalised path is allowed; a lookup for each length of pattern, and each wildcard tried."""
+        """Tell whether a normalised path is allowed; a lookup for each length of pattern, and each wildcard tried
+        whose characters it has."""
         longest, verdict = -1, True
         for length in self._lengths:
             if length <= len(path) and (found := self._plain.get(path[:length])) is not None:
                 longest, verdict = length, found
                 break
-        for length, allows, parts, ends in self._wild:
+        missing, left = ~_characters(path), MAX_SEARCHED
+        for length, allows, parts, ends, needed in self._wild:
             if length < longest or (length == longest and (verdict or not allows)):
                 break
+            if needed & missing:
+                continue
+            left -= len(path)
+            if left < 0:
+                return False
             if _matches(path, parts, ends):
                 return allows
-        return verdict and longest >= self._untried
+        return verdict
+
+
+def _characters(text: str) -> int:
+    """Return the set of characters of a normalised path, which are ASCII, as bits."""
+    return sum(1 << ord(character) for character in set(text))
 
 
 def _matches(path: str, parts: list[str], ends: bool) -> bool:

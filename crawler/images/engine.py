@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections import deque
 
 import pycurl
 
@@ -43,8 +42,7 @@ class Engine:
         self._free: list[Handle] = []
         self._made = 0
         self.running = 0
-        self._begun: deque[tuple[float, Handle, Task | None]] = deque()  # some of them ended
-        self._late: set[Handle] = set()
+        self._begun: dict[Handle, float] = {}  # when those that run were, in their order
         self._timer: float | None = None
         self._epoll = select.epoll()
         self._watched: set[int] = set()
@@ -58,14 +56,22 @@ class Engine:
     @property
     def free(self) -> int:
         """Return how many transfers may be started."""
-        return self._connections - self.running + min(len(self._late), self._connections)
+        room, late = self._connections - self.running, 0
+        if room > 0:
+            return room
+        before = time.monotonic() - LAG
+        for begun in self._begun.values():
+            if begun > before or late == self._connections:
+                break
+            late += 1
+        return room + late
 
     def start(self, task: Task, referrer: str) -> None:
         """Begin the request of `task`."""
         handle = self._free.pop() if self._free else Handle(self._spec, self._guard, self._credentials, self._proxies)
         handle.prepare(task, referrer)
         self._multi.add_handle(handle.curl)
-        self._begun.append((time.monotonic(), handle, task))
+        self._begun[handle] = time.monotonic()
         self.running += 1
 
     def wait(self, timeout: float) -> list[Transfer]:
@@ -83,9 +89,7 @@ class Engine:
                 readable = event & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR)
                 writable = event & (select.EPOLLOUT | select.EPOLLERR)
                 self._act(descriptor, (pycurl.CSELECT_IN if readable else 0) | (pycurl.CSELECT_OUT if writable else 0))
-        ended = self._collect()
-        self._look_for_late()
-        return ended
+        return self._collect()
 
     def wake(self) -> None:
         """Let `wait` return at once."""
@@ -120,16 +124,9 @@ class Engine:
     def _release(self, handle: Handle) -> None:
         self._multi.remove_handle(handle.curl)
         self.running -= 1
-        self._late.discard(handle)
+        del self._begun[handle]
         handle.release()
         self._free.append(handle)
-
-    def _look_for_late(self) -> None:
-        before = time.monotonic() - LAG
-        while self._begun and self._begun[0][0] < before:
-            _, handle, task = self._begun.popleft()
-            if handle.task is task:
-                self._late.add(handle)
 
     def _on_timer(self, milliseconds: int) -> None:
         self._timer = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000

@@ -120,6 +120,7 @@ class Handle:
             pycurl.LOW_SPEED_LIMIT: SLOW_BYTES,
             pycurl.LOW_SPEED_TIME: SLOW_SECONDS,
             pycurl.MAXFILESIZE_LARGE: spec.max_image_bytes,
+            pycurl.ACCEPT_ENCODING: ACCEPTED,  # some servers compress SVG without being asked
             pycurl.HTTP_CONTENT_DECODING: 0,
             pycurl.BUFFERSIZE: 256 * 1024,
             pycurl.TCP_NODELAY: 1,
@@ -135,7 +136,6 @@ class Handle:
         self.task = task
         self._header_lines.clear()
         self._received = self._size = 0
-        self._headers = {}
         self._refused = self._opted_out = ""
         self._decoder = self._unreadable = None
         self._first, self._rest = b"", None
@@ -146,8 +146,7 @@ class Handle:
         if proxy != self._proxy:
             self._proxy = proxy
             self.curl.setopt(pycurl.PROXY, proxy)
-        own = [f"Referer: {referrer}"] if self._credentials.is_empty else self._signed(task.at, referrer)
-        sent = [f"Accept-Encoding: {ACCEPTED}", *own]  # some servers compress SVG without being asked
+        sent = [f"Referer: {referrer}"] if self._credentials.is_empty else self._signed(task.at, referrer)
         if sent != self._sent:
             self._sent = sent
             self.curl.setopt(pycurl.HTTPHEADER, sent)
@@ -261,8 +260,7 @@ class Handle:
         )
 
     def release(self) -> None:
-        """Let go of the task, the body and the headers."""
-        self.task = None
+        """Let go of the body and the headers."""
         self._first, self._rest = b"", None
         self._header_lines.clear()
 
