@@ -15,9 +15,13 @@ _PIECE = 64 * 1024
 _BEFORE_ROOT = re.compile(r"(?:\s+|<\?[^>]*\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[[^\]]*\]\s*)?>)*", re.S | re.I)
 _ROOT = re.compile(r"<(?:[\w.-]+:)?svg[\s>/]", re.I)
 _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(?:px)?\s*\Z")
-# What makes a browser load or run something: `url(…)` but of the drawing itself, `@import`, a script as address.
-_LOADS = re.compile(r"(?i)url\(\s*['\"]?\s*(?![#'\"\s]|data:image/)|@import|javascript:")
+# What in a style loads something: addresses other than of the drawing itself, and escapes, which may hide the rest.
+_LOADS = re.compile(r"(?i)url\(\s*['\"]?\s*(?![#'\"\s]|data:image/)|@import|image-set\(|\bsrc\(|\\")
 _LINKS = ("href", "src")
+_XHTML = "{http://www.w3.org/1999/xhtml}"
+_XML_BASE = "{http://www.w3.org/XML/1998/namespace}base"
+#: What URL parsers leave out (WHATWG URL Standard, 4.4).
+_UNSEEN = re.compile(r"[\x00-\x20]")
 _ANIMATED = re.compile(r"(?i)(?:.*:)?(?:href|on.*)\Z")
 
 
@@ -55,7 +59,7 @@ class _Drawing:
         self.active = self.ended = False
         self._depth = 0
         self._left = steps()
-        self._in_style = False
+        self._style: list[str] | None = None  #: the texts of the style that it is in
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         for _ in range(1 + len(attributes) // 8):
@@ -66,19 +70,22 @@ class _Drawing:
                 raise NotAnImage(f"the document is {name[:40]}, no SVG")
             self.width, self.height = _size(attributes)
         self._depth += 1
-        self._in_style = name == "style"
-        self.active = self.active or name in ("script", "foreignObject", "iframe", "handler")
+        if name == "style":
+            self._style = []
+        self.active = self.active or name in ("script", "foreignObject", "handler") or tag.startswith(_XHTML)
         if not self.active and attributes:
-            self.active = any(_acts(name, _local(key), value) for key, value in attributes.items())
+            self.active = any(_acts(name, key, value) for key, value in attributes.items())
 
     def end(self, tag: str) -> None:
         self._depth -= 1
-        self._in_style = False
+        if self._style is not None and _local(tag) == "style":
+            self.active = self.active or _LOADS.search("".join(self._style)) is not None
+            self._style = None
         self.ended = not self._depth
 
     def data(self, text: str) -> None:
-        if self._in_style and not self.active:
-            self.active = bool(_LOADS.search(text))
+        if self._style is not None and not self.active:
+            self._style.append(text)
 
     def pi(self, target: str, data: str | None = None) -> None:
         self.active = self.active or target == "xml-stylesheet"
@@ -91,17 +98,19 @@ def _local(name: str) -> str:
     return name.rpartition("}")[2]
 
 
-def _acts(element: str, name: str, value: str) -> bool:
+def _acts(element: str, key: str, value: str) -> bool:
     """Tell whether an attribute makes a browser run or load something; a link to elsewhere does not by itself."""
-    if name[:2].lower() == "on":
+    name = _local(key)
+    if name[:2].lower() == "on" or key == _XML_BASE:
         return True
     if name in _LINKS:
-        said = value.strip().lower()
-        ours = element == "a" or not said or said.startswith(("#", "data:image/"))
-        return not ours or said.startswith("javascript:")
+        said = _UNSEEN.sub("", value).lower()
+        if element == "a":
+            return said.startswith(("javascript:", "data:", "vbscript:"))
+        return bool(said) and not said.startswith("#") and (element == "use" or not said.startswith("data:image/"))
     if name == "attributeName":
-        return _ANIMATED.match(value) is not None
-    return "(" in value and _LOADS.search(value) is not None
+        return _ANIMATED.match(value.strip()) is not None
+    return ("(" in value or "\\" in value) and _LOADS.search(value) is not None
 
 
 def _size(attributes: dict[str, str]) -> tuple[int, int]:

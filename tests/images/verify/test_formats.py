@@ -235,6 +235,17 @@ class TestSvg:
             '<set attributeName="onclick" to="alert(1)"/>',
             '<animate attributeName="xlink:href" values="javascript:alert(1)"/>',
             "<?xml-stylesheet href='a.css'?>",
+            '<a href="java&#x0A;script:alert(1)"/>',
+            '<a href="data:text/html,x"/>',
+            '<use href="data:image/svg+xml,x#a"/>',
+            '<feImage href="a.png"/>',
+            '<g xml:base="https://elsewhere.example/"/>',
+            r'<rect style="fill:u\72l(//elsewhere.example/a)"/>',
+            "<style>@imp<![CDATA[ort 'a.css']]>;</style>",
+            "<style>@imp&#111;rt 'a.css';</style>",
+            "<style>a { background: image-set('a.png' 1x) }</style>",
+            '<link xmlns="http://www.w3.org/1999/xhtml" rel="stylesheet" href="#"/>',
+            '<set attributeName=" href" to="x"/>',
         ],
     )
     def test_what_runs_or_loads_something_is_active(self, inside: str) -> None:
