@@ -1,4 +1,4 @@
-"""What a task costs the broker as its queue grows, in microseconds: `python benchmarks/growth.py --sizes 4 5 6 7`.
+"""What a task costs the broker as its queue grows, in microseconds: `python benchmarks/growth.py --sizes 4 5 6 7 --picture growth.svg`.
 
 The state lies on disk with synchronous FULL; the broker runs in this process, so that nothing else is counted. At each
 size (powers of ten) images are put: new ones, then a batch of which nine of ten are known; then some are taken and
@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.broker import RESULT
 from crawler.brokers.sqlite import SqliteBroker
@@ -22,6 +23,16 @@ from crawler.spec import Spec
 #: Tasks that a figure is the mean of.
 MEASURED = 20_000
 BATCH = 1000
+
+
+class Row(NamedTuple):
+    """What a task costs at one size: microseconds each, and the peak of memory in MB."""
+
+    size: int
+    put: float
+    known: float
+    settled: float
+    peak: float
 
 
 def images(numbers: range, hosts: int) -> list[Found]:
@@ -75,11 +86,37 @@ def settle(broker: SqliteBroker, number: int) -> float:
     return 1e6 * (time.perf_counter() - began) / done
 
 
+def draw(rows: list[Row], hosts: int, path: Path) -> None:
+    """Draw microseconds a task, and memory, over the number of tasks."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    spent, memory = figure.subplots(1, 2)
+    sizes = [row.size for row in rows]
+    for name, values in {
+        "put": [row.put for row in rows],
+        "put, 90% known": [row.known for row in rows],
+        "taken and settled": [row.settled for row in rows],
+    }.items():
+        spent.plot(sizes, values, marker="o", label=name)
+    memory.plot(sizes, [row.peak for row in rows], marker="o")
+    spent.set_title(f"microseconds a task, {hosts:,} hosts", loc="left", fontsize="medium")
+    memory.set_title("peak memory of the broker, MB", loc="left", fontsize="medium")
+    for axes in (spent, memory):
+        axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("tasks waiting")
+    spent.legend()
+    figure.savefig(path, metadata={"Date": None})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[4, 5, 6], help="powers of ten")
     parser.add_argument("--hosts", type=int, default=1)
+    parser.add_argument("--picture", type=Path, help="SVG that is drawn of it")
     args = parser.parse_args()
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         broker = SqliteBroker(Path(folder) / "queue.sqlite")
         source = ("file:///list", SourceDetail(sort="list"))
@@ -94,7 +131,10 @@ def main() -> None:
             settled = settle(broker, min(MEASURED, 10**power // 2))
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             print(f"10^{power} {fresh:9.1f} {known:16.1f} {settled:19.1f} {peak:9.0f}", flush=True)
+            rows.append(Row(size, fresh, known, settled, peak))
         broker.close()
+    if args.picture:
+        draw(rows, args.hosts, args.picture)
 
 
 if __name__ == "__main__":
