@@ -1,4 +1,6 @@
-"""What a task costs the broker as its queue grows, in microseconds: `benchmarks/growth.py --sizes 4 5 6 7 --picture growth.svg`.
+"""What a task costs the broker as its queue grows, in microseconds.
+
+`python benchmarks/growth.py --sizes 4 5 6 7 --picture growth.svg`
 
 The state lies on disk with synchronous FULL; the broker runs in this process, so that nothing else is counted. At each
 size (powers of ten) images are put: new ones, then a batch of which nine of ten are known; then some are taken and
