@@ -15,7 +15,8 @@ CrawlerError
 ├── FetchError              a page could not be fetched
 └── BadImage                bytes that are no whole image
     ├── NotAnImage
-    └── Truncated
+    ├── Truncated
+    └── Undecodable         its structure is whole, its pixels are not
 """
 
 from __future__ import annotations
@@ -103,4 +104,8 @@ class NotAnImage(BadImage):
 
 
 class Truncated(BadImage):
+    pass
+
+
+class Undecodable(BadImage):
     pass

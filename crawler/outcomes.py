@@ -25,6 +25,7 @@ class Outcome:
     NOT_HTML: Final = "not_html"
     UNWANTED_FORMAT: Final = "unwanted_format"
     TRUNCATED: Final = "truncated"
+    UNDECODABLE: Final = "undecodable"  #: --verify decode: the structure is whole, the pixels are not
     ROBOTS_DENIED: Final = "robots_denied"
     ROBOTS_UNREACHABLE: Final = "robots_unreachable"
     PRIVATE_ADDRESS: Final = "private_address"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crawler.errors import BadImage, FetchError, NotAnImage
+from crawler.errors import BadImage, FetchError, NotAnImage, Truncated
 from crawler.images.verify import Picture, verify
 from crawler.outcomes import Outcome
 from crawler.spec import Spec
@@ -19,7 +19,7 @@ def checked(body: bytes, spec: Spec) -> Picture:
     if picture.active and spec.svg == "safe":
         raise FetchError(Outcome.UNWANTED_FORMAT, "it is an SVG that runs or loads something")
     size = f"{picture.width} x {picture.height} pixels, {len(body)} bytes"
-    if spec.max_pixels and picture.width * picture.height > spec.max_pixels:
+    if spec.max_pixels and picture.format != "svg" and picture.width * picture.height > spec.max_pixels:
         raise FetchError(Outcome.TOO_LARGE, size)
     too_small = (
         (picture.width and picture.width < spec.min_width)
@@ -33,4 +33,5 @@ def checked(body: bytes, spec: Spec) -> Picture:
 
 def refusal(error: BadImage) -> FetchError:
     """Return how an image ends that is none, or not whole."""
-    return FetchError(Outcome.NOT_AN_IMAGE if isinstance(error, NotAnImage) else Outcome.TRUNCATED, str(error))
+    outcomes = {NotAnImage: Outcome.NOT_AN_IMAGE, Truncated: Outcome.TRUNCATED}
+    return FetchError(outcomes.get(type(error), Outcome.UNDECODABLE), str(error))

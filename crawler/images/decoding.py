@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import os
 import resource
 import selectors
 import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from typing import IO
 
-from crawler.errors import BadImage, NotAnImage, UsageError
+from crawler.errors import FetchError, Undecodable, UsageError
+from crawler.outcomes import Outcome
 
 #: Formats that are decoded; the others have been checked by their structure alone.
 DECODED = frozenset({"jpeg", "png", "gif", "webp", "bmp", "avif", "tiff", "ico"})
@@ -30,7 +33,7 @@ _LENGTH = struct.Struct(">I")
 
 
 class Decoder:
-    """Has images decoded by a child, which is replaced when it dies; used by one thread.
+    """Has images decoded by a child, which is replaced when it dies; used by one thread, closed by any.
 
     Raises UsageError where Pillow is not installed.
     """
@@ -40,36 +43,56 @@ class Decoder:
             raise UsageError("--verify decode needs Pillow: pip install 'distributed-image-crawler[decode]'")
         self._max_pixels = max_pixels
         self._child: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
 
     def check(self, body: bytes) -> None:
-        """Raise BadImage where an image cannot be decoded as a whole."""
-        child = self._child
-        if child is None or child.poll() is not None:
-            self.close()
-            child = self._child = self._start()
+        """Raise Undecodable where an image cannot be decoded as a whole, FetchError where nothing can be now."""
+        child = self._running()
         said = _ask(child, body)
         if said is None:
             child.kill()
             code = child.wait()
-            self.close()
             how = signal.Signals(-code).name if code < 0 else f"exit {code}"
-            raise NotAnImage(f"what decodes it died ({how}): it takes too much time or memory, or meets a defect")
+            raise Undecodable(f"what decodes it died ({how}): it takes too much time or memory, or meets a defect")
         if said:
-            raise BadImage(f"it cannot be decoded: {said}")
+            raise Undecodable(f"it cannot be decoded: {said}")
 
     def close(self) -> None:
+        """End the child, also under an image that another thread waits for."""
+        with self._lock:
+            self._closed = True
+            self._end()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._closed:
+                raise FetchError(Outcome.INTERNAL_ERROR, "the worker stops", retriable=True)
+            if self._child is None or self._child.poll() is not None:
+                self._end()
+                try:
+                    self._child = self._start()
+                except OSError as error:
+                    why = f"the process that decodes cannot be started: {error.strerror}"
+                    raise FetchError(Outcome.INTERNAL_ERROR, why, retriable=True) from error
+            return self._child
+
+    def _end(self) -> None:
         if self._child is not None:
+            self._child.kill()
+            self._child.wait()
             for pipe in (self._child.stdin, self._child.stdout):
                 if pipe is not None:
                     with contextlib.suppress(BrokenPipeError):  # it died before it had read all
                         pipe.close()
-            self._child.kill()
-            self._child.wait()
             self._child = None
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-c", f"from crawler.images.decoding import serve; serve({self._max_pixels})"]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        assert child.stdin is not None
+        os.set_blocking(child.stdin.fileno(), False)
+        return child
 
 
 def _ask(child: subprocess.Popen[bytes], body: bytes) -> str | None:
@@ -77,14 +100,22 @@ def _ask(child: subprocess.Popen[bytes], body: bytes) -> str | None:
     assert child.stdin is not None and child.stdout is not None
     until = time.monotonic() + PATIENCE
     try:
-        child.stdin.write(_LENGTH.pack(len(body)))
-        rest = memoryview(body)
-        while rest:
-            rest = rest[child.stdin.write(rest) or 0 :]
+        _write(child.stdin, _LENGTH.pack(len(body)), until)
+        _write(child.stdin, body, until)
         head = _read(child.stdout, _LENGTH.size, until)
-        return _read(child.stdout, _LENGTH.unpack(head)[0], until).decode()
-    except (BrokenPipeError, EOFError, TimeoutError):
+        return _read(child.stdout, _LENGTH.unpack(head)[0], until).decode("utf-8", "replace")
+    except (BrokenPipeError, EOFError, TimeoutError, ValueError):  # the last where `close` came in between
         return None
+
+
+def _write(pipe: IO[bytes], data: bytes, until: float) -> None:
+    rest = memoryview(data)
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_WRITE)
+        while rest:
+            if not selector.select(until - time.monotonic()):
+                raise TimeoutError
+            rest = rest[pipe.write(rest) or 0 :]
 
 
 def _read(pipe: IO[bytes], size: int, until: float) -> bytes:
@@ -135,7 +166,8 @@ def _decode(body: bytes, max_pixels: int) -> str:
     pixels = 0
     try:
         with Image.open(io.BytesIO(body)) as image:
-            for frame in range(getattr(image, "n_frames", 1)):
+            # Of a JPEG the first: pictures that its MPF segment names are often cut away, and nobody shows them.
+            for frame in range(1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)):
                 image.seek(frame)
                 pixels += image.width * image.height
                 if max_pixels and pixels > _MOST_FRAMES * max_pixels:

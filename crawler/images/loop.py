@@ -69,7 +69,7 @@ class DownloadLoop(WorkLoop):
         self._decoder = Decoder(spec.max_pixels) if spec.verify == "decode" else None
         self._decoding = ThreadPoolExecutor(1, "decoder")
         self._thread = threading.get_ident()
-        self._storing = 0
+        self._storing = self._to_decode = 0
         self._closed_store_until = 0.0
 
     def _wake(self) -> None:
@@ -77,7 +77,7 @@ class DownloadLoop(WorkLoop):
 
     def _close(self) -> None:
         self._resolver.shutdown(wait=False)
-        self._decoding.shutdown(cancel_futures=True)
+        self._decoding.shutdown(wait=False, cancel_futures=True)
         if self._decoder is not None:
             self._decoder.close()
         self._engine.close()
@@ -94,7 +94,12 @@ class DownloadLoop(WorkLoop):
     def _start(self, now: float) -> None:
         if self._closed_store_until:
             self._try_store(now)
-        while self._engine.free and self._storing < self._connections and (task := self._agenda.next(now)) is not None:
+        most = self._connections  # bodies that wait to be decoded and stored are memory
+        while (
+            self._engine.free
+            and self._storing + self._to_decode < most
+            and (task := self._agenda.next(now)) is not None
+        ):
             self._begin(task, now)
 
     def _progress(self, now: float) -> None:
@@ -124,7 +129,7 @@ class DownloadLoop(WorkLoop):
             self._accept(transfer)
         except FetchError as error:
             if error.outcome == Outcome.DNS:
-                self._resolver.submit(self._look_up, task, error)
+                self._aside(self._resolver, task, partial(self._look_up, task, error))
             else:
                 self._give_up(task, error)
 
@@ -157,10 +162,27 @@ class DownloadLoop(WorkLoop):
         except socket.gaierror as failure:
             error.suspect = failure.errno == socket.EAI_AGAIN
             error.retriable = error.suspect
+        except UnicodeError:  # a label is empty or too long: no resolver has such a name
+            error.suspect = error.retriable = False
         else:
             error.suspect = False
         self._ended.append(lambda: self._give_up(task, error))
         self._engine.wake()
+
+    def _aside(self, pool: ThreadPoolExecutor, task: Task, work: Callable[[], None]) -> None:
+        """Do `work` for a task in another thread; a defect of ours costs this task only, and is told."""
+
+        def guarded() -> None:
+            try:
+                work()
+            # Logged and told: were it missed, the task would be held, and the run go on, for ever.
+            except Exception as error:
+                log.exception("%s cannot be worked on", task.at)
+                defect = FetchError(Outcome.INTERNAL_ERROR, repr(error)[:300])
+                self._ended.append(lambda: self._give_up(task, defect))
+                self._engine.wake()
+
+        pool.submit(guarded)
 
     def _give_up(self, task: Task, error: FetchError) -> None:
         """Settle a failure: retry it, or go on with the next candidate, or let it be final."""
@@ -181,8 +203,8 @@ class DownloadLoop(WorkLoop):
         if self._decoder is None or picture.format not in DECODED:
             self._store_picture(transfer, picture)
         else:
-            self._storing += 1
-            self._decoding.submit(self._decode, self._decoder, transfer, picture)
+            self._to_decode += 1
+            self._aside(self._decoding, transfer.task, partial(self._decode, self._decoder, transfer, picture))
 
     def _decode(self, decoder: Decoder, transfer: Transfer, picture: Picture) -> None:
         """Decode an image in the thread for it."""
@@ -191,11 +213,17 @@ class DownloadLoop(WorkLoop):
             decoder.check(transfer.body)
         except BadImage as bad:
             error = refusal(bad)
+        except FetchError as failure:
+            error = failure
+        finally:
+            self._ended.append(self._count_decoded)
         self._ended.append(partial(self._decoded, transfer, picture, error))
         self._engine.wake()
 
+    def _count_decoded(self) -> None:
+        self._to_decode -= 1
+
     def _decoded(self, transfer: Transfer, picture: Picture, error: FetchError | None) -> None:
-        self._storing -= 1
         if error is None:
             self._store_picture(transfer, picture)
         else:

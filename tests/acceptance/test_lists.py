@@ -73,14 +73,17 @@ def test_another_list_on_standard_input_does_not_replace_the_one_that_is_read(he
 def test_each_odd_row_has_an_outcome_and_the_others_are_fetched(here: Here, site: FaultySite) -> None:
     good = [site.url + path for path in PATHS[:6]]
     path = here.folder / "list.jsonl"
-    lines = [f'{{"url": "{url}"}}' for url in good]
+    nowhere = "http://a..b/x.png"  # a name that no resolver can be asked for
+    lines = [f'{{"url": "{url}"}}' for url in [*good, nowhere]]
     path.write_text("\n".join([*lines[:2], "[1]", *lines[2:4], '{"url": "no-url"}', '{"url": ', *lines[4:]]))
     code, _, errors = here.crawl("--urls", str(path), "--fail-above", "60")
     assert code == 0 and "6 success" in errors and "3 bad_url" in errors
     assert sorted(here.rows("metadata.jsonl")) == sorted(good)
     failures = here.rows("failures.jsonl")
-    assert {row["outcome"] for row in failures.values()} == {"bad_url"}
-    assert sorted(failures) == sorted(["[1]", "no-url", '{"url":'])
+    assert {url: row["outcome"] for url, row in failures.items()} == {
+        nowhere: "dns",
+        **dict.fromkeys(["[1]", "no-url", '{"url":'], "bad_url"),
+    }
 
 
 def write_table(path: Path, rows: list[dict[str, str]]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from crawler.errors import BadImage, UsageError
+from crawler.errors import BadImage, FetchError, UsageError
 from crawler.images import decoding
 from crawler.images.decoding import Decoder
 from servers.pictures import bmp, gif, jpeg, png
@@ -89,6 +89,34 @@ def test_one_that_takes_for_ever_is_ended(decoder: Decoder, monkeypatch: pytest.
     os.kill(decoder._child.pid, signal.SIGSTOP)
     with pytest.raises(BadImage, match="SIGKILL"):
         decoder.check(png(1))
+
+
+def test_one_that_does_not_even_take_the_image_is_ended(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "PATIENCE", 0.3)
+    decoder._child = decoder._start()
+    os.kill(decoder._child.pid, signal.SIGSTOP)
+    with pytest.raises(BadImage, match="SIGKILL"):
+        decoder.check(jpeg(1, 1_000_000))
+
+
+def test_it_is_closed_under_an_image(decoder: Decoder) -> None:
+    decoder.check(png(1))
+    assert decoder._child is not None
+    os.kill(decoder._child.pid, signal.SIGSTOP)
+    threading.Timer(0.2, decoder.close).start()
+    with pytest.raises(BadImage):
+        decoder.check(png(1))
+    with pytest.raises(FetchError, match="stops"):
+        decoder.check(png(1))
+
+
+def test_of_a_jpeg_the_first_picture_counts(decoder: Decoder) -> None:
+    """Optimisers keep the segment that names further pictures, and cut these away."""
+    out = io.BytesIO()
+    pictures = [Image.effect_noise((32, 32), 90 + n) for n in range(2)]
+    pictures[0].save(out, "MPO", save_all=True, append_images=pictures[1:])
+    body = out.getvalue()
+    decoder.check(body[: body.index(b"\xff\xd9") + 2])
 
 
 def test_without_pillow_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

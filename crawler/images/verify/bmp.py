@@ -33,6 +33,8 @@ def walk(body: bytes) -> Picture:
         raise NotAnImage("a BMP without dimensions")
     if compression in _UNCOMPRESSED:
         stored = (width * depth + 31) // 32 * 4 * height
+    elif not stored:
+        raise NotAnImage("a compressed BMP that does not say how long it is")
     end = int.from_bytes(body[10:14], "little") + stored
     if len(body) < max(end, 14 + header):
         raise Truncated(f"the BMP ends at byte {len(body)} of {end}")

@@ -15,7 +15,7 @@ def recognises(body: bytes) -> bool:
         body[:4] in (b"\x00\x00\x01\x00", b"\x00\x00\x02\x00")
         and count > 0
         and len(body) >= 6 + _ENTRY
-        and body[9] == 0  # reserved in the first entry: MPEG streams may begin alike
+        and body[9] in (0, 255)  # reserved in the first entry, where .NET wrote 255: MPEG streams may begin alike
         and int.from_bytes(body[18:22], "little") >= 6 + _ENTRY * count
     )
 
@@ -25,18 +25,23 @@ def walk(body: bytes) -> Picture:
     count = int.from_bytes(body[4:6], "little")
     if count > MOST_FRAMES:
         raise NotAnImage(f"an icon of {count:,} images")
-    pictures = [_image(body, 6 + _ENTRY * place) for place in range(count)]
+    places = {_place(body, 6 + _ENTRY * number) for number in range(count)}
+    if sum(size for _, size in places) > len(body):
+        raise NotAnImage("an icon whose images overlap")
+    pictures = [_image(body[offset : offset + size]) for offset, size in places]
     return max(pictures, key=lambda picture: picture.width * picture.height)
 
 
-def _image(body: bytes, at: int) -> Picture:
+def _place(body: bytes, at: int) -> tuple[int, int]:
+    """Return where the image of an entry is, and its length."""
     size, offset = int.from_bytes(body[at + 8 : at + 12], "little"), int.from_bytes(body[at + 12 : at + 16], "little")
     if at + _ENTRY > len(body) or offset + size > len(body):
         raise Truncated(f"the icon ends at byte {len(body)} before its images")
-    data = body[offset : offset + size]
-    if png.recognises(data):
-        return png.walk(data)._replace(format="ico")
-    return _bitmap(data)
+    return offset, size
+
+
+def _image(data: bytes) -> Picture:
+    return png.walk(data)._replace(format="ico") if png.recognises(data) else _bitmap(data)
 
 
 def _bitmap(data: bytes) -> Picture:

@@ -10,6 +10,7 @@ from crawler.images.verify.picture import Picture, steps
 
 _AVIF = frozenset({b"avif", b"avis"})
 _HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_KNOWN = frozenset({b"ftyp", b"meta", b"moov", b"mdat", b"moof", b"free", b"skip", b"uuid", b"idat"})
 #: Boxes of a track that lead to the table of where its samples are.
 _TO_CHUNKS = (b"trak", b"mdia", b"minf", b"stbl")
 
@@ -33,13 +34,14 @@ def walk(body: bytes) -> Picture:
     try:
         found.update((box.kind, box) for box in boxes(body, 0, len(body), left))
     except Truncated:
-        if b"mdat" not in found:
-            raise  # else what is cut off may not belong to it: its tables tell whether all is there
+        at = max((box.end for box in found.values()), default=0)
+        if b"mdat" not in found or body[at + 4 : at + 8] in _KNOWN:
+            raise  # else what follows does not belong to it
     if b"moov" in found:
         _check_chunks(body, found[b"moov"], left)
     elif b"meta" not in found:
         raise Truncated(f"the {_format(body)} ends at byte {len(body)} before it says what is in it")
-    width, height = _still(body, found[b"meta"], left) if b"meta" in found else (0, 0)
+    width, height = _still(body, found[b"meta"], left) if b"meta" in found else _film(body, found[b"moov"], left)
     return Picture(_format(body), width, height)
 
 
@@ -146,6 +148,19 @@ def _properties_of(body: bytes, ipma: Box, item: int, left: Iterator[None]) -> l
 
 
 # Sequences: tracks (ISO/IEC 14496-12, 8.3)
+
+
+def _film(body: bytes, moov: Box, left: Iterator[None]) -> tuple[int, int]:
+    """Return the largest dimensions that a track's header says, in 16.16 fixed point at its end."""
+    heads = [
+        head
+        for track in boxes(body, moov.start, moov.end, left)
+        if track.kind == b"trak"
+        for head in boxes(body, track.start, track.end, left)
+        if head.kind == b"tkhd"
+    ]
+    sizes = [(_number(body, head.end - 8, 4) >> 16, _number(body, head.end - 4, 4) >> 16) for head in heads]
+    return max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
 
 
 def _check_chunks(body: bytes, moov: Box, left: Iterator[None]) -> None:

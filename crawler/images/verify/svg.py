@@ -14,15 +14,17 @@ MOST_BYTES = 16 * 2**20
 _PIECE = 64 * 1024
 _BEFORE_ROOT = re.compile(r"(?:\s+|<\?[^>]*\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[[^\]]*\]\s*)?>)*", re.S | re.I)
 _ROOT = re.compile(r"<(?:[\w.-]+:)?svg[\s>/]", re.I)
-_NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(?:px)?\s*\Z")
+_NUMBER = re.compile(r"([-+.0-9eE]{1,20})(px|mm|cm|in|pt|pc|)\Z")
+#: Pixels of a unit (CSS Values and Units 3, 6.2).
+_UNITS = {"": 1.0, "px": 1.0, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96.0, "pt": 96 / 72, "pc": 16.0}
 # What in a style loads something: addresses other than of the drawing itself, and escapes, which may hide the rest.
-_LOADS = re.compile(r"(?i)url\(\s*['\"]?\s*(?![#'\"\s]|data:image/)|@import|image-set\(|\bsrc\(|\\")
+# Looked for where white space is left out, which also keeps the search linear.
+_LOADS = re.compile(r"(?i)url\(['\"]?(?![#'\")]|data:image/)|@import|image-set\(|\bsrc\(|\\")
 _LINKS = ("href", "src")
 _XHTML = "{http://www.w3.org/1999/xhtml}"
 _XML_BASE = "{http://www.w3.org/XML/1998/namespace}base"
 #: What URL parsers leave out (WHATWG URL Standard, 4.4).
 _UNSEEN = re.compile(r"[\x00-\x20]")
-_ANIMATED = re.compile(r"(?i)(?:.*:)?(?:href|on.*)\Z")
 
 
 def recognises(body: bytes) -> bool:
@@ -39,11 +41,16 @@ def walk(body: bytes) -> Picture:
 
     if len(body) > MOST_BYTES:
         raise NotAnImage(f"an SVG of more than {MOST_BYTES:,} bytes")
-    drawing = _Drawing()
+    drawing = _Drawing(_declares(body, "<!ENTITY"))
+    drawing.active = _declares(body, "<!ATTLIST")  # attributes that lxml does not show
     parser = etree.XMLParser(target=drawing, resolve_entities=False, no_network=True, load_dtd=False)
     try:
         for start in range(0, len(body), _PIECE):
             parser.feed(body[start : start + _PIECE])
+    except etree.XMLSyntaxError as error:
+        if not drawing.ended:
+            raise NotAnImage(f"the SVG is not well-formed: {error}") from None
+    try:
         parser.close()
     except etree.XMLSyntaxError as error:
         if not drawing.ended:
@@ -54,7 +61,8 @@ def walk(body: bytes) -> Picture:
 class _Drawing:
     """Takes what the parser reads, and keeps nothing but what it says of the whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_entities: bool) -> None:
+        self._has_entities = has_entities
         self.width = self.height = 0
         self.active = self.ended = False
         self._depth = 0
@@ -72,14 +80,17 @@ class _Drawing:
         self._depth += 1
         if name == "style":
             self._style = []
+            self.active = self.active or self._has_entities  # those in it are not shown
         self.active = self.active or name in ("script", "foreignObject", "handler") or tag.startswith(_XHTML)
         if not self.active and attributes:
-            self.active = any(_acts(name, key, value) for key, value in attributes.items())
+            self.active = any(
+                _acts(name, key, value) or (self._has_entities and "&" in value) for key, value in attributes.items()
+            )
 
     def end(self, tag: str) -> None:
         self._depth -= 1
         if self._style is not None and _local(tag) == "style":
-            self.active = self.active or _LOADS.search("".join(self._style)) is not None
+            self.active = self.active or _loads("".join(self._style))
             self._style = None
         self.ended = not self._depth
 
@@ -101,7 +112,7 @@ def _local(name: str) -> str:
 def _acts(element: str, key: str, value: str) -> bool:
     """Tell whether an attribute makes a browser run or load something; a link to elsewhere does not by itself."""
     name = _local(key)
-    if name[:2].lower() == "on" or key == _XML_BASE:
+    if name[:2].lower() == "on" or name == "ping" or key == _XML_BASE:
         return True
     if name in _LINKS:
         said = _UNSEEN.sub("", value).lower()
@@ -109,21 +120,35 @@ def _acts(element: str, key: str, value: str) -> bool:
             return said.startswith(("javascript:", "data:", "vbscript:"))
         return bool(said) and not said.startswith("#") and (element == "use" or not said.startswith("data:image/"))
     if name == "attributeName":
-        return _ANIMATED.match(value.strip()) is not None
-    return ("(" in value or "\\" in value) and _LOADS.search(value) is not None
+        animated = value.strip().rpartition(":")[2].lower()
+        return animated == "href" or animated.startswith("on")
+    return ("(" in value or "\\" in value) and _loads(value)
+
+
+def _loads(style: str) -> bool:
+    return _LOADS.search("".join(style.split())) is not None
+
+
+def _declares(body: bytes, what: str) -> bool:
+    return any(what.encode(encoding) in body for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
 
 
 def _size(attributes: dict[str, str]) -> tuple[int, int]:
     """Return width and height in pixels, from the root's attributes or its viewBox; 0 where they are not said so."""
-    given = [_NUMBER.match(attributes.get(name, "")) for name in ("width", "height")]
-    if given[0] and given[1]:
-        return _whole(given[0][1]), _whole(given[1][1])
-    box = re.split(r"[\s,]+", attributes.get("viewBox", "").strip())
-    sides = [_NUMBER.match(text) for text in box[2:4]]
-    if len(box) == 4 and sides[0] and sides[1]:
-        return _whole(sides[0][1]), _whole(sides[1][1])
-    return 0, 0
+    given = [_pixels(attributes.get(name, "")) for name in ("width", "height")]
+    if all(given):
+        return given[0], given[1]
+    box = attributes.get("viewBox", "")[:200].replace(",", " ").split()
+    sides = [_pixels(text) for text in box[2:4]]
+    return (sides[0], sides[1]) if len(box) == 4 and all(sides) else (0, 0)
 
 
-def _whole(text: str) -> int:
-    return round(float(text)) if len(text) <= 12 else 0
+def _pixels(text: str) -> int:
+    match = _NUMBER.match(text.strip()[:40])
+    if match is None:
+        return 0
+    try:
+        pixels = float(match[1]) * _UNITS[match[2]]
+    except ValueError:
+        return 0
+    return round(pixels) if 0 < pixels < 1e9 else 0

@@ -105,8 +105,12 @@ WHOLE = tag(256, 3) + tag(257, 2) + tag(273, 8) + tag(279, 6)
 
 
 class TestTiff:
-    def test_pages(self) -> None:
+    def test_the_largest_page_counts(self) -> None:
         assert verify(tiff(WHOLE, WHOLE)) == Picture("tiff", 3, 2)
+        larger = WHOLE.replace(tag(256, 3), tag(256, 9))
+        assert verify(tiff(WHOLE, larger)) == Picture("tiff", 9, 2)
+        below = tiff(larger)[8:]
+        assert verify(tiff(WHOLE + tag(330, 8 + 6 + 60)) + below) == Picture("tiff", 9, 2), "below another"
 
     @pytest.mark.parametrize(
         "body",
@@ -152,6 +156,11 @@ class TestIcons:
     def test_without_entries_it_is_none(self) -> None:
         with pytest.raises(NotAnImage):
             verify(b"\0\0\1\0\0\0" + b"\0" * 100)
+
+    def test_images_that_overlap(self) -> None:
+        entries = [struct.pack("<BBBBHHII", 8, 8, 0, 0, 1, 32, 296, 6 + 16 * 9 + n) for n in range(9)]
+        with pytest.raises(NotAnImage, match="overlap"):
+            verify(struct.pack("<HHH", 0, 1, 9) + b"".join(entries) + bytes(400))
 
     def test_an_entry_of_something_else(self) -> None:
         with pytest.raises(NotAnImage):
@@ -261,11 +270,43 @@ class TestSvg:
             "<rect fill=\"url('#a')\"/>",
             "<style>rect { fill: url(#a) }</style>",
             "<title>javascript: what it is</title>",
+            '<rect style="fill:url( #a )"/>',
+            "<style>a { fill: url(); stroke: url('#b') }</style>",
+            '<a href="page.html" id="A&amp;B;"/>',
             '<g one="1"/>'.replace("one", "id"),
         ],
     )
     def test_what_does_neither_is_not(self, inside: str) -> None:
         assert not verify(f'<svg xmlns="http://www.w3.org/2000/svg">{inside}</svg>'.encode()).active
+
+    @pytest.mark.parametrize(
+        "subset",
+        [
+            '<!ATTLIST svg onload CDATA "alert(1)">',
+            '<!ENTITY x "javascript:alert(1)">',
+            "<!ENTITY x \"@import 'a.css';\">",
+        ],
+    )
+    def test_what_a_subset_declares_may_act(self, subset: str) -> None:
+        for inside in ('<a href="&x;"/>', "<style>&x;</style>"):
+            text = f"<!DOCTYPE svg [{subset}]><svg>{inside if 'ENTITY' in subset else ''}</svg>"
+            assert verify(text.encode()).active and verify(text.encode("utf-16")).active
+
+    @pytest.mark.parametrize(
+        "attribute",
+        [
+            'fill="url(' + " " * 500_000 + '#a)"',
+            'width="' + "1" * 500_000 + 'x"',
+            'attributeName="' + ":on" * 200_000 + '"',
+            'viewBox="' + " ," * 500_000 + '"',
+        ],
+        ids=["url", "number", "name", "box"],
+    )
+    def test_long_values_take_no_longer_than_their_length(self, attribute: str) -> None:
+        verify(f"<svg {attribute} height='1'/>".encode())  # the square of it would be hours
+
+    def test_millimetres_are_no_pixels(self) -> None:
+        assert verify(b'<svg width="25.4mm" height="1in" viewBox="0 0 9999 9999"/>') == Picture("svg", 96, 96)
 
     def test_entities_of_others_and_laughs_are_not_read(self) -> None:
         outer = '<!DOCTYPE svg [<!ENTITY a SYSTEM "file:///etc/passwd">]><svg><text>&a;</text></svg>'
