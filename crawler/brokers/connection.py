@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import socket
 import ssl
 import time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from crawler.brokers import wire
 from crawler.errors import WireError
+from crawler.guard import parse_address
 
 if TYPE_CHECKING:
     from crawler.brokers.stock import StockClient
@@ -36,9 +36,8 @@ def is_near(peer: socket.socket) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return (mapped or parsed).is_loopback
+    parsed = parse_address(address)
+    return parsed is not None and parsed.is_loopback
 
 
 class Connection:

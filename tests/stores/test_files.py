@@ -16,8 +16,7 @@ import pytest
 from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.stores import files
 from crawler.stores.files import ABANDONED, INCOMING, FileStore, check_mark, mark, sweep, worker_name
-
-BODY = b"\xff\xd8\xff" + bytes(range(256)) * 40
+from servers.storing import BODY, put
 
 
 @pytest.fixture(params=[False, True], ids=["local", "slow"])
@@ -35,20 +34,6 @@ def in_memory(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         yield Path(folder)
-
-
-def put(store: FileStore, name: str, body: bytes = BODY) -> Exception | None:
-    ended = threading.Event()
-    said: list[Exception | None] = []
-
-    def done(error: Exception | None) -> None:
-        said.append(error)
-        ended.set()
-
-    store.put(name, body, done)
-    assert ended.wait(10)
-    assert len(said) == 1
-    return said[0]
 
 
 def drafts(root: Path) -> list[Path]:

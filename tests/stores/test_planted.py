@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,22 +13,7 @@ from crawler.ledger import write_ledger
 from crawler.model import LedgerPage
 from crawler.stores import folders
 from crawler.stores.files import INCOMING, FileStore, check_mark, mark, sweep
-
-BODY = b"\xff\xd8\xff" + bytes(range(256)) * 40
-
-
-def put(store: FileStore, name: str, body: bytes = BODY) -> Exception | None:
-    ended = threading.Event()
-    said: list[Exception | None] = []
-
-    def done(error: Exception | None) -> None:
-        said.append(error)
-        ended.set()
-
-    store.put(name, body, done)
-    assert ended.wait(10)
-    assert len(said) == 1
-    return said[0]
+from servers.storing import BODY, put
 
 
 def tree(root: Path) -> dict[str, bytes]:
