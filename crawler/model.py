@@ -333,7 +333,10 @@ def decode(data: bytes | memoryview | msgspec.Raw, kind: type[T]) -> T:
     decoder = _decoders.get(kind)
     if decoder is None:
         decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
-    return decoder.decode(data)  # type: ignore[no-any-return]
+    try:
+        return decoder.decode(data)  # type: ignore[no-any-return]
+    except RecursionError as error:
+        raise msgspec.DecodeError("it is nested too deep") from error
 
 
 def pack(value: Message) -> msgspec.Raw:

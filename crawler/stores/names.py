@@ -17,7 +17,8 @@ _MAX_PART = 120
 #: Deepest folder below the host's.
 _MAX_DEPTH = 16
 _UNSAFE = re.compile(
-    r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\s]|[\ud800-\udfff]|[\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]'
+    r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\s]|[\ud800-\udfff]|[\u061c\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]'
+    r"|[\uf000-\uf0ff]"  # what file servers have for characters that Windows forbids
 )
 # Names that Windows keeps for devices, with any suffix.
 _RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography import x509
 from hypothesis import given
@@ -21,6 +22,7 @@ from brokers.driver import KEY
 from crawler.brokers import wire
 from crawler.brokers.connection import Connection
 from crawler.errors import UsageError, WireError
+from crawler.model import Report, decode
 
 ROOT = Path(__file__).parents[2]
 
@@ -341,3 +343,8 @@ def test_a_key_file_that_is_no_text(tmp_path: Path) -> None:
     path.chmod(0o600)
     with pytest.raises(UsageError):
         wire.read_key(path)
+
+
+def test_what_is_nested_without_end_is_no_message() -> None:
+    with pytest.raises(msgspec.DecodeError, match="nested too deep"):
+        decode(b"\x97" + b"\x91" * 5000, Report)

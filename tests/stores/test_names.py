@@ -142,3 +142,8 @@ def test_where_case_does_not_count_only_the_same_bytes_share_a_name(
 ) -> None:
     names = file_name(one, sha, "jpeg").casefold(), file_name(other, other_sha, "jpeg").casefold()
     assert names[0] != names[1] or sha == other_sha
+
+
+def test_what_turns_text_around_or_stands_for_forbidden_characters_is_replaced() -> None:
+    name = file_name("https://a.example/%D8%9Ca%EF%80%A6b.jpg", "ab" * 32, "jpeg")
+    assert name.startswith("a.example/_a_b~")
