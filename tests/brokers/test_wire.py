@@ -347,4 +347,4 @@ def test_a_key_file_that_is_no_text(tmp_path: Path) -> None:
 
 def test_what_is_nested_without_end_is_no_message() -> None:
     with pytest.raises(msgspec.DecodeError, match="nested too deep"):
-        decode(b"\x97" + b"\x91" * 5000, Report)
+        decode(b"\x97\x93\x90\x90\x91" + b"\x91" * 5000, Report)  # where a result is, which is read as it is
