@@ -5,12 +5,10 @@ All are forked from one that imports what they need, once, while their door stil
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
 from functools import lru_cache
-from multiprocessing import forkserver, resource_tracker
 
 #: What a run over lists takes, what pages take beside, and what download workers alone take.
 LISTS = ("crawler.processes", "crawler.brokers.process", "crawler.sources.loop", "crawler.images.loop")
@@ -24,6 +22,8 @@ _ONLY_TELLS = frozenset({"--help", "-h", "--help-all", "--version"})
 def prepare(rooms: Sequence[str], arguments: Sequence[str]) -> None:
     """Begin to import what children need, unless the command line only asks for help."""
     if _ONLY_TELLS.isdisjoint(arguments):
+        import multiprocessing
+
         multiprocessing.set_forkserver_preload(list(rooms))
         start_server()
 
@@ -36,6 +36,8 @@ def prepare_run(arguments: Sequence[str]) -> None:
 
 def start_server() -> None:
     """Start the process that children are forked from, unless it runs; it and they begin with STOP_SIGNALS blocked."""
+    from multiprocessing import forkserver, resource_tracker
+
     resource_tracker.ensure_running()  # it would let the signals through
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
@@ -46,6 +48,8 @@ def start_server() -> None:
 
 def parent_lives() -> bool:
     """Tell whether our door lives, and the process we were forked from: without it our door takes us for dead."""
+    import multiprocessing
+
     door = multiprocessing.parent_process()
     return door is None or (door.is_alive() and os.getppid() == _forked_by())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import time
 from pathlib import Path
 from typing import Any
@@ -29,14 +28,7 @@ def set_up(log_file: Path | None, quiet: bool) -> None:
 
     Raises UsageError where the file cannot be written.
     """
-    try:
-        handler = (
-            logging.handlers.WatchedFileHandler(absolute(log_file, "--log-file"))
-            if log_file
-            else logging.StreamHandler()
-        )
-    except OSError as error:
-        raise UsageError(f"the log file {log_file} cannot be written: {error.strerror}") from error
+    handler = _to_file(log_file) if log_file else logging.StreamHandler()
     formatter = _Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
@@ -44,3 +36,12 @@ def set_up(log_file: Path | None, quiet: bool) -> None:
     root.handlers[:] = [handler]
     root.propagate = False
     root.setLevel(logging.ERROR if quiet else logging.INFO)
+
+
+def _to_file(path: Path) -> logging.Handler:
+    from logging.handlers import WatchedFileHandler
+
+    try:
+        return WatchedFileHandler(absolute(path, "--log-file"))
+    except OSError as error:
+        raise UsageError(f"the log file {path} cannot be written: {error.strerror}") from error

@@ -15,6 +15,7 @@ FLOORS = [
     "crawl workers inspector jobs",
     "hosting building checks door signing",
     "parsing",
+    "flags",
     "settings processes",
     "lines recheck limits",
     "bar supervisor progress ledger logs",

@@ -95,6 +95,28 @@ def test_wrong_flags_name_themselves_and_the_help(arguments: list[str]) -> None:
     assert arguments[0].lstrip("-").partition("-")[2] in str(caught.value) or arguments[0] in str(caught.value)
 
 
+def test_a_flag_that_nobody_knows_is_told_with_the_one_that_was_meant() -> None:
+    with pytest.raises(UsageError, match=r"unknown flag --dept \(did you mean --depth\?\)"):
+        crawl("a.example", "--dept=3")
+
+
+def test_words_stand_between_flags_and_behind_a_double_dash() -> None:
+    assert crawl("a.example", "--depth", "2", "b.example", "--", "-c.example").sites == (
+        "a.example",
+        "b.example",
+        "-c.example",
+    )
+
+
+@pytest.mark.parametrize(("value", "expected"), [("true", True), ("1", True), ("No", False), ("0", False)])
+def test_truths_in_the_environment(value: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRAWLER_QUIET", value)
+    assert crawl("a.example").quiet is expected
+    monkeypatch.setenv("CRAWLER_QUIET", "perhaps")
+    with pytest.raises(UsageError, match="CRAWLER_QUIET: 'perhaps' is neither true nor false"):
+        crawl("a.example")
+
+
 def test_words_that_mean_nothing_are_refused() -> None:
     with pytest.raises(UsageError, match=r"'b\.example' is not understood"):
         collect("--site", "a.example", "b.example")
@@ -152,7 +174,9 @@ class TestFile:
         with pytest.raises(UsageError, match=r"c\.toml: unknown key 'depht'"):
             crawl("--config", "c.toml", "a.example")
 
-    @pytest.mark.parametrize("content", ['depth = "deep"', "depth = [1]", "quiet = 3.5", 'scope = "galaxy"'])
+    @pytest.mark.parametrize(
+        "content", ['depth = "deep"', "depth = [1]", "depth = true", "depth = 2.0", "quiet = 3.5", 'scope = "galaxy"']
+    )
     def test_a_wrong_value_is_an_error(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "c.toml").write_text(content)
         with pytest.raises(UsageError):
@@ -202,6 +226,7 @@ def test_help_and_version_are_shown_and_nothing_is_run(flag: str, capsys: pytest
     assert "crawler" in said
     if flag != "--version":
         assert "--depth" in said and "--output" in said
+        assert ("--lease TIME" in said and "[15s]" in said and "[50M]" in said) is (flag == "--help-all")
 
 
 def test_state_is_where_the_system_wants_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
