@@ -42,8 +42,9 @@ class Pending(msgspec.Struct, eq=False, gc=False):
         return self.lost >= 2
 
 
-#: What is loaded of a queue at first: of a hundred thousand lanes most have nothing in memory; a deque has 600 bytes.
+#: What a queue has at first: of a hundred thousand lanes most have nothing in memory; a deque has 600 bytes.
 _NOTHING: deque[Pending] = deque(maxlen=0)
+_NO_DELAYS: list[tuple[float, int, Pending]] = []
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ class Queue:
     waiting: int = 0
     cursor: int = 0
     loaded: deque[Pending] = field(default_factory=lambda: _NOTHING)
-    delayed: list[tuple[float, int, Pending]] = field(default_factory=list)
+    delayed: list[tuple[float, int, Pending]] = field(default_factory=lambda: _NO_DELAYS)
     in_rotation: bool = False
 
     @property
@@ -73,11 +74,16 @@ class Queue:
     def put_back(self, pending: Pending, due: float = 0.0, *, last: bool = False) -> None:
         self.waiting += 1
         if due:
-            heapq.heappush(self.delayed, (due, pending.task.number, pending))
+            self.delay(pending, due)
         elif last:
             self._filled().append(pending)
         else:
             self._filled().appendleft(pending)
+
+    def delay(self, pending: Pending, due: float) -> None:
+        if self.delayed is _NO_DELAYS:
+            self.delayed = []
+        heapq.heappush(self.delayed, (due, pending.task.number, pending))
 
     def wake(self, now: float) -> None:
         """Move what is due to the front."""
@@ -102,7 +108,7 @@ class Lane:
     origin: str
     authority: str
     pace: Pace
-    queues: dict[Kind, Queue] = field(default_factory=dict)
+    queues: list[Queue | None] = field(default_factory=lambda: [None, None, None])  #: by kind
     robots: str | None = None  #: digest of the text; None until it is known
     robots_time: float = 0.0
     robots_asked: bool = False
@@ -111,11 +117,11 @@ class Lane:
     closed_why: str = ""
 
     def queue(self, kind: Kind) -> Queue:
-        queue = self.queues.get(kind)
+        queue = self.queues[kind]
         if queue is None:
             queue = self.queues[kind] = Queue()
         return queue
 
     def waits(self, kind: Kind) -> bool:
-        queue = self.queues.get(kind)
+        queue = self.queues[kind]
         return queue is not None and queue.waiting > 0

@@ -63,7 +63,7 @@ class Pace:
             return
         share.ceiling = max(busy, share.count) if heard else max(share.ceiling, share.count, busy)
         if not holds and heard and busy == 0:
-            del self.shares[worker]
+            self._take_back(worker)
             if self.delay:
                 self.blocked_until = max(self.blocked_until, now + self.delay)
 
@@ -73,8 +73,13 @@ class Pace:
             self.shares[worker] = Share(busy, busy, pages)
 
     def forget(self, worker: str) -> None:
-        self.shares.pop(worker, None)
+        self._take_back(worker)
         self.waiting.pop(worker, None)
+
+    def _take_back(self, worker: str) -> None:
+        self.shares.pop(worker, None)
+        if not self.shares:
+            self.shares = {}  # one that had an entry keeps its 232 bytes, and hosts may be a hundred thousand
 
     def allot(self, worker: str, pages: bool, pages_wait: bool, now: float) -> int:
         """Return how many requests at a time `worker` may have from now on; 0 for none."""

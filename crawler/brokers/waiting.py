@@ -180,7 +180,7 @@ class Waiting:
                     continue
                 pending, due = self._resident(row, lane, kind)
                 if due > now:
-                    heapq.heappush(queue.delayed, (due, row[0], pending))
+                    queue.delay(pending, due)
                 else:
                     queue.load(pending)
 
