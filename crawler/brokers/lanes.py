@@ -18,6 +18,8 @@ from crawler.model import Kind, Task
 
 #: Tasks of a lane loaded at a time.
 STRETCH = 512
+#: Tasks of a lane below which the next stretch is loaded: a lane's turn costs as much for one task as for many.
+LEAST_LOADED = 64
 
 
 class Pending(msgspec.Struct, eq=False, gc=False):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from msgspec import Raw
 
-from crawler.brokers.lanes import STRETCH, Lane, Pending
+from crawler.brokers.lanes import LEAST_LOADED, STRETCH, Lane, Pending
 from crawler.brokers.origins import Origin
 from crawler.brokers.pace import Pace
 from crawler.brokers.records import Records
@@ -167,9 +167,9 @@ class Waiting:
     # Tasks
 
     def load(self, lane: Lane, kind: Kind, now: float) -> None:
-        """Bring the next stretch of a lane into memory when none of it is there."""
+        """Bring the next stretch of a lane into memory when little of it is there."""
         queue = lane.queue(kind)
-        while not queue.loaded and queue.waiting > len(queue.delayed):
+        while len(queue.loaded) < LEAST_LOADED and not queue.is_loaded:
             self._records.flush()
             rows = self._records.tasks.waiting(lane.number, kind, queue.cursor, STRETCH)
             if not rows:
