@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from crawler.brokers.records import BROKER
+from crawler.brokers.words import BROKER
 from crawler.errors import WireError
 from crawler.model import Few, Found, ImageResult, Kind, Natural, Report, RobotsFile, Settlement, Verb, decode
 from crawler.outcomes import OUTCOMES

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from msgspec import Raw
 
 from crawler.brokers.lanes import Lane
-from crawler.brokers.records import BROKER, Records
+from crawler.brokers.records import Records
 from crawler.brokers.results import Result
-from crawler.brokers.run import LEFT_OUT, Run
+from crawler.brokers.run import Run
 from crawler.brokers.tasks import Known
 from crawler.brokers.waiting import Waiting
+from crawler.brokers.words import BROKER, LEFT_OUT
 from crawler.model import Found, Kind, PageDetail, Task, decode, encode, task_id
 from crawler.outcomes import SUCCESSES, Outcome
 from crawler.spec import Spec

@@ -13,9 +13,6 @@ from crawler.brokers.tally import Tally
 from crawler.brokers.tasks import Tasks
 from crawler.errors import StateError
 
-#: The worker that results are told by which are the broker's own.
-BROKER = "broker"
-
 
 class RunRow(NamedTuple):
     """One run of the job; `ended` is 0 until it has."""

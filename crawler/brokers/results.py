@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from crawler.brokers.words import LEDGER_PAGE_BYTES, MENTIONS_SHOWN
 from crawler.model import Kind, LedgerPage, LedgerRow, Message, Stored, decode, encode
 
 _PARCELS = """
@@ -15,11 +16,6 @@ SELECT p.seq, p.run, p.time, w.name, p.body FROM parcels p JOIN workers w ON w.w
 WHERE p.seq >= (SELECT coalesce(max(seq), 0) FROM parcels WHERE seq <= ?) ORDER BY p.seq"""
 _MENTIONS = """
 SELECT m.image, p.url, m.words FROM mentions m JOIN tasks p ON p.number = m.page WHERE m.image IN ({}) LIMIT {}"""
-
-#: Distinct mentions that a row of the ledger shows.
-MENTIONS_SHOWN = 20
-#: Bytes of one page of the ledger, about.
-MOST_BYTES = 8 * 2**20
 
 
 class Result(NamedTuple):
@@ -170,7 +166,7 @@ class Results:
             row.mentions, row.mentions_total = shown.get(task, []), totals.get(task, 0)
             size += len(row.result) + len(row.url) + len(row.message)
             size += sum([len(page) + len(words) for page, words in row.mentions])
-            if size > MOST_BYTES:
+            if size > LEDGER_PAGE_BYTES:
                 return fitting
         return len(rows)
 

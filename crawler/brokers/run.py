@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from crawler.brokers.records import Records, RunRow
+from crawler.brokers.words import LEFT_OUT
 from crawler.model import Counts, Kind, State
 from crawler.outcomes import SUCCESSES
-
-#: Marks the counters of links that were not followed, by reason.
-LEFT_OUT = "left_out:"
 
 
 class Run:

@@ -12,11 +12,12 @@ from crawler.brokers.lanes import Lane, Pending
 from crawler.brokers.leases import Worker
 from crawler.brokers.outage import Outage
 from crawler.brokers.put import Putter
-from crawler.brokers.records import BROKER, Records
+from crawler.brokers.records import Records
 from crawler.brokers.results import Result
 from crawler.brokers.retry import decide
-from crawler.brokers.run import LEFT_OUT, Run
+from crawler.brokers.run import Run
 from crawler.brokers.waiting import Waiting
+from crawler.brokers.words import BROKER, LEFT_OUT
 from crawler.model import Kind, PageDetail, Report, RobotsFile, Settlement, SourceDetail, Stored, Verb, decode, pack
 from crawler.outcomes import MAX_RETRY_AFTER, PAGES_READ, SUCCESSES, Outcome
 

@@ -25,6 +25,7 @@ from crawler.brokers.run import Run
 from crawler.brokers.settle import Settler
 from crawler.brokers.waiting import Waiting
 from crawler.brokers.wire import HERE
+from crawler.brokers.words import FEEDING
 from crawler.errors import UsageError
 from crawler.model import (
     Begun,
@@ -50,8 +51,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds after an unclean restart in which workers name what they hold before anything new is given out.
 GRACE = 5.0
-#: Kinds of which a worker that is no download worker takes some.
-FEEDING = frozenset({Kind.SOURCE, Kind.PAGE})
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 

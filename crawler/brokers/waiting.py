@@ -13,20 +13,17 @@ from crawler.brokers.origins import Origin
 from crawler.brokers.pace import Pace
 from crawler.brokers.records import Records
 from crawler.brokers.tasks import WaitingRow
+from crawler.brokers.words import NOWHERE, PAGES_AT_A_TIME
 from crawler.model import Kind, RobotsFile, Task
 from crawler.outcomes import Outcome
 from crawler.robots import MAX_AGE, digest
 from crawler.spec import Spec
 from crawler.urls import address, normalise
 
-#: Requests for pages at a time per host, at most.
-PAGES_AT_A_TIME = 2
 #: New tasks are kept in memory up to this many, as many as a source lets wait by default: it spares reading them.
 MOST_KEPT = 50_000
 #: Kinds whose tasks belong to a host.
 HOSTED = (Kind.PAGE, Kind.IMAGE)
-#: The lane of what a list names but is no URL: it is closed from the beginning.
-NOWHERE = "nowhere"
 _SCHEMES = ("http://", "https://")
 
 

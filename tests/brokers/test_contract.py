@@ -1,6 +1,7 @@
-"""One contract, three brokers: in memory, on a file, and behind the manager."""
+"""One contract, five brokers: in memory, on a file, behind the manager, over Redis and over a Cluster of it."""
 
 import contextlib
+import itertools
 import random
 import shutil
 import tempfile
@@ -32,6 +33,8 @@ from brokers.driver import (
 )
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.listen import listen_unix
+from crawler.brokers.redis.broker import RedisBroker
+from crawler.brokers.redis.server import Server
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.errors import CrawlerError, UsageError
 from crawler.model import (
@@ -55,6 +58,7 @@ from crawler.model import (
 )
 
 LEASE = spec().lease
+JOBS = itertools.count()
 
 
 @pytest.fixture
@@ -62,8 +66,13 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "file", "manager"])
+@pytest.fixture(params=["memory", "file", "manager", "redis", "cluster"])
 def job(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Iterator[Job]:
+    if request.param in ("redis", "cluster"):
+        broker = over_redis(request.getfixturevalue(request.param), clock)
+        yield Job(broker, clock)
+        broker.close()
+        return
     if request.param == "manager":
         short = Path(tempfile.mkdtemp(prefix="crawler-"))  # a socket's path may have 107 bytes
         broker = SqliteBroker(None, clock=clock, chance=lambda: 0.5)
@@ -76,6 +85,12 @@ def job(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Iterato
     broker = SqliteBroker(None if request.param == "memory" else tmp_path / "q", clock=clock, chance=lambda: 0.5)
     yield Job(broker, clock)
     broker.close()
+
+
+def over_redis(url: str, clock: Clock) -> RedisBroker:
+    """Return a broker that looks at everything in every call, since the tests turn the clock by hand."""
+    name = f"job {next(JOBS)}"
+    return RedisBroker(Server(url), name, partitions=4, clock=clock, chance=lambda: 0.5, look_every=0, patrol_every=0)
 
 
 def failed(task: Task) -> Settlement:

@@ -1,0 +1,158 @@
+"""What a job has beside its partitions: its settings, its run, its workers, and a lock."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from crawler.brokers.redis.server import JOBS, Server, job_key
+from crawler.errors import BrokerUnreachable, StateError, UsageError
+from crawler.model import State, encode
+from crawler.robots import digest
+from crawler.spec import Spec
+
+#: Raised by every change of what lies in Redis.
+VERSION = 1
+#: Milliseconds after which the lock of a process that died is free, and seconds that it is waited for.
+LOCK_TIME, LOCK_PATIENCE = 30_000, 60.0
+_DECODE_SPEC = msgspec.msgpack.Decoder(Spec)
+
+
+class Run(NamedTuple):
+    """The latest run of a job; number 0 is before the first."""
+
+    number: int
+    began: float
+    ended: float
+    partitions: int
+    sources: dict[int, str]  #: URLs by the numbers of their tasks
+
+
+class Job:
+    """The keys of one job that all partitions share."""
+
+    def __init__(self, server: Server, name: str) -> None:
+        self._server = server
+        self.name = name
+        self._key = job_key(name)
+        self.spec = Spec(job="")
+        self.spec_digest = ""
+        self.run = Run(0, 0.0, 0.0, 0, {})
+        self.images_before = 0
+        self.ready: set[int] = set()
+
+    @property
+    def state(self) -> State:
+        return State.FINISHED if self.run.ended else State.OPEN
+
+    def refresh(self, worker: str = "", feeds: bool = False, now: float = 0.0) -> None:
+        """Read what others changed; `worker` is noted as one that lives.
+
+        Raises StateError where another version of the program made it.
+        """
+        commands: list[tuple[object, ...]] = [("HGETALL", self._key + "job"), ("SMEMBERS", self._key + "ready")]
+        if worker:
+            commands.append(("ZADD", self._key + ("feeders" if feeds else "workers"), now, worker))
+        kept, ready, *_ = self._server.ask(*commands)
+        self.ready = {int(number) for number in ready}
+        if not kept:
+            self.spec, self.run = Spec(job=""), Run(0, 0.0, 0.0, 0, {})
+            return
+        if int(kept[b"version"]) != VERSION:
+            raise StateError(
+                f"job {self.name} in {self._server.shown} has version {int(kept[b'version'])}, this program reads "
+                f"version {VERSION}; use the program that made it, or another --job"
+            )
+        if self.spec_digest != kept[b"digest"].decode():
+            self.spec, self.spec_digest = _DECODE_SPEC.decode(kept[b"spec"]), kept[b"digest"].decode()
+        self.images_before = int(kept[b"images_before"])
+        self.run = Run(
+            int(kept[b"run"]),
+            float(kept[b"began"]),
+            float(kept[b"ended"]),
+            int(kept[b"partitions"]),
+            msgspec.json.decode(kept[b"sources"], type=dict[int, str]),
+        )
+
+    def adopt(self, spec: Spec) -> str:
+        """Keep `spec` as the job's settings, and return the job's id; raises UsageError where it has other sources."""
+        known = self.spec if self.run.number else None
+        if known and {url for url, _ in known.sources} != {url for url, _ in spec.sources}:
+            raise UsageError(
+                f"job {spec.job!r} was made for {', '.join(url for url, _ in known.sources)}; "
+                "for another site or list give it another name with --job NAME"
+            )
+        if known and not self.run.ended and dict(known.sources) != dict(spec.sources):
+            raise UsageError(
+                f"run {self.run.number} of job {spec.job!r} is not finished, and it reads another list or other "
+                "columns: go on with those (on a pipe, an empty list stands for them), or use another --job"
+            )
+        self.spec = replace(spec, job_id=known.job_id if known else uuid.uuid4().hex)
+        self.spec_digest = digest(encode(self.spec).hex())
+        return self.spec.job_id
+
+    def write(self, run: Run, images_before: int) -> None:
+        self.run, self.images_before = run, images_before
+        kept = {
+            "version": VERSION, "spec": encode(self.spec), "digest": self.spec_digest, "run": run.number,
+            "began": run.began, "ended": run.ended, "partitions": run.partitions,
+            "sources": msgspec.json.encode(run.sources), "images_before": images_before,
+        }  # fmt: skip
+        self._server.ask(
+            ("SADD", JOBS, self.name),
+            ("HSET", self._key + "job", *(word for entry in kept.items() for word in entry)),
+        )
+
+    def end(self, now: float) -> None:
+        self.run = self.run._replace(ended=now)
+        self._server.ask(("HSET", self._key + "job", "ended", now))
+
+    def note_ready(self, partitions: set[int]) -> None:
+        """Tell everybody that these partitions have something to give out."""
+        if new := partitions - self.ready:
+            self._server.ask(("SADD", self._key + "ready", *new))
+            self.ready |= new
+
+    def note_empty(self, partitions: set[int]) -> None:
+        if gone := partitions & self.ready:
+            self._server.ask(("SREM", self._key + "ready", *gone))
+            self.ready -= gone
+
+    def workers(self, since: float) -> tuple[list[str], list[str]]:
+        """Return the names of download workers and of others that reported after `since`."""
+        found = []
+        for name in ("workers", "feeders"):
+            names, _ = self._server.ask(
+                ("ZRANGEBYSCORE", self._key + name, since, "+inf"),
+                ("ZREMRANGEBYSCORE", self._key + name, "-inf", since - 3600),
+            )
+            found.append([worker.decode() for worker in names])
+        return found[0], found[1]
+
+    def first_for(self, what: str, milliseconds: int) -> bool:
+        """Tell whether nobody has done `what` in this time, and we do it now."""
+        if not milliseconds:
+            return True
+        (done,) = self._server.ask(("SET", self._key + what, 1, "NX", "PX", milliseconds))
+        return bool(done)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the job's lock; raises BrokerUnreachable where another holds it for long."""
+        token = uuid.uuid4().hex
+        until = time.monotonic() + LOCK_PATIENCE
+        while not self._server.ask(("SET", self._key + "lock", token, "NX", "PX", LOCK_TIME))[0]:
+            if time.monotonic() > until:
+                raise BrokerUnreachable(f"another process holds the lock of job {self.name} in {self._server.shown}")
+            time.sleep(0.02)
+        try:
+            yield
+        finally:
+            if self._server.ask(("GET", self._key + "lock"))[0] == token.encode():
+                self._server.ask(("DEL", self._key + "lock"))

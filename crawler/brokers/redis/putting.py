@@ -1,0 +1,150 @@
+"""What sources and pages name, on its way into the partitions."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from typing import Any
+
+from msgspec import Raw
+
+from crawler.brokers.redis.job import Job
+from crawler.brokers.redis.partitions import Given, Partitions
+from crawler.brokers.redis.rows import Body, binary, mention_digest, text
+from crawler.model import Found, Kind, PageDetail, SourceDetail, decode, encode, pack, task_id
+from crawler.traps import Traps
+
+log = logging.getLogger(__name__)
+
+#: Items in one call on a partition.
+MOST_ITEMS = 1000
+
+
+class Putting:
+    """Puts tasks where they belong; knows which pages a run has had enough of."""
+
+    def __init__(self, partitions: Partitions, job: Job) -> None:
+        self._partitions = partitions
+        self._job = job
+        self._traps = Traps(0)
+        self._run = 0
+        self.given: dict[int, Given] = {}  #: by number, what the workers of this process were given
+
+    def put_sources(self, sources: tuple[tuple[str, SourceDetail], ...]) -> dict[int, str]:
+        """Put the tasks of sources, unless this run has them; return their URLs by number."""
+        partition = self._partitions.place_of("").partition
+        items = [self._item(Found(Kind.SOURCE, url, pack(detail)), 0, 0, "") for url, detail in sources]
+        _, numbers = self._partitions.call("put", {partition: {"items": items}})[partition]
+        return {int(number): url for number, (url, _) in zip(numbers, sources, strict=True)}
+
+    def put(self, found: list[Found], parent: int) -> int:
+        """Put what task `parent` named, and return how many tasks are new."""
+        kinds = {Kind.IMAGE, Kind.PAGE} if self._job.spec.reads_pages else {Kind.IMAGE}
+        found = [item for item in found if item.kind in kinds]  # sources name files here: only `begin` puts them
+        given = self.given.get(parent)
+        source, page = (given.row.source, given.row.body.url) if given else (parent, "")
+        found = self._admitted(found, source, first=parent == source)
+        by_partition: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for item in found:
+            place = self._partitions.place_of(item.url)
+            by_partition[place.partition].append(self._item(item, source, parent, page))
+        new = 0
+        while by_partition:
+            calls = {partition: {"items": items[:MOST_ITEMS]} for partition, items in by_partition.items()}
+            new += sum(answer[0] for answer in self._partitions.call("put", calls).values())
+            by_partition = defaultdict(
+                list, {at: items[MOST_ITEMS:] for at, items in by_partition.items() if len(items) > MOST_ITEMS}
+            )
+            self._job.note_ready(set(calls))
+        return new
+
+    def _item(self, item: Found, source: int, parent: int, page: str) -> dict[str, Any]:
+        place = self._partitions.place_of("" if item.kind is Kind.SOURCE else item.url)
+        body = Body(item.url, "", item.detail)
+        digest = words = b""
+        if item.words is not None:
+            packed = encode(item.words)
+            page = "" if parent == source else page
+            body = Body(item.url, "", item.detail, 0, 0, page, Raw(packed))
+            digest, words = mention_digest(page, packed), encode((page, Raw(packed)))
+        first = item.kind is Kind.PAGE and decode(item.detail, PageDetail).depth == 0
+        return {
+            "id": binary(task_id(item.kind, item.url)),
+            "kind": int(item.kind),
+            "origin": text(place.origin),
+            "source": source,
+            "body": binary(encode(body)),
+            "digest": binary(digest),
+            "words": binary(words),
+            "opted_out": text(item.opted_out[:200]),
+            "first": int(first),
+        }
+
+    # Pages that a run has had enough of
+
+    def _admitted(self, found: list[Found], source: int, *, first: bool) -> list[Found]:
+        """Return what is to be put; a site's first page always is, and what this run has is no news."""
+        pages = [item for item in found if item.kind is Kind.PAGE]
+        if first or not pages:
+            return found
+        self._begin_run()
+        said = self._look_up(pages)
+        room = self._room_for_pages() if "u" in said.values() else 0
+        kept: list[Found] = []
+        seen: set[str] = set()
+        for item in found:
+            known = said.get(item.url, "n") if item.kind is Kind.PAGE and item.url not in seen else "n"
+            seen.add(item.url)
+            reason = ""
+            if known == "u" and room <= 0:
+                reason = "max_pages"
+            elif known != "n" and not decode(item.detail, PageDetail).listed and not self._traps.admits(item.url):
+                reason = "alike"
+            if reason:
+                self._leave_out(source, reason)
+                said[item.url] = "u"
+                seen.discard(item.url)
+                continue
+            room -= known == "u"
+            kept.append(item)
+        self._tell_of_traps()
+        return kept
+
+    def _begin_run(self) -> None:
+        if self._run != self._job.run.number:
+            self._run, self._traps = self._job.run.number, Traps(0)
+        self._traps.most = self._job.spec.max_alike
+
+    def _look_up(self, pages: list[Found]) -> dict[str, str]:
+        """Return for each page whether it is unknown (u), of this run (n), or of an earlier one (e)."""
+        urls: dict[int, list[str]] = defaultdict(list)
+        for url in dict.fromkeys(item.url for item in pages):
+            urls[self._partitions.place_of(url).partition].append(url)
+        calls = {at: {"ids": [binary(task_id(Kind.PAGE, url)) for url in some]} for at, some in urls.items()}
+        answers = self._partitions.call("look", calls)
+        return {
+            url: answer.decode() for at, some in urls.items() for url, answer in zip(some, answers[at], strict=True)
+        }
+
+    def _room_for_pages(self) -> float:
+        """Return how many new pages the run may have."""
+        most = self._job.spec.max_pages
+        if not most:
+            return float("inf")
+        keys = [self._partitions.key(at, "numbers") for at in self._partitions.all]
+        counters = self._partitions.ask(*(("HMGET", key, "run", f"added{Kind.PAGE:d}", "pages_before") for key in keys))
+        ours = [counter for counter in counters if int(counter[0] or 0) == self._job.run.number]
+        return most - sum(int(added or 0) - int(before or 0) for _, added, before in ours)
+
+    def _leave_out(self, source: int, reason: str) -> None:
+        partition = self._partitions.place_of("").partition
+        said = {"verb": "left_out", "source": source, "reason": reason, "times": 1}
+        self._partitions.call("settle", {partition: {"worker": "", "settled": [said]}})
+
+    def _tell_of_traps(self) -> None:
+        for pattern in self._traps.news:
+            log.warning(
+                "%d pages are alike: %s; further ones are left out, as calendars and the like never end (--max-alike)",
+                self._traps.most, pattern,
+            )  # fmt: skip
+        self._traps.news.clear()

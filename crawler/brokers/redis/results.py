@@ -1,0 +1,176 @@
+"""The ledger of a job, read from the partitions one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from crawler.brokers.redis.job import Job
+from crawler.brokers.redis.partitions import LOCAL_BITS, Partitions
+from crawler.brokers.redis.rows import (
+    Body,
+    Head,
+    Item,
+    Known,
+    Row,
+    binary,
+    bucket_of,
+    read_items,
+    read_known,
+    read_row,
+    text,
+)
+from crawler.brokers.words import LEDGER_PAGE_BYTES, MENTIONS_SHOWN
+from crawler.errors import UsageError
+from crawler.model import Kind, LedgerPage, LedgerRow, decode, encode
+from crawler.urls import address
+
+_CURSOR = msgspec.json.Decoder(list[int])
+#: Parcels read at a time.
+_PARCELS = 16
+
+
+class Result(NamedTuple):
+    """One result as it lies in a partition; `seq` is of that partition."""
+
+    seq: int
+    head: Head
+    item: Item
+    row: Row
+
+
+class ResultReader:
+    """Reads results; a cursor is how far each partition was read."""
+
+    def __init__(self, partitions: Partitions, job: Job) -> None:
+        self._partitions = partitions
+        self._job = job
+
+    def page(self, cursor: str, limit: int, mentions: bool) -> LedgerPage:
+        """Return up to `limit` results of images after `cursor`."""
+        read = self._positions(cursor)
+        found: list[tuple[int, Result]] = []
+        size = 0
+        for partition in self._partitions.all:
+            for result in self._after(partition, read[partition]):
+                if len(found) == limit or size > LEDGER_PAGE_BYTES:
+                    break
+                read[partition] = result.seq
+                if result.row.kind is Kind.IMAGE:
+                    found.append((partition, result))
+                    size += len(result.item.result) + len(result.item.row)
+        known = self._known(found)
+        extra = self._extra(found, known) if mentions else {}
+        rows = [
+            self._row(place, partition, result, known[place], extra.get(place, [])) if mentions
+            else self._row(place, partition, result, known[place], None)
+            for place, (partition, result) in enumerate(found)
+        ]  # fmt: skip
+        return LedgerPage(rows, msgspec.json.encode(read).decode())
+
+    def _positions(self, cursor: str) -> list[int]:
+        """Return what a cursor says; raises UsageError where it was never one of ours."""
+        count = len(self._partitions.all)
+        if not cursor:
+            return [0] * count
+        try:
+            read = _CURSOR.decode(cursor)
+        except (msgspec.MsgspecError, UnicodeEncodeError) as error:
+            raise UsageError(f"{cursor[:40]!r} is no place in the results") from error
+        if len(read) != count or min(read, default=0) < 0:
+            raise UsageError(f"{cursor[:40]!r} is no place in the results")
+        return read
+
+    def _after(self, partition: int, seq: int) -> Iterator[Result]:
+        key = self._partitions.key(partition, "results")
+        (last,) = self._partitions.ask(("XREVRANGE", key, f"{seq + 1}-1", "-", "COUNT", 1))
+        start = last[0][0] if last else b"-"
+        while True:
+            (parcels,) = self._partitions.ask(("XRANGE", key, start, "+", "COUNT", _PARCELS))
+            for name, fields in parcels:
+                yield from (result for result in _results(name, fields) if result.seq > seq)
+            if len(parcels) < _PARCELS:
+                return
+            start = b"(" + parcels[-1][0]
+
+    def _known(self, found: list[tuple[int, Result]]) -> list[Known | None]:
+        commands = []
+        for partition, result in found:
+            end, field = bucket_of(result.row.identity)
+            commands.append(("HGET", self._partitions.key(partition, end), field))
+        answers = self._partitions.ask(*commands) if commands else []
+        return [read_known(answer) if answer else None for answer in answers]
+
+    def _extra(self, found: list[tuple[int, Result]], known: list[Known | None]) -> dict[int, list[tuple[str, Raw]]]:
+        """Return the mentions beside the first, by place."""
+        places = [place for place, one in enumerate(known) if one is not None and one.more]
+        commands = [
+            ("HVALS", self._partitions.key(found[place][0], f"mentions:{_number(known[place])}")) for place in places
+        ]
+        answers = self._partitions.ask(*commands) if commands else []
+        return {
+            place: [msgspec.msgpack.decode(value, type=tuple[str, Raw]) for value in values]
+            for place, values in zip(places, answers, strict=True)
+        }
+
+    def _row(
+        self, place: int, partition: int, result: Result, known: Known | None, extra: list[tuple[str, Raw]] | None
+    ) -> LedgerRow:
+        head, item, body = result.head, result.item, result.row.body
+        row = LedgerRow(
+            seq=(partition << LOCAL_BITS) + result.seq, run=head.run, url=body.url, outcome=head.outcome,
+            message=item.message, size=item.size, time=head.time, worker=head.worker, result=Raw(item.result),
+            current=known is not None and known.seq == result.seq and known.state != b"w",
+        )  # fmt: skip
+        if extra is not None:
+            all_mentions = [self._mention(result.row), *extra] if bytes(body.words) != b"\xc0" else extra
+            shown = [(page or self._source(result.row), words) for page, words in all_mentions]
+            row.mentions, row.mentions_total = shown[:MENTIONS_SHOWN], len(shown)
+        return row
+
+    def _mention(self, row: Row) -> tuple[str, Raw]:
+        return row.body.page, row.body.words
+
+    def _source(self, row: Row) -> str:
+        return self._job.run.sources.get(row.source, "")
+
+    # Reopening
+
+    def reopening(self, seqs: list[int]) -> dict[int, list[dict[str, Any]]]:
+        """Return what partitions are told to make tasks again of the results with these numbers."""
+        calls: dict[int, list[dict[str, Any]]] = {}
+        for seq in seqs:
+            partition, local = seq >> LOCAL_BITS, seq & ((1 << LOCAL_BITS) - 1)
+            if partition not in self._partitions.all:
+                continue
+            result = next(self._after(partition, local - 1), None)
+            if result is not None and result.seq == local and result.row.kind is Kind.IMAGE:
+                calls.setdefault(partition, []).append(_reopened(result))
+        return calls
+
+
+def _reopened(result: Result) -> dict[str, Any]:
+    row, body = result.row, result.row.body
+    origin = address(body.url).origin
+    return {
+        "verb": "reopen", "id": binary(row.identity), "seq": result.seq, "kind": int(row.kind), "source": row.source,
+        "first": 0, "origin": text(origin), "at": text(origin), "outcome": result.head.outcome,
+        "size": result.item.size, "run": result.head.run,
+        "body": binary(encode(Body(body.url, "", body.detail, 0, 0, body.page, body.words))),
+    }  # fmt: skip
+
+
+def _results(name: bytes, fields: list[bytes]) -> Iterator[Result]:
+    parts = dict(zip(fields[::2], fields[1::2], strict=True)) if isinstance(fields, list) else fields
+    head = decode(parts[b"h"], Head)
+    first = int(name.partition(b"-")[0])
+    for place, item in enumerate(read_items(parts[b"b"])):
+        yield Result(first + place, head, item, read_row(item.row))
+
+
+def _number(known: Known | None) -> int:
+    assert known is not None
+    return known.number

@@ -1,0 +1,152 @@
+"""How tasks, calls and results are packed for the scripts."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from crawler.model import Kind, Message, Task, decode, encode
+
+_HEADER = struct.Struct(">6s6sBBBB16s")
+_ITEM = struct.Struct(">6sIII")
+_NIL = Raw(b"\xc0")
+
+
+class Body(Message):
+    """What of a task the scripts do not read; `page` is `""` where the source itself named it."""
+
+    url: str
+    at: str  #: `""` where it is the URL
+    detail: Raw
+    hops: int = 0
+    candidate: int = 0
+    page: str = ""
+    words: Raw = _NIL
+
+
+class Row(NamedTuple):
+    """A task as it lies in a partition."""
+
+    number: int
+    source: int
+    kind: Kind
+    attempts: int
+    lost: int
+    first: bool
+    identity: bytes
+    body: Body
+
+    @property
+    def task(self) -> Task:
+        body = self.body
+        number = -self.number if self.kind is Kind.ROBOTS else self.number
+        detail = _NIL if self.kind is Kind.ROBOTS else body.detail
+        return Task(number, self.kind, body.url, body.at or body.url, detail, body.hops, body.candidate, self.attempts)
+
+
+def read_row(row: bytes) -> Row:
+    number, source, kind, attempts, lost, first, identity = _HEADER.unpack_from(row)
+    body = decode(memoryview(row)[_HEADER.size :], Body)
+    return Row(_whole(number), _whole(source), Kind(kind), attempts, lost, bool(first), identity, body)
+
+
+def write_row(row: Row) -> bytes:
+    number, source = row.number.to_bytes(6, "big"), row.source.to_bytes(6, "big")
+    return _HEADER.pack(
+        number, source, int(row.kind), row.attempts, row.lost, row.first, row.identity
+    ) + encode(row.body)  # fmt: skip
+
+
+def _whole(data: bytes) -> int:
+    return int.from_bytes(data, "big")
+
+
+class Item(NamedTuple):
+    """One result: bytes of the image, message, the encoded result and the row of its task."""
+
+    size: int
+    message: str
+    result: bytes
+    row: bytes
+
+
+def read_items(blob: bytes) -> Iterator[Item]:
+    """Give the results of a parcel."""
+    at = 0
+    while at < len(blob):
+        size, message, result, row = _ITEM.unpack_from(blob, at)
+        ends = [at + _ITEM.size]
+        for length in (message, result, row):
+            ends.append(ends[-1] + length)
+        text = blob[ends[0] : ends[1]].decode("utf-8", "replace")
+        yield Item(_whole(size), text, blob[ends[1] : ends[2]], blob[ends[2] : ends[3]])
+        at = ends[3]
+
+
+class Head(Message):
+    """What the results of a parcel have in common."""
+
+    run: int
+    time: float
+    worker: str
+    kind: int
+    outcome: str
+
+
+class Known(NamedTuple):
+    """What a partition knows of a task: its state, the sequence number of its result, whether it has many mentions."""
+
+    state: bytes
+    number: int
+    mention: bytes
+    run: int
+    seq: int
+    more: bool
+
+
+_KNOWN = struct.Struct(">c6s6sI6sB")
+
+
+def read_known(data: bytes) -> Known:
+    state, number, mention, run, seq, more = _KNOWN.unpack(data)
+    return Known(state, _whole(number), mention, run, _whole(seq), bool(more))
+
+
+#: Buckets of known tasks in a partition; the scripts have the same number.
+BUCKETS = 4096
+
+
+def bucket_of(identity: bytes) -> tuple[str, bytes]:
+    """Return the end of the key and the field under which a partition knows a task."""
+    return f"known:{int.from_bytes(identity[:2], 'big') % BUCKETS}", identity[2:]
+
+
+def mention_digest(page: str, words: bytes) -> bytes:
+    """Return what tells one mention of an image from another, never all zeros."""
+    return hashlib.blake2b(page.encode("utf-8", "surrogatepass") + b"\0" + words, digest_size=5).digest() + b"\1"
+
+
+def binary(data: bytes) -> Raw:
+    """Return bytes as the scripts' library reads them: it knows no type but text."""
+    size = len(data)
+    if size < 32:
+        return Raw(bytes([0xA0 | size]) + data)
+    if size < 2**8:
+        return Raw(b"\xd9" + size.to_bytes(1, "big") + data)
+    if size < 2**16:
+        return Raw(b"\xda" + size.to_bytes(2, "big") + data)
+    return Raw(b"\xdb" + size.to_bytes(4, "big") + data)
+
+
+def text(data: str) -> Raw:
+    """Return text, whatever is in it."""
+    return binary(data.encode("utf-8", "surrogatepass"))
+
+
+def pack_call(call: dict[str, Any]) -> bytes:
+    return msgspec.msgpack.encode(call)

@@ -1,0 +1,139 @@
+-- Lanes: the waiting tasks of an origin, by kind, and what its robots.txt says. Ready lanes take turns; sleeping ones
+-- have something to do at a time.
+
+local lanes, changed_lanes = {}, {}
+
+local function queue_of(origin, kind)
+  return BASE .. 'queue:' .. kind .. ':' .. origin
+end
+
+local function lane_of(origin)
+  local lane = lanes[origin]
+  if not lane then
+    local kept = redis.call('HGET', BASE .. 'lanes', origin)
+    if kept then
+      lane = cmsgpack.unpack(kept)
+    else
+      lane = {robots = false, robots_time = 0, asked = false, attempts = 0, closed = false, why = ''}
+      if origin == call.nowhere then lane.closed, lane.why = call.bad_url, 'no http or https URL' end
+    end
+    lanes[origin] = lane
+  end
+  return lane
+end
+
+local function write_lanes()
+  for origin in pairs(changed_lanes) do redis.call('HSET', BASE .. 'lanes', origin, cmsgpack.pack(lanes[origin])) end
+end
+
+local function authority_of(origin)
+  return string.match(origin, '://(.*)$') or ''
+end
+
+local function sleep(origin, kind, till)
+  redis.call('ZADD', BASE .. 'sleeping:' .. kind, till, origin)
+end
+
+local enrol, delay
+
+local function push(origin, task, first)
+  redis.call(first and 'LPUSH' or 'RPUSH', queue_of(origin, task.kind), task.row)
+end
+
+-- Let a lane ask for its robots.txt: a task of its own.
+local function want_robots(origin, lane, attempts, due)
+  if lane.asked then return end
+  lane.asked = true
+  changed_lanes[origin] = true
+  local task = {number = advance_number(), source = 0, kind = ROBOTS, attempts = attempts or 0, lost = 0,
+    first = 0, id = string.rep('\0', 16), row = ''}
+  rewritten(task, cmsgpack.pack({origin .. '/robots.txt', '', 0, 0, 0, '', 0}))
+  if due and due > now then
+    delay(origin, task, due)
+  else
+    push(origin, task)
+    enrol(origin, ROBOTS)
+  end
+end
+
+local function knows_robots(lane, origin)
+  if not call.robots or origin == '' then return true end
+  if lane.robots and now - lane.robots_time > call.robots_age then lane.robots = false end
+  return lane.robots ~= false
+end
+
+-- Let a lane with waiting tasks take its turn, or ask for its robots.txt first.
+enrol = function(origin, kind, first)
+  if redis.call('EXISTS', queue_of(origin, kind)) == 0 then return end
+  local lane = lane_of(origin)
+  if lane.closed and kind ~= ROBOTS then
+    redis.call('SADD', BASE .. 'closed', origin)
+  elseif kind ~= ROBOTS and not knows_robots(lane, origin) then
+    want_robots(origin, lane)
+  else
+    local turn = advance('turn', 1)
+    redis.call('ZADD', BASE .. 'ready:' .. kind, 'NX', first and -turn or turn, origin)
+  end
+end
+
+-- Let a task wait again until `due`: it lies aside, by number.
+delay = function(origin, task, due)
+  local number = key_of(task.number)
+  redis.call('ZADD', BASE .. 'due', due, number)
+  redis.call('HSET', BASE .. 'delayed', number, origin .. '\0' .. task.row)
+end
+
+local function split(kept)
+  local at = string.find(kept, '\0', 1, true)
+  return string.sub(kept, 1, at - 1), string.sub(kept, at + 1)
+end
+
+local function wake()
+  for kind = SOURCE, ROBOTS do
+    local key = BASE .. 'sleeping:' .. kind
+    local woken = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, 500)
+    if #woken > 0 then
+      redis.call('ZREM', key, unpack(woken))
+      for _, origin in ipairs(woken) do enrol(origin, kind) end
+    end
+  end
+  local due = redis.call('ZRANGEBYSCORE', BASE .. 'due', '-inf', now, 'LIMIT', 0, 500)
+  for _, number in ipairs(due) do
+    redis.call('ZREM', BASE .. 'due', number)
+    local kept = redis.call('HGET', BASE .. 'delayed', number)
+    if kept then
+      redis.call('HDEL', BASE .. 'delayed', number)
+      local origin, row = split(kept)
+      local task = read_row(row)
+      push(origin, task, true)
+      enrol(origin, task.kind)
+    end
+  end
+end
+
+-- When this partition next has something to do by itself; 0 where it has not.
+local function next_time()
+  local first = 0
+  for _, name in ipairs({'sleeping:0', 'sleeping:1', 'sleeping:2', 'sleeping:3', 'due'}) do
+    local entry = redis.call('ZRANGE', BASE .. name, 0, 0, 'WITHSCORES')
+    if entry[2] and (first == 0 or tonumber(entry[2]) < first) then first = tonumber(entry[2]) end
+  end
+  return first
+end
+
+local function close(origin, outcome, why)
+  local lane = lane_of(origin)
+  if lane.closed then return end
+  lane.closed, lane.why, lane.asked = outcome, why, false
+  changed_lanes[origin] = true
+  redis.call('SADD', BASE .. 'closed', origin)
+  local delayed = redis.call('HGETALL', BASE .. 'delayed')  -- nothing is worth waiting for
+  for at = 1, #delayed, 2 do
+    local of, row = split(delayed[at + 1])
+    if of == origin then
+      redis.call('HDEL', BASE .. 'delayed', delayed[at])
+      redis.call('ZREM', BASE .. 'due', delayed[at])
+      if read_row(row).kind ~= ROBOTS then push(origin, read_row(row)) end
+    end
+  end
+end

@@ -1,0 +1,166 @@
+-- Who holds which task: `held:WORKER` has rows with their origins by number, `at:WORKER` how many by authority.
+
+local function held_of(worker)
+  return BASE .. 'held:' .. worker
+end
+
+local function hold(worker, origin, tasks)
+  local entries = {}
+  for _, task in ipairs(tasks) do
+    entries[#entries + 1] = key_of(task.number)
+    entries[#entries + 1] = origin .. '\0' .. task.row
+    if #entries == 1000 then
+      redis.call('HSET', held_of(worker), unpack(entries))
+      entries = {}
+    end
+  end
+  if #entries > 0 then redis.call('HSET', held_of(worker), unpack(entries)) end
+  redis.call('HINCRBY', BASE .. 'at:' .. worker, authority_of(origin), #tasks)
+end
+
+-- Take a task back from whoever holds it; nil where nobody does.
+local function release(worker, number)
+  local kept = redis.call('HGET', held_of(worker), key_of(number))
+  if not kept then return nil end
+  redis.call('HDEL', held_of(worker), key_of(number))
+  local origin, row = split(kept)
+  redis.call('HINCRBY', BASE .. 'at:' .. worker, authority_of(origin), -1)
+  return read_row(row), origin
+end
+
+-- Take out a task that waits.
+local function take_waiting(number, origin, kind)
+  local kept = redis.call('HGET', BASE .. 'delayed', key_of(number))
+  if kept then
+    redis.call('HDEL', BASE .. 'delayed', key_of(number))
+    redis.call('ZREM', BASE .. 'due', key_of(number))
+    local at, row = split(kept)
+    return read_row(row), at
+  end
+  local queue = queue_of(origin, kind)
+  for last = redis.call('LLEN', queue), 1, -1000 do  -- what went back lies at the end
+    for _, row in ipairs(redis.call('LRANGE', queue, math.max(last - 1000, 0), last - 1)) do
+      local task = read_row(row)
+      if task.number == number then
+        redis.call('LREM', queue, -1, row)
+        return task, origin
+      end
+    end
+  end
+  return nil
+end
+
+-- Take out a task that is not done, whoever holds it or wherever it waits.
+local function take_out(number, origin, kind)
+  for _, worker in ipairs(redis.call('ZRANGE', BASE .. 'workers', 0, -1)) do
+    local task, at = release(worker, number)
+    if task then return task, at end
+  end
+  return take_waiting(number, origin, kind)
+end
+
+local function forget_worker(worker)
+  for _, authority in ipairs(redis.call('HKEYS', BASE .. 'at:' .. worker)) do
+    if authority ~= '' then leave(pace_of(authority), worker) end
+  end
+  redis.call('DEL', held_of(worker), BASE .. 'at:' .. worker, BASE .. 'unnamed:' .. worker)
+  redis.call('ZREM', BASE .. 'workers', worker)
+end
+
+-- What became of a site's first page; of what a page and its source say, the page's word counts.
+local function note_first(is_page, source, outcome, message)
+  redis.call(is_page == 1 and 'HSET' or 'HSETNX', BASE .. 'first:' .. numbers.run, key_of(source),
+    is_page .. '\0' .. outcome .. '\0' .. message)
+end
+
+-- A task that ended here and was named elsewhere is settled there by a client: it lies in `away` until then.
+local function finish_here(task, origin, outcome, why)
+  if is_home(task) then
+    record(BROKER, task, origin, outcome, why, 0, '\192')
+    if task.first == 1 or task.kind == SOURCE then
+      note_first(task.first, task.source, outcome, why)
+    end
+    count_open(task, -1)
+  else
+    redis.call('HSET', BASE .. 'away', key_of(task.number), origin .. '\0' .. outcome .. '\0' .. why .. '\0' .. task.row)
+  end
+end
+
+local function give_back(task, origin, times)
+  task.lost = math.min(task.lost + times, 255)
+  if task.kind ~= ROBOTS and task.lost > 2 then
+    finish_here(task, origin, call.worker_died, 'three workers died while they held it')
+    return
+  end
+  rewritten(task)
+  push(origin, task)
+  enrol(origin, task.kind)
+end
+
+-- Let go of what silent workers hold.
+local function expire()
+  local silent = redis.call('ZRANGEBYSCORE', BASE .. 'workers', '-inf', '(' .. string.format('%.6f', now - call.lease))
+  for _, worker in ipairs(silent) do
+    local held = redis.call('HGETALL', held_of(worker))
+    for at = 2, #held, 2 do
+      local origin, row = split(held[at])
+      give_back(read_row(row), origin, 1)
+    end
+    forget_worker(worker)
+  end
+end
+
+-- Let go of what a worker holds and has not named for longer than a lease; `since` is when it last named anything.
+local function take_back_unnamed(worker, since)
+  local unnamed = BASE .. 'unnamed:' .. worker
+  local named = {}
+  for _, number in ipairs(call.held) do named[key_of(number)] = true end
+  for _, number in ipairs(redis.call('HKEYS', held_of(worker))) do
+    if named[number] then
+      redis.call('HDEL', unnamed, number)
+    else
+      redis.call('HSETNX', unnamed, number, since)
+      if now - tonumber(redis.call('HGET', unnamed, number)) > call.lease then
+        redis.call('HDEL', unnamed, number)
+        local task, origin = release(worker, tonumber(number))
+        give_back(task, origin, 0)
+      end
+    end
+  end
+end
+
+-- Give a worker back what it names and nobody else has: it was silent for too long.
+local function give_again(worker)
+  for _, claim in ipairs(call.claims) do
+    local number, origin, kind = claim[1], claim[2], claim[3]
+    if redis.call('HEXISTS', held_of(worker), key_of(number)) == 0 then
+      local task, at = take_waiting(number, origin, kind)
+      if task then hold(worker, at, {task}) end
+    end
+  end
+end
+
+local function renew(worker)
+  local before = redis.call('ZSCORE', BASE .. 'workers', worker)
+  redis.call('ZADD', BASE .. 'workers', string.format('%.6f', now), worker)
+  if before and redis.call('HLEN', held_of(worker)) > #call.held then
+    take_back_unnamed(worker, before)
+  elseif before then
+    redis.call('DEL', BASE .. 'unnamed:' .. worker)
+  end
+  if not before then give_again(worker) end
+end
+
+-- Take what a worker says of its use of hosts; `fresh` means that we may not know what it is using.
+local function renew_shares(worker)
+  local at = redis.call('HGETALL', BASE .. 'at:' .. worker)
+  for place = 1, #at, 2 do
+    local authority, holds = at[place], tonumber(at[place + 1]) > 0
+    if authority ~= '' then
+      local pace = pace_of(authority)
+      confirm(pace, worker, call.busy[authority] or 0, call.heard, holds)
+      if not pace.shares[worker] and not holds then redis.call('HDEL', BASE .. 'at:' .. worker, authority) end
+    end
+  end
+  for authority, latency in pairs(call.latency) do answered(pace_of(authority), latency) end
+end

@@ -1,0 +1,129 @@
+-- Which worker gets which task, under which grant.
+
+local SCAN, MOST_BYTES = 512, 8 * 2 ^ 20
+local TURN = 5
+local alone  -- what came of tasks that are given out by themselves: 'waits' or 'holds'
+
+-- How many more tasks of a host a worker may take: ever more while it uses them up quickly.
+local function room_at(pace, worker, held, requests)
+  if pace.delay > 0 then return math.max(1, math.floor(TURN / pace.delay)) - held end
+  local share = pace.shares[worker]
+  if not share.tasks then
+    share.tasks, share.given = math.max(4 * requests, 8), now
+  elseif held <= math.floor(share.tasks / 2) then
+    if now - share.given < 1 then
+      share.tasks = math.min(share.tasks * 2, 8192)
+    elseif now - share.given > 4 then
+      share.tasks = math.max(math.floor(share.tasks / 2), 4 * requests)
+    end
+    share.given = now
+  end
+  return share.tasks - held
+end
+
+local function most_of(worker, origin, kind)
+  if kind == SOURCE or kind == PAGE then
+    local head = redis.call('LINDEX', queue_of(origin, kind), 0)
+    if call.crowded[key_of(read_row(head).source)] then return 0 end
+  end
+  if kind == SOURCE then return 1 end
+  local authority = authority_of(origin)
+  local pace = pace_of(authority)
+  if yields(pace, worker) then return 0 end
+  local pages_wait = redis.call('EXISTS', queue_of(origin, PAGE)) == 1
+  local requests = allot(pace, worker, kind == PAGE or (kind == ROBOTS and call.feeds), pages_wait)
+  if requests == 0 then return 0 end
+  local held = tonumber(redis.call('HGET', BASE .. 'at:' .. worker, authority) or 0)
+  if held == 0 then redis.call('HINCRBY', BASE .. 'at:' .. worker, authority, 0) end
+  if kind == ROBOTS then return 1 end
+  return math.max(0, room_at(pace, worker, held, requests))
+end
+
+-- Take up to `most` tasks of a queue; one that must be alone only as the first that a worker holds.
+local function take(worker, queue, most)
+  local taken, size = {}, 0
+  local rows = redis.call('LPOP', queue, math.min(most, 1000)) or {}
+  for place, row in ipairs(rows) do
+    local task = read_row(row)
+    local stop = size > MOST_BYTES
+    if task.lost >= 2 then
+      if #taken > 0 or call.holds > 0 then
+        alone, stop = 'waits', true
+      else
+        alone = 'holds'
+        taken[1] = task
+      end
+    elseif alone ~= 'holds' and not stop then
+      taken[#taken + 1] = task
+      size = size + #row
+    end
+    if stop or (alone == 'holds' and #taken == 1) then
+      local from = stop and place or place + 1
+      for back = #rows, from, -1 do redis.call('LPUSH', queue, rows[back]) end
+      break
+    end
+  end
+  return taken
+end
+
+local function serve(worker, origin, kind, room)
+  local queue = queue_of(origin, kind)
+  if redis.call('EXISTS', queue) == 0 then return {} end
+  local lane = lane_of(origin)
+  if kind ~= ROBOTS and (lane.closed or not knows_robots(lane, origin)) then
+    enrol(origin, kind)
+    return {}
+  end
+  local authority = authority_of(origin)
+  if authority ~= '' and pace_of(authority).blocked > now then
+    sleep(origin, kind, pace_of(authority).blocked)
+    return {}
+  end
+  local most = math.min(room, most_of(worker, origin, kind))
+  local taken = most > 0 and take(worker, queue, most) or {}
+  if #taken > 0 then hold(worker, origin, taken) end
+  enrol(origin, kind, alone == 'waits')
+  return taken
+end
+
+-- Give `worker` tasks; returns a flat list: number, source, kind, attempts, origin, digest of robots.txt, row.
+local function hand_out(worker)
+  local given = {}
+  for _, kind in ipairs({ROBOTS, SOURCE, PAGE, IMAGE}) do
+    local room = call.room[kind + 1]
+    local ready = BASE .. 'ready:' .. kind
+    local turns = room > 0 and redis.call('ZRANGE', ready, 0, SCAN - 1) or {}
+    for _, origin in ipairs(turns) do
+      if room <= 0 or alone then break end
+      redis.call('ZREM', ready, origin)
+      local taken = serve(worker, origin, kind, room)
+      room = room - #taken
+      for _, task in ipairs(taken) do
+        given[#given + 1] = {key_of(task.number), key_of(task.source), kind, task.attempts, origin,
+          lane_of(origin).robots or '', task.row}
+      end
+    end
+  end
+  return given
+end
+
+-- The grants of `worker` as they stand: authority, requests at a time, delay, wait.
+local function grants_of(worker)
+  local grants = {}
+  local pages_wait = (numbers.added1 or 0) > (numbers.gone1 or 0)
+  local at = redis.call('HGETALL', BASE .. 'at:' .. worker)
+  for place = 1, #at, 2 do
+    local authority, held = at[place], tonumber(at[place + 1])
+    if authority ~= '' then
+      local pace = pace_of(authority)
+      if held > 0 then
+        allot(pace, worker, call.feeds, pages_wait)
+      end
+      local share = pace.shares[worker]
+      grants[#grants + 1] = {authority, share and share.count or 0, tostring(pace.delay),
+        string.format('%.6f', share and math.max(0, pace.blocked - now) or 0)}
+      if not share and held <= 0 then redis.call('HDEL', BASE .. 'at:' .. worker, authority) end
+    end
+  end
+  return grants
+end

@@ -1,0 +1,105 @@
+-- The calls. A call of an older run than the partition's changes nothing: its client has to look again.
+
+local operations = {}
+
+local function open_run()
+  if call.run < numbers.run then return false end
+  if call.run > numbers.run then
+    for kind = SOURCE, ROBOTS do
+      redis.call('DEL', BASE .. 'ready:' .. kind, BASE .. 'sleeping:' .. kind)
+    end
+    redis.call('DEL', BASE .. 'lanes', BASE .. 'paces', BASE .. 'closed', BASE .. 'hosts:' .. (call.run - 2))
+    numbers.run, changed_numbers.run = call.run, true
+    advance('already_there', -(numbers.already_there or 0))
+    advance('pages_before', (numbers.added1 or 0) - (numbers.pages_before or 0))
+  end
+  return true
+end
+
+local function sums()
+  local open = {}
+  for kind = SOURCE, IMAGE do
+    open[#open + 1] = key_of(numbers['added' .. kind] or 0)
+    open[#open + 1] = key_of(numbers['gone' .. kind] or 0)
+  end
+  return open
+end
+
+local function is_ready()
+  for kind = SOURCE, ROBOTS do
+    if redis.call('EXISTS', BASE .. 'ready:' .. kind) == 1 then return 1 end
+  end
+  return 0
+end
+
+local function look_after()
+  expire()
+  wake()
+  settle_closed(1000)
+end
+
+local function away()
+  local found = {}
+  for place, kept in ipairs(redis.call('HVALS', BASE .. 'away')) do
+    if place <= 100 then found[place] = kept end
+  end
+  return found
+end
+
+function operations.put()
+  local new, numbered = put()
+  return {new, numbered}
+end
+
+function operations.look()
+  return look()
+end
+
+function operations.exchange()
+  look_after()
+  local strange = {}
+  for place, group in ipairs(call.stored) do strange[place] = settle_stored(call.worker, group) end
+  for _, said in ipairs(call.settled) do verbs[said.verb](call.worker, said) end
+  local given, grants = {}, {}
+  if call.worker ~= '' then
+    renew(call.worker)
+    renew_shares(call.worker)
+    if call.gives then given = hand_out(call.worker) end
+    settle_closed(1000)
+    grants = grants_of(call.worker)
+  end
+  return {strange, given, grants, alone or '', string.format('%.6f', next_time()), sums(), away(), key_of(now * 1e6),
+    is_ready()}
+end
+
+function operations.settle()
+  local accepted = 0
+  for _, said in ipairs(call.settled) do
+    if verbs[said.verb](call.worker, said) then accepted = accepted + 1 end
+  end
+  return {accepted}
+end
+
+function operations.counts()
+  look_after()
+  local run = numbers.run
+  local held, images_held = 0, 0
+  for _, worker in ipairs(redis.call('ZRANGE', BASE .. 'workers', 0, -1)) do
+    held = held + redis.call('HLEN', held_of(worker))
+    for _, kept in ipairs(call.closely and redis.call('HVALS', held_of(worker)) or {}) do
+      local _, row = split(kept)
+      if read_row(row).kind == IMAGE then images_held = images_held + 1 end
+    end
+  end
+  return {sums(), redis.call('HGETALL', BASE .. 'tally:' .. run), redis.call('HGETALL', BASE .. 'first:' .. run),
+    redis.call('ZREVRANGE', BASE .. 'hosts:' .. run, 0, 999, 'WITHSCORES'), held, images_held,
+    key_of(numbers.already_there or 0)}
+end
+
+if not open_run() then return redis.error_reply('STALE the run of this partition is newer') end
+local reply = operations[call.operation]()
+write_parcel()
+write_lanes()
+write_paces()
+write_back()
+return reply

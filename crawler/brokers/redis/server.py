@@ -1,0 +1,166 @@
+"""The connection to Redis, Valkey, or a Cluster of them: many calls on partitions in one round trip for each node."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from crawler.errors import BrokerUnreachable, StateError, UsageError
+
+try:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.cluster import RedisCluster
+    from redis.retry import Retry
+except ImportError as error:  # pragma: no cover
+    raise UsageError(
+        "a broker over Redis takes the package 'redis': pip install 'distributed-image-crawler[redis]'"
+    ) from error
+
+SCHEMES = ("redis://", "rediss://", "unix://")
+#: The password, where the URL has none.
+PASSWORD_VARIABLE = "CRAWLER_REDIS_PASSWORD"
+#: Seconds that an answer may take; Redis may be writing its file anew.
+ANSWER_TIME, CONNECT_TIME = 30.0, 5.0
+#: Times that calls are repeated which came to a node that has not the script, or not the partition any more.
+REPEATS = 4
+
+
+def is_redis(server: str) -> bool:
+    return server.startswith(SCHEMES)
+
+
+def shown_url(url: str) -> str:
+    """Return the URL without its password."""
+    parts = urlsplit(url)
+    user = f"{parts.username}:…@" if parts.username or parts.password else ""
+    return urlunsplit(parts._replace(netloc=user + parts.netloc.rpartition("@")[2]))
+
+
+def _script() -> str:
+    folder = resources.files(__package__) / "scripts"
+    parts = sorted((part for part in folder.iterdir() if part.name.endswith(".lua")), key=lambda part: part.name)
+    return "".join(part.read_text(encoding="utf-8") for part in parts)
+
+
+class Server:
+    """One Redis, or a Cluster. Nothing is repeated but what certainly has not run; a lost connection is told."""
+
+    def __init__(self, url: str) -> None:
+        self.shown = shown_url(url)
+        self._url = url
+        self._script = _script()
+        self._digest = hashlib.sha1(self._script.encode()).hexdigest()
+        self._single: redis.Redis | None = None
+        self._cluster: RedisCluster | None = None
+
+    def run(self, calls: Sequence[tuple[str, bytes]]) -> list[Any]:
+        """Run the script for each (key, call), and return the answers; None where the call was of an older run."""
+        return self._all([("EVALSHA", self._digest, 1, key, call) for key, call in calls], keys=[k for k, _ in calls])
+
+    def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Run plain commands, whose second word is their key, and return the answers."""
+        return self._all(commands, keys=[command[1] for command in commands])
+
+    def close(self) -> None:
+        for client in (self._single, self._cluster):
+            if client is not None:
+                client.close()
+        self._single = self._cluster = None
+
+    def _all(self, commands: Sequence[tuple[Any, ...]], keys: Sequence[str]) -> list[Any]:
+        try:
+            return self._repeat(commands, keys)
+        except redis.AuthenticationError as error:
+            raise UsageError(f"{self.shown} refuses the user or password: {error}") from error
+        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError) as error:
+            self.close()
+            raise BrokerUnreachable(f"no answer from {self.shown}: {error}") from error
+        except redis.RedisError as error:
+            raise StateError(f"{self.shown}: {error}") from error
+
+    def _repeat(self, commands: Sequence[tuple[Any, ...]], keys: Sequence[str]) -> list[Any]:
+        answers: list[Any] = [None] * len(commands)
+        left = list(range(len(commands)))
+        for _ in range(REPEATS):
+            again: list[int] = []
+            for client, places in self._by_node(left, keys):
+                pipeline = client.pipeline(transaction=False)
+                for place in places:
+                    pipeline.execute_command(*commands[place])  # type: ignore[no-untyped-call]
+                for place, answer in zip(places, pipeline.execute(raise_on_error=False), strict=True):
+                    answers[place] = answer
+                    if isinstance(answer, (redis.exceptions.NoScriptError, redis.exceptions.MovedError)):
+                        again.append(place)
+            if not again:
+                break
+            self._mend([answers[place] for place in again])
+            left = again
+        for place, answer in enumerate(answers):
+            if isinstance(answer, redis.ResponseError) and str(answer).startswith("STALE"):
+                answers[place] = None
+            elif isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    def _mend(self, errors: list[Exception]) -> None:
+        """Load the script where it is not, and learn anew where partitions are."""
+        if any(isinstance(error, redis.exceptions.MovedError) for error in errors) and self._cluster is not None:
+            self._cluster.nodes_manager.initialize()
+        for client in self._nodes():
+            client.script_load(self._script)
+
+    def _nodes(self) -> list[redis.Redis]:
+        if self._cluster is None:
+            return [self._connected()]
+        return [self._cluster.get_redis_connection(node) for node in self._cluster.get_primaries()]  # type: ignore[no-untyped-call]
+
+    def _by_node(self, places: list[int], keys: Sequence[str]) -> list[tuple[redis.Redis, list[int]]]:
+        single = self._connected()
+        if self._cluster is None:
+            return [(single, places)]
+        nodes: dict[str, tuple[redis.Redis, list[int]]] = {}
+        for place in places:
+            node = self._cluster.get_node_from_key(keys[place])  # type: ignore[no-untyped-call]
+            if node is None:
+                raise redis.ConnectionError("no node has its slot")
+            nodes.setdefault(node.name, (self._cluster.get_redis_connection(node), []))[1].append(place)
+        return list(nodes.values())
+
+    def _connected(self) -> redis.Redis:
+        if self._single is None:
+            options = self._options()
+            single = redis.Redis.from_url(self._url, **options)
+            if single.info("cluster").get("cluster_enabled"):
+                self._cluster = RedisCluster.from_url(self._url, **options)
+            self._single = single
+        return self._single
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "retry": Retry(NoBackoff(), 0),
+            "socket_timeout": ANSWER_TIME,
+            "socket_connect_timeout": CONNECT_TIME,
+        }
+        password = os.environ.get(PASSWORD_VARIABLE)
+        if password and not urlsplit(self._url).password:
+            options["password"] = password
+        return options
+
+
+def job_key(job: str) -> str:
+    """Return what begins the keys that a job has beside its partitions; all are in one slot."""
+    return f"crawler:{{{quote(job, safe='')}}}:"
+
+
+def partition_key(job: str, partition: int) -> str:
+    """Return what begins the keys of a partition of a job; all are in one slot."""
+    return f"crawler:{{{quote(job, safe='')}:{partition}}}:"
+
+
+#: The names of all jobs.
+JOBS = "crawler:jobs"

@@ -1,0 +1,279 @@
+"""What a worker is given: which partitions are asked, and what their answers say together."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from crawler.brokers.outage import PROBE_EVERY, Outage
+from crawler.brokers.redis.job import Job
+from crawler.brokers.redis.partitions import Given, Partitions
+from crawler.brokers.redis.rows import read_row, text
+from crawler.brokers.redis.settling import Calls, Settling
+from crawler.model import Grant, Kind, Reply, Report, State
+from crawler.outcomes import SUCCESSES
+
+#: Partitions asked in one round where nothing is held, and in each that follows.
+FIRST_GROUP, GROUP = 4, 16
+#: Seconds after which a worker without news asks again: at first, and in the end.
+FIRST_REST, LONGEST_REST = 0.02, 0.5
+#: Seconds between two looks at how many images of each source wait.
+LOOK_AT_SOURCES = 0.2
+_KINDS = (Kind.SOURCE, Kind.PAGE, Kind.IMAGE, Kind.ROBOTS)
+
+
+@dataclass
+class Memory:
+    """What is remembered of a worker of this process."""
+
+    serial: int = 0
+    rest: float = FIRST_REST
+    alone: str = ""  #: `waits` until it holds nothing, or `holds` a task that is given out by itself
+    at: set[int] = field(default_factory=set)  #: partitions where it has grants
+    renewed: dict[int, float] = field(default_factory=dict)  #: when partitions last heard of it
+
+
+@dataclass
+class Taken:
+    """What answers said so far in one exchange."""
+
+    room: dict[Kind, int]
+    given: list[Given] = field(default_factory=list)
+    grants: dict[str, Grant] = field(default_factory=dict)
+    robots: dict[str, str] = field(default_factory=dict)
+    next_time: float = math.inf
+
+
+class Asker(NamedTuple):
+    """A worker that exchanges, and what it holds by partition."""
+
+    worker: str
+    report: Report
+    feeds: bool
+    now: float
+    memory: Memory
+    held: dict[int, list[Given]]
+
+
+class Taking:
+    """Asks partitions for tasks, for the workers of this process."""
+
+    def __init__(self, partitions: Partitions, job: Job, settling: Settling, outage: Outage) -> None:
+        self._partitions = partitions
+        self._job = job
+        self._settling = settling
+        self._outage = outage
+        self._memories: dict[str, Memory] = defaultdict(Memory)
+        self._next_probe = 0.0
+        self._turn = 0
+        self._crowded: dict[str, bool] = {}
+        self._looked_at_sources = -math.inf
+
+    def nothing(self, worker: str) -> Reply:
+        """Return the reply where no run has begun."""
+        memory = self._memories[worker]
+        memory.serial += 1
+        return Reply(serial=memory.serial, state=State.OPEN)
+
+    def exchange(self, worker: str, report: Report, feeds: bool, calls: Calls, now: float) -> Reply:
+        memory = self._memories[worker]
+        if memory.alone and not report.held:
+            memory.alone = ""
+        down = self._outage.check(now)
+        asker = Asker(worker, report, feeds, now, memory, self._held(report))
+        taken = Taken(self._room(report, memory, down, now))
+        with self._counted(taken.room):
+            self._rounds(asker, calls, taken)
+        if down and taken.given:
+            self._next_probe = now + PROBE_EVERY
+        self._forget_others(report, taken)
+        return self._reply(memory, report, taken, down, now)
+
+    @contextlib.contextmanager
+    def _counted(self, room: dict[Kind, int]) -> Iterator[None]:
+        """Let nobody else take images while some are taken of which the job has only so many."""
+        if not self._job.spec.max_images or not room.get(Kind.IMAGE):
+            yield
+            return
+        with self._job.lock():
+            room[Kind.IMAGE] = min(room[Kind.IMAGE], self._left_of_most())
+            yield
+
+    # What there is room for
+
+    def _room(self, report: Report, memory: Memory, down: bool, now: float) -> dict[Kind, int]:
+        if memory.alone or self._job.run.ended or (down and now < self._next_probe):
+            return {}
+        if down:
+            return {kind: min(number, 1) for kind, number in report.room.items()}
+        return dict(report.room)
+
+    def _left_of_most(self) -> int:
+        """Return how many images may still be given out until there are --max-images."""
+        answers = self._partitions.call("counts", {at: {"closely": True} for at in self._partitions.all})
+        there = _there(answers.values()) - self._job.images_before
+        held = sum(int(answer[5]) for answer in answers.values())
+        return max(0, self._job.spec.max_images - there - held)
+
+    def images_there(self) -> int:
+        """Return how many images of the run are there."""
+        answers = self._partitions.call("counts", {at: {"closely": False} for at in self._partitions.all})
+        return _there(answers.values())
+
+    def _look_at_sources(self, now: float) -> None:
+        """Learn of which sources so many images wait that they must pause."""
+        if 0 < now - self._looked_at_sources < LOOK_AT_SOURCES:
+            return
+        self._looked_at_sources = now
+        waiting: dict[str, int] = defaultdict(int)
+        for found in self._partitions.ask(
+            *(("HGETALL", self._partitions.key(at, "sources")) for at in self._partitions.all)
+        ):
+            for source, number in _pairs(found):
+                waiting[source.decode()] += int(number)
+        limit = self._job.spec.queue_limit
+        self._crowded = {source: True for source, number in waiting.items() if number > limit}
+
+    # Rounds
+
+    def _rounds(self, asker: Asker, calls: Calls, taken: Taken) -> Taken:
+        if asker.feeds and taken.room:
+            self._look_at_sources(asker.now)
+        touched = calls.partitions | set(asker.held) | asker.memory.at
+        ready = self._in_turn()
+        group = touched | set(ready[: 0 if touched & self._job.ready else FIRST_GROUP])
+        offered: set[int] = set()
+        while group:
+            shares = self._shares(group, taken.room)
+            answers = self._ask(asker, group, shares, calls, taken)
+            calls = Calls()
+            offered |= {at for at, share in shares.items() if any(share)}
+            self._absorb(asker, answers, taken)
+            if asker.memory.alone or not any(taken.room.values()):
+                break
+            generous = {at for at, answer in answers.items() if answer[1] and answer[8]}
+            group = generous | set([at for at in ready if at not in offered][:GROUP])
+        return taken
+
+    def _in_turn(self) -> list[int]:
+        """Return the partitions that have something to give out, another one first each time."""
+        self._turn += 1
+        ready = sorted(self._job.ready)
+        at = (self._turn * 7) % max(len(ready), 1)
+        return ready[at:] + ready[:at]
+
+    def _held(self, report: Report) -> dict[int, list[Given]]:
+        held: dict[int, list[Given]] = defaultdict(list)
+        for number in report.held:
+            given = self._settling.given.get(abs(number))
+            if given is not None:
+                held[given.partition].append(given)
+        return held
+
+    def _shares(self, group: set[int], room: dict[Kind, int]) -> dict[int, list[int]]:
+        """Return for how many tasks of each kind each partition of a group is asked, together no more than `room`."""
+        takers = sorted(group & self._job.ready) or sorted(group)
+        shares = {}
+        for place, at in enumerate(takers):
+            turn = (place + self._turn) % len(takers)
+            shares[at] = [
+                max(0, room.get(kind, 0)) // len(takers) + (turn < max(0, room.get(kind, 0)) % len(takers))
+                for kind in _KINDS
+            ]
+        return shares
+
+    def _ask(
+        self, asker: Asker, group: Iterable[int], shares: dict[int, list[int]], calls: Calls, taken: Taken
+    ) -> dict[int, list[Any]]:
+        report, memory = asker.report, asker.memory
+        requests = {}
+        for at in group:
+            named = asker.held.get(at, [])
+            also = [given.row.number for given in taken.given if given.partition == at]
+            late = asker.now - memory.renewed.get(at, asker.now) > self._job.spec.lease / 2
+            requests[at] = calls.call(
+                at, asker.worker, held=[given.row.number for given in named] + also,
+                claims=[[given.row.number, text(given.origin), int(given.row.kind)] for given in named if late],
+                busy=report.busy, latency={} if taken.given else report.latency, heard=report.heard == memory.serial,
+                gives=any(shares.get(at, ())), room=shares.get(at, [0, 0, 0, 0]),
+                holds=len(report.held) + len(taken.given), feeds=asker.feeds, crowded=self._crowded,
+            )  # fmt: skip
+            memory.renewed[at] = asker.now
+        answers = self._partitions.call("exchange", requests)
+        self._tell(asker.worker, self._settling.strange(asker.worker, calls, answers))
+        return answers
+
+    def _tell(self, worker: str, calls: Calls) -> None:
+        for told in (calls.before, calls.after):
+            if told:
+                self._partitions.call("settle", {at: {"worker": worker, "settled": said} for at, said in told.items()})
+
+    def _absorb(self, asker: Asker, answers: dict[int, list[Any]], taken: Taken) -> None:
+        for at, (_, tasks, grants, alone, next_time, *_) in answers.items():
+            if float(next_time):
+                taken.next_time = min(taken.next_time, float(next_time))
+            asker.memory.alone = alone.decode() or asker.memory.alone
+            for _, _, kind, _, origin, digest, packed in tasks:
+                given = Given(asker.worker, at, origin.decode("utf-8", "surrogatepass"), read_row(packed))
+                taken.given.append(given)
+                taken.robots[given.origin] = digest.decode()
+                taken.room[Kind(kind)] = taken.room.get(Kind(kind), 0) - 1
+                self._settling.given[given.row.number] = given
+            for authority, count, delay, wait in grants:
+                taken.grants[authority.decode("utf-8", "surrogatepass")] = Grant(count, float(delay), float(wait))
+            (asker.memory.at.add if grants else asker.memory.at.discard)(at)
+        self._job.note_empty({at for at, answer in answers.items() if not answer[8]})
+        if any(answer[3] == b"holds" for answer in answers.values()):
+            self._keep_alone(asker.worker, taken)
+
+    def _keep_alone(self, worker: str, taken: Taken) -> None:
+        """Give back what came together with a task that is given out by itself."""
+        alone = next(given for given in taken.given if given.row.lost >= 2)
+        rest = [given for given in taken.given if given is not alone]
+        back = Calls()
+        for given in rest:
+            back.after[given.partition].append({"verb": "back", "number": given.row.number})
+        self._tell(worker, back)
+        self._job.note_ready(set(back.after))
+        taken.given = [alone]
+
+    def _forget_others(self, report: Report, taken: Taken) -> None:
+        """Forget what nobody of this process will speak of any more."""
+        known = self._settling.given
+        if len(known) > 2 * (len(report.held) + len(taken.given)) + 10_000:
+            kept = {abs(number) for number in report.held} | {given.row.number for given in taken.given}
+            for number in [number for number in known if number not in kept]:
+                del known[number]
+
+    def _reply(self, memory: Memory, report: Report, taken: Taken, down: bool, now: float) -> Reply:
+        memory.serial += 1
+        news = bool(taken.given or report.settlements)
+        memory.rest = FIRST_REST if news else min(2 * memory.rest, LONGEST_REST)
+        return Reply(
+            serial=memory.serial,
+            state=self._job.state,
+            tasks=[given.row.task for given in taken.given],
+            grants=taken.grants,
+            robots=taken.robots,
+            retry_in=min(memory.rest, max(taken.next_time - now, FIRST_REST)),
+            spec_digest=self._job.spec_digest,
+            notice=self._outage.notice() if down else "",
+        )
+
+
+def _pairs(found: Any) -> Iterable[tuple[bytes, bytes]]:
+    return found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
+
+
+def _there(answers: Iterable[list[Any]]) -> int:
+    there = 0
+    for answer in answers:
+        for name, number in _pairs(answer[1]):
+            kind, _, rest = name.decode().partition(":")
+            if kind == str(int(Kind.IMAGE)) and rest.partition(":")[2] in SUCCESSES:
+                there += int(number)
+    return there

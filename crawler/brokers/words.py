@@ -1,0 +1,21 @@
+"""What all brokers say alike."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from crawler.model import Kind
+
+#: The worker of results that the broker gives by itself.
+BROKER: Final = "broker"
+#: Marks the counters of links that were not followed, by reason.
+LEFT_OUT: Final = "left_out:"
+#: The lane of what a list names but is no URL: it is closed from the beginning.
+NOWHERE: Final = "nowhere"
+#: Requests for pages at a time per host, at most.
+PAGES_AT_A_TIME: Final = 2
+#: Kinds of which a worker that is no download worker takes some.
+FEEDING: Final = frozenset({Kind.SOURCE, Kind.PAGE})
+#: Distinct mentions that a row of the ledger shows, and bytes of one page of the ledger, about.
+MENTIONS_SHOWN: Final = 20
+LEDGER_PAGE_BYTES: Final = 8 * 2**20
