@@ -108,7 +108,7 @@ def _join(servers: list[RedisServer]) -> None:
         client.execute_command("CLUSTER MEET", servers[0].host, servers[0].port, servers[0].bus)
     until = time.monotonic() + PATIENCE
     for client in clients:
-        while "cluster_state:ok" not in str(client.execute_command("CLUSTER INFO")):
+        while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
             if time.monotonic() > until:
                 raise TimeoutError("the masters do not agree")
             time.sleep(0.05)

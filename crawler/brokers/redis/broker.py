@@ -27,7 +27,8 @@ PARTITIONS = 64
 class RedisBroker:
     """Keeps the Broker contract; see `crawler.contracts`. Not thread-safe: one thread calls it.
 
-    `look_every` is for how many seconds what others change of the job need not be seen; `patrol_every` is how often,
+    `look_every` is for how many seconds what others change of the job need not be seen (leases are renewed at a quarter
+    of that pace); `patrol_every` is how often,
     in milliseconds, somebody looks at all partitions for silent workers, delays that are over, and the end.
     """
 
@@ -51,7 +52,7 @@ class RedisBroker:
         self._partitions = Partitions(server, self._job, clock)
         self._putting = Putting(self._partitions, self._job)
         self._settling = Settling(self._partitions, self._job, self._putting, self._outage, chance)
-        self._taking = Taking(self._partitions, self._job, self._settling, self._outage)
+        self._taking = Taking(self._partitions, self._job, self._settling, self._outage, 4 * look_every)
         self._results = ResultReader(self._partitions, self._job)
 
     # The contract
@@ -166,7 +167,7 @@ class RedisBroker:
     def _pass_by(self) -> dict[int, list[bytes]]:
         """Let every partition do what time brings, and return the counters of its tasks."""
         answers = self._partitions.call("exchange", {at: exchange_call("") for at in self._partitions.all})
-        self._job.note_ready({at for at, answer in answers.items() if answer[8]})
+        self._job.note_ready({at for at, answer in answers.items() if answer[7]})
         self._settle_away(answers)
         return {at: answer[5] for at, answer in answers.items()}
 

@@ -72,13 +72,14 @@ class Partitions:
     def place_of(self, url: str) -> Place:
         """Return where a URL's tasks wait; those of sources have no origin, those of what is no URL are NOWHERE."""
         if not url:
-            return Place(self._hashed(""), "", "")
+            return Place(self.of(""), "", "")
         where = address(url) if url.startswith(_SCHEMES) and normalise(url) is not None else None
         if where is None:
-            return Place(self._hashed(NOWHERE), NOWHERE, "")
-        return Place(self._hashed(where.authority), where.origin, where.authority)
+            return Place(self.of(NOWHERE), NOWHERE, "")
+        return Place(self.of(where.authority), where.origin, where.authority)
 
-    def _hashed(self, authority: str) -> int:
+    def of(self, authority: str) -> int:
+        """Return the partition of a host."""
         return zlib.crc32(authority.encode("utf-8", "surrogatepass")) % self._job.run.partitions
 
     def key(self, partition: int, name: str) -> str:
@@ -137,7 +138,7 @@ class Partitions:
 def exchange_call(worker: str, **more: Any) -> dict[str, Any]:
     """Return a call of `exchange` that says and asks nothing but what `more` has."""
     nothing: dict[str, Any] = {
-        "worker": worker, "stored": [], "settled": [], "held": [], "claims": [], "busy": {}, "latency": {},
+        "worker": worker, "stored": [], "settled": [], "held": "", "claims": [], "busy": {}, "latency": {},
         "heard": True, "gives": False, "room": [0, 0, 0, 0], "holds": 0, "feeds": False,
         "crowded": {},
     }  # fmt: skip

@@ -16,8 +16,8 @@ from crawler.traps import Traps
 
 log = logging.getLogger(__name__)
 
-#: Items in one call on a partition.
-MOST_ITEMS = 1000
+#: Items on their way at a time.
+MOST_ITEMS = 4000
 
 
 class Putting:
@@ -33,8 +33,9 @@ class Putting:
     def put_sources(self, sources: tuple[tuple[str, SourceDetail], ...]) -> dict[int, str]:
         """Put the tasks of sources, unless this run has them; return their URLs by number."""
         partition = self._partitions.place_of("").partition
-        items = [self._item(Found(Kind.SOURCE, url, pack(detail)), 0, 0, "") for url, detail in sources]
-        _, numbers = self._partitions.call("put", {partition: {"items": items}})[partition]
+        group = self._group(Kind.SOURCE, "", 0)
+        group["items"] = [self._item(Found(Kind.SOURCE, url, pack(detail)), 0, 0, "") for url, detail in sources]
+        _, numbers = self._partitions.call("put", {partition: {"groups": [group]}})[partition]
         return {int(number): url for number, (url, _) in zip(numbers, sources, strict=True)}
 
     def put(self, found: list[Found], parent: int) -> int:
@@ -44,41 +45,38 @@ class Putting:
         given = self.given.get(parent)
         source, page = (given.row.source, given.row.body.url) if given else (parent, "")
         found = self._admitted(found, source, first=parent == source)
-        by_partition: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for item in found:
-            place = self._partitions.place_of(item.url)
-            by_partition[place.partition].append(self._item(item, source, parent, page))
         new = 0
-        while by_partition:
-            calls = {partition: {"items": items[:MOST_ITEMS]} for partition, items in by_partition.items()}
+        for start in range(0, len(found), MOST_ITEMS):
+            groups: dict[tuple[int, Kind, str], dict[str, Any]] = {}
+            for item in found[start : start + MOST_ITEMS]:
+                place = self._partitions.place_of(item.url)
+                group = groups.get((place.partition, item.kind, place.origin))
+                if group is None:
+                    group = self._group(item.kind, place.origin, source)
+                    groups[place.partition, item.kind, place.origin] = group
+                group["items"].append(self._item(item, source, parent, page))
+            calls: dict[int, dict[str, Any]] = {}
+            for (partition, _, _), group in groups.items():
+                calls.setdefault(partition, {"groups": []})["groups"].append(group)
             new += sum(answer[0] for answer in self._partitions.call("put", calls).values())
-            by_partition = defaultdict(
-                list, {at: items[MOST_ITEMS:] for at, items in by_partition.items() if len(items) > MOST_ITEMS}
-            )
             self._job.note_ready(set(calls))
         return new
 
-    def _item(self, item: Found, source: int, parent: int, page: str) -> dict[str, Any]:
-        place = self._partitions.place_of("" if item.kind is Kind.SOURCE else item.url)
-        body = Body(item.url, "", item.detail)
-        digest = words = b""
+    def _group(self, kind: Kind, origin: str, source: int) -> dict[str, Any]:
+        return {"kind": int(kind), "origin": text(origin), "source": source, "items": []}
+
+    def _item(self, item: Found, source: int, parent: int, page: str) -> list[Any]:
+        body, digest = Body(item.url, "", item.detail), b""
         if item.words is not None:
-            packed = encode(item.words)
+            words = encode(item.words)
             page = "" if parent == source else page
-            body = Body(item.url, "", item.detail, 0, 0, page, Raw(packed))
-            digest, words = mention_digest(page, packed), encode((page, Raw(packed)))
+            body = Body(item.url, "", item.detail, 0, 0, page, Raw(words))
+            digest = mention_digest(page, words)
         first = item.kind is Kind.PAGE and decode(item.detail, PageDetail).depth == 0
-        return {
-            "id": binary(task_id(item.kind, item.url)),
-            "kind": int(item.kind),
-            "origin": text(place.origin),
-            "source": source,
-            "body": binary(encode(body)),
-            "digest": binary(digest),
-            "words": binary(words),
-            "opted_out": text(item.opted_out[:200]),
-            "first": int(first),
-        }
+        return [
+            binary(task_id(item.kind, item.url)), binary(encode(body)), binary(digest), text(item.opted_out[:200]),
+            int(first),
+        ]  # fmt: skip
 
     # Pages that a run has had enough of
 

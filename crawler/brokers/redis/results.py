@@ -17,9 +17,7 @@ from crawler.brokers.redis.rows import (
     Known,
     Row,
     binary,
-    bucket_of,
     read_items,
-    read_known,
     read_row,
     text,
 )
@@ -54,7 +52,7 @@ class ResultReader:
         read = self._positions(cursor)
         found: list[tuple[int, Result]] = []
         size = 0
-        for partition in self._partitions.all:
+        for partition in self._with_news(read):
             for result in self._after(partition, read[partition]):
                 if len(found) == limit or size > LEDGER_PAGE_BYTES:
                     break
@@ -70,6 +68,12 @@ class ResultReader:
             for place, (partition, result) in enumerate(found)
         ]  # fmt: skip
         return LedgerPage(rows, msgspec.json.encode(read).decode())
+
+    def _with_news(self, read: list[int]) -> list[int]:
+        """Return the partitions that have results after what was read."""
+        keys = [self._partitions.key(partition, "numbers") for partition in self._partitions.all]
+        last = self._partitions.ask(*(("HGET", key, "seq") for key in keys))
+        return [at for at in self._partitions.all if int(last[at] or 0) > read[at]]
 
     def _positions(self, cursor: str) -> list[int]:
         """Return what a cursor says; raises UsageError where it was never one of ours."""
@@ -97,22 +101,32 @@ class ResultReader:
             start = b"(" + parcels[-1][0]
 
     def _known(self, found: list[tuple[int, Result]]) -> list[Known | None]:
-        commands = []
-        for partition, result in found:
-            end, field = bucket_of(result.row.identity)
-            commands.append(("HGET", self._partitions.key(partition, end), field))
-        answers = self._partitions.ask(*commands) if commands else []
-        return [read_known(answer) if answer else None for answer in answers]
+        places: dict[int, list[int]] = {}
+        for place, (partition, _) in enumerate(found):
+            places.setdefault(partition, []).append(place)
+        calls = {at: {"ids": [binary(found[place][1].row.identity) for place in of]} for at, of in places.items()}
+        answers = self._partitions.call("known", calls)
+        known: list[Known | None] = [None] * len(found)
+        for at, of in places.items():
+            for place, answer in zip(of, answers[at], strict=True):
+                if answer:
+                    state, number, seq, more = answer
+                    known[place] = Known(state, int(number), int(seq), bool(more))
+        return known
 
     def _extra(self, found: list[tuple[int, Result]], known: list[Known | None]) -> dict[int, list[tuple[str, Raw]]]:
         """Return the mentions beside the first, by place."""
         places = [place for place, one in enumerate(known) if one is not None and one.more]
         commands = [
-            ("HVALS", self._partitions.key(found[place][0], f"mentions:{_number(known[place])}")) for place in places
+            (
+                "HVALS",
+                self._partitions.key(found[place][0], "mentions:").encode() + _number(known[place]).to_bytes(6, "big"),
+            )
+            for place in places
         ]
         answers = self._partitions.ask(*commands) if commands else []
         return {
-            place: [msgspec.msgpack.decode(value, type=tuple[str, Raw]) for value in values]
+            place: [(body.page, body.words) for body in (decode(value, Body) for value in values)]
             for place, values in zip(places, answers, strict=True)
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -99,31 +99,12 @@ class Head(Message):
 
 
 class Known(NamedTuple):
-    """What a partition knows of a task: its state, the sequence number of its result, whether it has many mentions."""
+    """What a partition knows of a task: its state, number, number of its result, whether it has many mentions."""
 
     state: bytes
     number: int
-    mention: bytes
-    run: int
     seq: int
     more: bool
-
-
-_KNOWN = struct.Struct(">c6s6sI6sB")
-
-
-def read_known(data: bytes) -> Known:
-    state, number, mention, run, seq, more = _KNOWN.unpack(data)
-    return Known(state, _whole(number), mention, run, _whole(seq), bool(more))
-
-
-#: Buckets of known tasks in a partition; the scripts have the same number.
-BUCKETS = 4096
-
-
-def bucket_of(identity: bytes) -> tuple[str, bytes]:
-    """Return the end of the key and the field under which a partition knows a task."""
-    return f"known:{int.from_bytes(identity[:2], 'big') % BUCKETS}", identity[2:]
 
 
 def mention_digest(page: str, words: bytes) -> bytes:
@@ -141,6 +122,22 @@ def binary(data: bytes) -> Raw:
     if size < 2**16:
         return Raw(b"\xda" + size.to_bytes(2, "big") + data)
     return Raw(b"\xdb" + size.to_bytes(4, "big") + data)
+
+
+def unpacked(packed: Raw) -> bytes:
+    """Return what `binary` packed."""
+    data = bytes(packed)
+    return data[{0xD9: 2, 0xDA: 3, 0xDB: 5}.get(data[0], 1) :]
+
+
+def keys_of(numbers: Iterable[int]) -> Raw:
+    """Return the keys of tasks, one behind the other."""
+    return binary(b"".join([number.to_bytes(6, "big") for number in numbers]))
+
+
+def numbers_of(keys: Raw) -> list[int]:
+    data = unpacked(keys)
+    return [_whole(data[at : at + 6]) for at in range(0, len(data), 6)]
 
 
 def text(data: str) -> Raw:

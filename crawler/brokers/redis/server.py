@@ -72,7 +72,7 @@ class Server:
                 client.close()
         self._single = self._cluster = None
 
-    def _all(self, commands: Sequence[tuple[Any, ...]], keys: Sequence[str]) -> list[Any]:
+    def _all(self, commands: Sequence[tuple[Any, ...]], keys: Sequence[str | bytes]) -> list[Any]:
         try:
             return self._repeat(commands, keys)
         except redis.AuthenticationError as error:
@@ -83,7 +83,7 @@ class Server:
         except redis.RedisError as error:
             raise StateError(f"{self.shown}: {error}") from error
 
-    def _repeat(self, commands: Sequence[tuple[Any, ...]], keys: Sequence[str]) -> list[Any]:
+    def _repeat(self, commands: Sequence[tuple[Any, ...]], keys: Sequence[str | bytes]) -> list[Any]:
         answers: list[Any] = [None] * len(commands)
         left = list(range(len(commands)))
         for _ in range(REPEATS):
@@ -119,7 +119,7 @@ class Server:
             return [self._connected()]
         return [self._cluster.get_redis_connection(node) for node in self._cluster.get_primaries()]  # type: ignore[no-untyped-call]
 
-    def _by_node(self, places: list[int], keys: Sequence[str]) -> list[tuple[redis.Redis, list[int]]]:
+    def _by_node(self, places: list[int], keys: Sequence[str | bytes]) -> list[tuple[redis.Redis, list[int]]]:
         single = self._connected()
         if self._cluster is None:
             return [(single, places)]

@@ -15,7 +15,7 @@ from crawler.brokers.pace import NO_CONNECTION
 from crawler.brokers.redis.job import Job
 from crawler.brokers.redis.partitions import Given, Partitions, exchange_call
 from crawler.brokers.redis.putting import Putting
-from crawler.brokers.redis.rows import Row, binary, text, write_row
+from crawler.brokers.redis.rows import Row, binary, keys_of, numbers_of, text, unpacked, write_row
 from crawler.brokers.retry import decide
 from crawler.model import (
     Kind,
@@ -90,9 +90,9 @@ class Settling:
             group[1].append(size)
             group[2].append(binary(bytes(result)))
             self._outage.answered()
-        for (partition, _, origin), (numbers, sizes, bodies) in groups.items():
+        for (partition, source, origin), (numbers, sizes, bodies) in groups.items():
             calls.stored[partition].append(
-                {"origin": text(origin), "numbers": numbers, "sizes": sizes, "bodies": bodies}
+                {"origin": text(origin), "source": source, "keys": keys_of(numbers), "sizes": sizes, "bodies": bodies}
             )
 
     def _add_success(self, worker: str, given: Given, size: int, result: Raw, calls: Calls) -> None:
@@ -106,10 +106,11 @@ class Settling:
         again = Calls()
         for partition, answer in answers.items():
             for group, places in zip(calls.stored.get(partition, []), answer[0], strict=False):
+                numbers = numbers_of(group["keys"])
                 for place in places:
-                    given = self.given.get(group["numbers"][place])
+                    given = self.given.get(numbers[place])
                     if given is not None:
-                        body = Raw(_unpacked(group["bodies"][place]))
+                        body = Raw(unpacked(group["bodies"][place]))
                         self._add_success(worker, given, group["sizes"][place], body, again)
         return again
 
@@ -245,10 +246,3 @@ class Settling:
         }
         lesson = {"ok": False, "outcome": outcome, "why": why, "retry_after": min(said.retry_after, MAX_RETRY_AFTER)}
         return lesson, False
-
-
-def _unpacked(packed: Raw) -> bytes:
-    """Return what `binary` packed."""
-    data = bytes(packed)
-    head = {0xD9: 2, 0xDA: 3, 0xDB: 5}.get(data[0], 1)
-    return data[head:]

@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 from crawler.brokers.outage import PROBE_EVERY, Outage
 from crawler.brokers.redis.job import Job
 from crawler.brokers.redis.partitions import Given, Partitions
-from crawler.brokers.redis.rows import read_row, text
+from crawler.brokers.redis.rows import keys_of, read_row, text
 from crawler.brokers.redis.settling import Calls, Settling
 from crawler.model import Grant, Kind, Reply, Report, State
 from crawler.outcomes import SUCCESSES
 
 #: Partitions asked in one round where nothing is held, and in each that follows.
 FIRST_GROUP, GROUP = 4, 16
+#: Partitions asked beside those that are told something anyway, so that none is forgotten.
+OTHERS = 1
 #: Seconds after which a worker without news asks again: at first, and in the end.
 FIRST_REST, LONGEST_REST = 0.02, 0.5
 #: Seconds between two looks at how many images of each source wait.
@@ -62,11 +64,14 @@ class Asker(NamedTuple):
 class Taking:
     """Asks partitions for tasks, for the workers of this process."""
 
-    def __init__(self, partitions: Partitions, job: Job, settling: Settling, outage: Outage) -> None:
+    def __init__(
+        self, partitions: Partitions, job: Job, settling: Settling, outage: Outage, renew_every: float
+    ) -> None:
         self._partitions = partitions
         self._job = job
         self._settling = settling
         self._outage = outage
+        self._renew_every = renew_every
         self._memories: dict[str, Memory] = defaultdict(Memory)
         self._next_probe = 0.0
         self._turn = 0
@@ -140,31 +145,40 @@ class Taking:
 
     # Rounds
 
-    def _rounds(self, asker: Asker, calls: Calls, taken: Taken) -> Taken:
+    def _rounds(self, asker: Asker, calls: Calls, taken: Taken) -> None:
         if asker.feeds and taken.room:
             self._look_at_sources(asker.now)
-        touched = calls.partitions | set(asker.held) | asker.memory.at
+        told = calls.partitions
         ready = self._in_turn()
-        group = touched | set(ready[: 0 if touched & self._job.ready else FIRST_GROUP])
+        takers = self._turned(sorted(told))[:FIRST_GROUP]
+        takers += [at for at in ready if at not in takers][: max(OTHERS, FIRST_GROUP - len(takers))]
+        group = told | self._to_renew(asker) | set(takers)
         offered: set[int] = set()
         while group:
-            shares = self._shares(group, taken.room)
+            shares = self._shares(takers, taken.room)
             answers = self._ask(asker, group, shares, calls, taken)
             calls = Calls()
             offered |= {at for at, share in shares.items() if any(share)}
             self._absorb(asker, answers, taken)
             if asker.memory.alone or not any(taken.room.values()):
-                break
-            generous = {at for at, answer in answers.items() if answer[1] and answer[8]}
-            group = generous | set([at for at in ready if at not in offered][:GROUP])
-        return taken
+                return
+            generous = [at for at, answer in answers.items() if answer[1] and answer[7]]
+            takers = generous + [at for at in ready if at not in offered][:GROUP]
+            group = set(takers)
+
+    def _to_renew(self, asker: Asker) -> set[int]:
+        """Return the partitions where its leases and grants have not been renewed for some time."""
+        renewed, late = asker.memory.renewed, asker.now - self._renew_every
+        return {at for at in asker.memory.at.union(asker.held) if renewed.get(at, late) <= late}
 
     def _in_turn(self) -> list[int]:
         """Return the partitions that have something to give out, another one first each time."""
         self._turn += 1
-        ready = sorted(self._job.ready)
-        at = (self._turn * 7) % max(len(ready), 1)
-        return ready[at:] + ready[:at]
+        return self._turned(sorted(self._job.ready))
+
+    def _turned(self, partitions: list[int]) -> list[int]:
+        at = self._turn * 7 % max(len(partitions), 1)
+        return partitions[at:] + partitions[:at]
 
     def _held(self, report: Report) -> dict[int, list[Given]]:
         held: dict[int, list[Given]] = defaultdict(list)
@@ -174,31 +188,31 @@ class Taking:
                 held[given.partition].append(given)
         return held
 
-    def _shares(self, group: set[int], room: dict[Kind, int]) -> dict[int, list[int]]:
-        """Return for how many tasks of each kind each partition of a group is asked, together no more than `room`."""
-        takers = sorted(group & self._job.ready) or sorted(group)
+    def _shares(self, takers: list[int], room: dict[Kind, int]) -> dict[int, list[int]]:
+        """Return for how many tasks of each kind each partition is asked, together for no more than `room`."""
         shares = {}
         for place, at in enumerate(takers):
             turn = (place + self._turn) % len(takers)
-            shares[at] = [
-                max(0, room.get(kind, 0)) // len(takers) + (turn < max(0, room.get(kind, 0)) % len(takers))
-                for kind in _KINDS
-            ]
+            wanted = [max(0, room.get(kind, 0)) for kind in _KINDS]
+            shares[at] = [number // len(takers) + (turn < number % len(takers)) for number in wanted]
         return shares
 
     def _ask(
         self, asker: Asker, group: Iterable[int], shares: dict[int, list[int]], calls: Calls, taken: Taken
     ) -> dict[int, list[Any]]:
         report, memory = asker.report, asker.memory
+        busy = self._by_partition(report.busy)
+        latency = self._by_partition(report.latency)
         requests = {}
         for at in group:
             named = asker.held.get(at, [])
             also = [given.row.number for given in taken.given if given.partition == at]
             late = asker.now - memory.renewed.get(at, asker.now) > self._job.spec.lease / 2
             requests[at] = calls.call(
-                at, asker.worker, held=[given.row.number for given in named] + also,
+                at, asker.worker, held=keys_of([*(given.row.number for given in named), *also]),
                 claims=[[given.row.number, text(given.origin), int(given.row.kind)] for given in named if late],
-                busy=report.busy, latency={} if taken.given else report.latency, heard=report.heard == memory.serial,
+                busy=busy.get(at, {}), latency={} if taken.given else latency.get(at, {}),
+                heard=report.heard == memory.serial,
                 gives=any(shares.get(at, ())), room=shares.get(at, [0, 0, 0, 0]),
                 holds=len(report.held) + len(taken.given), feeds=asker.feeds, crowded=self._crowded,
             )  # fmt: skip
@@ -206,6 +220,13 @@ class Taking:
         answers = self._partitions.call("exchange", requests)
         self._tell(asker.worker, self._settling.strange(asker.worker, calls, answers))
         return answers
+
+    def _by_partition(self, values: dict[str, Any]) -> dict[int, dict[str, Any]]:
+        """Return what is said of authorities, by where they are."""
+        found: dict[int, dict[str, Any]] = defaultdict(dict)
+        for authority, value in values.items():
+            found[self._partitions.of(authority)][authority] = value
+        return found
 
     def _tell(self, worker: str, calls: Calls) -> None:
         for told in (calls.before, calls.after):
@@ -217,18 +238,23 @@ class Taking:
             if float(next_time):
                 taken.next_time = min(taken.next_time, float(next_time))
             asker.memory.alone = alone.decode() or asker.memory.alone
-            for _, _, kind, _, origin, digest, packed in tasks:
-                given = Given(asker.worker, at, origin.decode("utf-8", "surrogatepass"), read_row(packed))
-                taken.given.append(given)
-                taken.robots[given.origin] = digest.decode()
-                taken.room[Kind(kind)] = taken.room.get(Kind(kind), 0) - 1
-                self._settling.given[given.row.number] = given
+            for origin, digest, rows in tasks:
+                self._absorb_lane(asker, at, origin.decode("utf-8", "surrogatepass"), rows, taken)
+                taken.robots[origin.decode("utf-8", "surrogatepass")] = digest.decode()
             for authority, count, delay, wait in grants:
                 taken.grants[authority.decode("utf-8", "surrogatepass")] = Grant(count, float(delay), float(wait))
             (asker.memory.at.add if grants else asker.memory.at.discard)(at)
-        self._job.note_empty({at for at, answer in answers.items() if not answer[8]})
+        self._job.note_empty({at for at, answer in answers.items() if not answer[7]})
         if any(answer[3] == b"holds" for answer in answers.values()):
             self._keep_alone(asker.worker, taken)
+
+    def _absorb_lane(self, asker: Asker, partition: int, origin: str, rows: list[bytes], taken: Taken) -> None:
+        for packed in rows:
+            given = Given(asker.worker, partition, origin, read_row(packed))
+            taken.given.append(given)
+            self._settling.given[given.row.number] = given
+        kind = taken.given[-1].row.kind
+        taken.room[kind] = taken.room.get(kind, 0) - len(rows)
 
     def _keep_alone(self, worker: str, taken: Taken) -> None:
         """Give back what came together with a task that is given out by itself."""
@@ -237,8 +263,8 @@ class Taking:
         back = Calls()
         for given in rest:
             back.after[given.partition].append({"verb": "back", "number": given.row.number})
-        self._tell(worker, back)
-        self._job.note_ready(set(back.after))
+        self._partitions.call("exchange", {at: back.call(at, worker) for at in back.partitions})  # grants go back, too
+        self._job.note_ready(back.partitions)
         taken.given = [alone]
 
     def _forget_others(self, report: Report, taken: Taken) -> None:

@@ -15,8 +15,7 @@ if now == 0 then
   now = time[1] + time[2] / 1e6
 end
 
-local numbers = {}  -- the partition's counters: number, seq, turn, run
-for _, name in ipairs({'number', 'seq', 'turn', 'run'}) do numbers[name] = 0 end
+local numbers = {number = 0, seq = 0, turn = 0, run = 0, known = 0, buckets = 1}  -- the partition's counters
 do
   local found = redis.call('HGETALL', BASE .. 'numbers')
   for at = 1, #found, 2 do numbers[found[at]] = tonumber(found[at + 1]) end
@@ -50,14 +49,42 @@ local function read_row(row)
     row = row}
 end
 
+-- Parts of rows that are looked at without reading them whole.
+local function id_of(row)
+  return string.sub(row, 17, 32)
+end
+
+local function lost_of(row)
+  return string.byte(row, 15)
+end
+
 local function rewritten(task, body)
   task.row = struct.pack(HEADER, task.number, task.source, task.kind, task.attempts, task.lost, task.first,
     task.id) .. (body or string.sub(task.row, HEADER_SIZE + 1))
   return task.row
 end
 
+-- A task lies under its number as its row begins with it.
 local function key_of(number)
+  return struct.pack('>I6', number)
+end
+
+local function decimal(number)
   return string.format('%.0f', number)
+end
+
+-- What lies under a number: a row, and the origin where it waits.
+local function keep(origin, row)
+  return struct.pack('>I2', #origin) .. origin .. row
+end
+
+local function kept_row(kept)
+  return string.sub(kept, 3 + struct.unpack('>I2', kept))
+end
+
+local function split(kept)
+  local size = struct.unpack('>I2', kept)
+  return string.sub(kept, 3, 2 + size), string.sub(kept, 3 + size)
 end
 
 -- Tell whether a task was named in this partition; others came here by a redirect.
@@ -73,20 +100,35 @@ local function count_open(task, by)
   if task.kind == IMAGE then increment(BASE .. 'sources', task.source, by) end
 end
 
+local hosts = {}  -- by run and member, what is to be added
+
+local function busiest(run, member, by)
+  local key = BASE .. 'hosts:' .. run
+  local of = hosts[key]
+  if not of then of = {}; hosts[key] = of end
+  of[member] = (of[member] or 0) + by
+end
+
 local function tally(kind, source, origin, outcome, by, size, run)
   run = run or numbers.run
   local key = BASE .. 'tally:' .. run
   increment(key, kind .. ':' .. source .. ':' .. outcome, by)
   if kind == IMAGE then
     if size ~= 0 then increment(key, 'bytes', size) end
-    if origin ~= '' then
-      redis.call('ZINCRBY', BASE .. 'hosts:' .. run, by, outcome .. ' ' .. origin)
-    end
+    if origin ~= '' then busiest(run, outcome .. ' ' .. origin, by) end
   end
 end
 
 local function write_back()
-  for name in pairs(changed_numbers) do redis.call('HSET', BASE .. 'numbers', name, string.format('%.0f', numbers[name])) end
+  local words = {}
+  for name in pairs(changed_numbers) do
+    words[#words + 1] = name
+    words[#words + 1] = string.format('%.0f', numbers[name])
+  end
+  if #words > 0 then redis.call('HSET', BASE .. 'numbers', unpack(words)) end
+  for key, members in pairs(hosts) do
+    for member, by in pairs(members) do redis.call('ZINCRBY', key, by, member) end
+  end
   for key, fields in pairs(increments) do
     for field, by in pairs(fields) do
       if by ~= 0 then redis.call('HINCRBY', key, field, string.format('%.0f', by)) end

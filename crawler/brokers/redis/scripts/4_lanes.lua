@@ -1,5 +1,5 @@
--- Lanes: the waiting tasks of an origin, by kind, and what its robots.txt says. Ready lanes take turns; sleeping ones
--- have something to do at a time.
+-- Lanes: the waiting tasks of an origin, by kind, and what its robots.txt says. Ready lanes take turns; `times` has when
+-- others wake (kind and origin) and when tasks wait no longer (d and number).
 
 local lanes, changed_lanes = {}, {}
 
@@ -31,10 +31,11 @@ local function authority_of(origin)
 end
 
 local function sleep(origin, kind, till)
-  redis.call('ZADD', BASE .. 'sleeping:' .. kind, till, origin)
+  redis.call('ZADD', BASE .. 'times', till, kind .. origin)
 end
 
 local enrol, delay
+local closed_now = false  -- some lane was closed in this call
 
 local function push(origin, task, first)
   redis.call(first and 'LPUSH' or 'RPUSH', queue_of(origin, task.kind), task.row)
@@ -68,6 +69,7 @@ enrol = function(origin, kind, first)
   local lane = lane_of(origin)
   if lane.closed and kind ~= ROBOTS then
     redis.call('SADD', BASE .. 'closed', origin)
+    closed_now = true
   elseif kind ~= ROBOTS and not knows_robots(lane, origin) then
     want_robots(origin, lane)
   else
@@ -79,46 +81,31 @@ end
 -- Let a task wait again until `due`: it lies aside, by number.
 delay = function(origin, task, due)
   local number = key_of(task.number)
-  redis.call('ZADD', BASE .. 'due', due, number)
-  redis.call('HSET', BASE .. 'delayed', number, origin .. '\0' .. task.row)
-end
-
-local function split(kept)
-  local at = string.find(kept, '\0', 1, true)
-  return string.sub(kept, 1, at - 1), string.sub(kept, at + 1)
+  redis.call('ZADD', BASE .. 'times', due, 'd' .. number)
+  redis.call('HSET', BASE .. 'delayed', number, keep(origin, task.row))
 end
 
 local function wake()
-  for kind = SOURCE, ROBOTS do
-    local key = BASE .. 'sleeping:' .. kind
-    local woken = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, 500)
-    if #woken > 0 then
-      redis.call('ZREM', key, unpack(woken))
-      for _, origin in ipairs(woken) do enrol(origin, kind) end
-    end
-  end
-  local due = redis.call('ZRANGEBYSCORE', BASE .. 'due', '-inf', now, 'LIMIT', 0, 500)
-  for _, number in ipairs(due) do
-    redis.call('ZREM', BASE .. 'due', number)
-    local kept = redis.call('HGET', BASE .. 'delayed', number)
+  local woken = redis.call('ZRANGEBYSCORE', BASE .. 'times', '-inf', now, 'LIMIT', 0, 500)
+  for _, name in ipairs(woken) do
+    redis.call('ZREM', BASE .. 'times', name)
+    local what, rest = string.sub(name, 1, 1), string.sub(name, 2)
+    local kept = what == 'd' and redis.call('HGET', BASE .. 'delayed', rest)
     if kept then
-      redis.call('HDEL', BASE .. 'delayed', number)
+      redis.call('HDEL', BASE .. 'delayed', rest)
       local origin, row = split(kept)
       local task = read_row(row)
       push(origin, task, true)
       enrol(origin, task.kind)
+    elseif what ~= 'd' then
+      enrol(rest, tonumber(what))
     end
   end
 end
 
 -- When this partition next has something to do by itself; 0 where it has not.
 local function next_time()
-  local first = 0
-  for _, name in ipairs({'sleeping:0', 'sleeping:1', 'sleeping:2', 'sleeping:3', 'due'}) do
-    local entry = redis.call('ZRANGE', BASE .. name, 0, 0, 'WITHSCORES')
-    if entry[2] and (first == 0 or tonumber(entry[2]) < first) then first = tonumber(entry[2]) end
-  end
-  return first
+  return redis.call('ZRANGE', BASE .. 'times', 0, 0, 'WITHSCORES')[2] or '0'
 end
 
 local function close(origin, outcome, why)
@@ -127,12 +114,13 @@ local function close(origin, outcome, why)
   lane.closed, lane.why, lane.asked = outcome, why, false
   changed_lanes[origin] = true
   redis.call('SADD', BASE .. 'closed', origin)
+  closed_now = true
   local delayed = redis.call('HGETALL', BASE .. 'delayed')  -- nothing is worth waiting for
   for at = 1, #delayed, 2 do
     local of, row = split(delayed[at + 1])
     if of == origin then
       redis.call('HDEL', BASE .. 'delayed', delayed[at])
-      redis.call('ZREM', BASE .. 'due', delayed[at])
+      redis.call('ZREM', BASE .. 'times', 'd' .. delayed[at])
       if read_row(row).kind ~= ROBOTS then push(origin, read_row(row)) end
     end
   end

@@ -1,51 +1,64 @@
 -- What becomes of what was found: new tasks wait, known ones are met again, mentions are kept.
 
-local function insert(item, known, number)
-  local source = item.kind == SOURCE and number or item.source
-  local task = {number = number, source = source, kind = item.kind, attempts = 0, lost = 0, first = item.first,
-    id = item.id, row = ''}
-  rewritten(task, item.body)
-  known.state, known.number = 'w', number
-  push(item.origin, task)
-  count_open(task, 1)
-  enrol(item.origin, item.kind)
-  return task
+local ID, BODY, DIGEST, OPTED_OUT, FIRST = 1, 2, 3, 4, 5
+
+local pushed = {}  -- rows that begin to wait, by kind and origin
+
+local function insert(group, item, known)
+  known.state, known.number = 'w', advance_number()
+  local source = group.kind == SOURCE and known.number or group.source
+  local row = struct.pack(HEADER, known.number, source, group.kind, 0, 0, item[FIRST], item[ID]) .. item[BODY]
+  local of = pushed[group.kind .. group.origin]
+  if not of then of = {group = group, rows = {}, source = source}; pushed[group.kind .. group.origin] = of end
+  of.rows[#of.rows + 1] = row
+  increment(BASE .. 'sources', decimal(source), group.kind == IMAGE and 1 or 0)
+end
+
+local function write_pushed()
+  for _, of in pairs(pushed) do
+    local kind, origin = of.group.kind, of.group.origin
+    for first = 1, #of.rows, 1000 do
+      redis.call('RPUSH', queue_of(origin, kind), unpack(of.rows, first, math.min(first + 999, #of.rows)))
+    end
+    advance('added' .. kind, #of.rows)
+    enrol(origin, kind)
+  end
 end
 
 -- Settle an image at once that the page wants left alone.
-local function opt_out(item, known)
-  local task = {number = known.number, source = item.source, kind = item.kind, attempts = 0, lost = 0, first = 0,
-    id = item.id, row = ''}
-  rewritten(task, item.body)
-  known.seq = add_result(BROKER, call.opted_out, task, item.opted_out, 0, '\192')
+local function opt_out(group, item, known)
+  local task = {number = known.number, source = group.source, kind = group.kind, attempts = 0, lost = 0, first = 0,
+    id = item[ID], row = ''}
+  rewritten(task, item[BODY])
+  known.seq = add_result(BROKER, call.opted_out, IMAGE, task.row, item[OPTED_OUT], 0, '\192')
   known.state, known.run = 'o', numbers.run
-  tally(IMAGE, item.source, item.origin, call.opted_out, 1, 0)
+  tally(IMAGE, group.source, group.origin, call.opted_out, 1, 0)
 end
 
 -- In a new run, pages and failures that are named again wait again, and what is there stays. An image that one page
 -- wants left alone is taken where another names it freely.
-local function meet_again(item, known)
+local function meet_again(group, item, known)
   if known.state == 'w' then return false end
   if known.run == numbers.run then
-    if known.state ~= 'o' or item.opted_out ~= '' then return false end
-    tally(IMAGE, item.source, item.origin, call.opted_out, -1, 0)
-  elseif item.kind == IMAGE and known.state == 's' then
+    if known.state ~= 'o' or item[OPTED_OUT] ~= '' then return false end
+    tally(IMAGE, group.source, group.origin, call.opted_out, -1, 0)
+  elseif group.kind == IMAGE and known.state == 's' then
     known.run = numbers.run
     advance('already_there', 1)
     return true
   end
-  if item.opted_out ~= '' and item.kind == IMAGE then
-    opt_out(item, known)
+  if item[OPTED_OUT] ~= '' and group.kind == IMAGE then
+    opt_out(group, item, known)
   else
-    insert(item, known, advance_number())
+    insert(group, item, known)
   end
   return true
 end
 
--- The first mention is in the task's row, the others by number of the task and digest.
+-- The first mention is in the task's row, the others by number of the task and digest, as rows would have them.
 local function mention(item, known)
-  if item.digest == '' or item.digest == known.mention then return false end
-  local added = redis.call('HSETNX', BASE .. 'mentions:' .. key_of(known.number), item.digest, item.words)
+  if item[DIGEST] == '' or item[DIGEST] == known.mention then return false end
+  local added = redis.call('HSETNX', BASE .. 'mentions:' .. key_of(known.number), item[DIGEST], item[BODY])
   if added == 1 and known.more == 0 then
     known.more = 1
     return true
@@ -53,27 +66,41 @@ local function mention(item, known)
   return false
 end
 
+-- The mentions of a task that waits again go with its new number.
+local function take_mentions_along(known, number)
+  if known.number ~= number and known.more == 1 then
+    redis.call('RENAME', BASE .. 'mentions:' .. key_of(number), BASE .. 'mentions:' .. key_of(known.number))
+  end
+end
+
+local function put_item(group, item)
+  local known = known_of(item[ID])
+  if known then
+    local number = known.number
+    local changed = meet_again(group, item, known)
+    take_mentions_along(known, number)
+    if mention(item, known) or changed then write_known(item[ID], known) end
+    return known, 0
+  end
+  known = {mention = item[DIGEST] ~= '' and item[DIGEST] or string.rep('\0', 6), run = 0, seq = 0, more = 0}
+  if item[OPTED_OUT] ~= '' and group.kind == IMAGE then
+    known.number = advance_number()
+    opt_out(group, item, known)
+  else
+    insert(group, item, known)
+  end
+  write_known(item[ID], known)
+  return known, 1
+end
+
 local function put()
   local new, numbered = 0, {}
-  for _, item in ipairs(call.items) do
-    local known = known_of(item.id)
-    local changed = true
-    if known then
-      local moved_from = known.number
-      changed = meet_again(item, known)
-      if moved_from ~= known.number and known.more == 1 then
-        redis.call('RENAME', BASE .. 'mentions:' .. key_of(moved_from), BASE .. 'mentions:' .. key_of(known.number))
-      end
-      changed = mention(item, known) or changed
-    else
-      new = new + 1
-      known = {state = 'w', number = 0, mention = item.digest, run = 0, seq = 0, more = 0}
-      if item.digest == '' then known.mention = string.rep('\0', 6) end
-      known.number = advance_number()
-      if item.opted_out ~= '' and item.kind == IMAGE then opt_out(item, known) else insert(item, known, known.number) end
+  for _, group in ipairs(call.groups) do
+    for place, item in ipairs(group.items) do
+      local known, added = put_item(group, item)
+      new = new + added
+      if group.kind == SOURCE then numbered[place] = decimal(known.number) end
     end
-    if changed then write_known(item.id, known) end
-    if item.kind == SOURCE then numbered[#numbered + 1] = key_of(known.number) end
   end
   return new, numbered
 end

@@ -4,18 +4,18 @@ local function held_of(worker)
   return BASE .. 'held:' .. worker
 end
 
-local function hold(worker, origin, tasks)
-  local entries = {}
-  for _, task in ipairs(tasks) do
-    entries[#entries + 1] = key_of(task.number)
-    entries[#entries + 1] = origin .. '\0' .. task.row
+local function hold(worker, origin, rows)
+  local key, entries = held_of(worker), {}
+  for _, row in ipairs(rows) do
+    entries[#entries + 1] = string.sub(row, 1, 6)
+    entries[#entries + 1] = keep(origin, row)
     if #entries == 1000 then
-      redis.call('HSET', held_of(worker), unpack(entries))
+      redis.call('HSET', key, unpack(entries))
       entries = {}
     end
   end
-  if #entries > 0 then redis.call('HSET', held_of(worker), unpack(entries)) end
-  redis.call('HINCRBY', BASE .. 'at:' .. worker, authority_of(origin), #tasks)
+  if #entries > 0 then redis.call('HSET', key, unpack(entries)) end
+  redis.call('HINCRBY', BASE .. 'at:' .. worker, authority_of(origin), #rows)
 end
 
 -- Take a task back from whoever holds it; nil where nobody does.
@@ -33,7 +33,7 @@ local function take_waiting(number, origin, kind)
   local kept = redis.call('HGET', BASE .. 'delayed', key_of(number))
   if kept then
     redis.call('HDEL', BASE .. 'delayed', key_of(number))
-    redis.call('ZREM', BASE .. 'due', key_of(number))
+    redis.call('ZREM', BASE .. 'times', 'd' .. key_of(number))
     local at, row = split(kept)
     return read_row(row), at
   end
@@ -69,7 +69,7 @@ end
 
 -- What became of a site's first page; of what a page and its source say, the page's word counts.
 local function note_first(is_page, source, outcome, message)
-  redis.call(is_page == 1 and 'HSET' or 'HSETNX', BASE .. 'first:' .. numbers.run, key_of(source),
+  redis.call(is_page == 1 and 'HSET' or 'HSETNX', BASE .. 'first:' .. numbers.run, decimal(source),
     is_page .. '\0' .. outcome .. '\0' .. message)
 end
 
@@ -114,7 +114,7 @@ end
 local function take_back_unnamed(worker, since)
   local unnamed = BASE .. 'unnamed:' .. worker
   local named = {}
-  for _, number in ipairs(call.held) do named[key_of(number)] = true end
+  for at = 1, #call.held, 6 do named[string.sub(call.held, at, at + 5)] = true end
   for _, number in ipairs(redis.call('HKEYS', held_of(worker))) do
     if named[number] then
       redis.call('HDEL', unnamed, number)
@@ -122,7 +122,7 @@ local function take_back_unnamed(worker, since)
       redis.call('HSETNX', unnamed, number, since)
       if now - tonumber(redis.call('HGET', unnamed, number)) > call.lease then
         redis.call('HDEL', unnamed, number)
-        local task, origin = release(worker, tonumber(number))
+        local task, origin = release(worker, struct.unpack('>I6', number))
         give_back(task, origin, 0)
       end
     end
@@ -135,7 +135,7 @@ local function give_again(worker)
     local number, origin, kind = claim[1], claim[2], claim[3]
     if redis.call('HEXISTS', held_of(worker), key_of(number)) == 0 then
       local task, at = take_waiting(number, origin, kind)
-      if task then hold(worker, at, {task}) end
+      if task then hold(worker, at, {task.row}) end
     end
   end
 end
@@ -143,7 +143,7 @@ end
 local function renew(worker)
   local before = redis.call('ZSCORE', BASE .. 'workers', worker)
   redis.call('ZADD', BASE .. 'workers', string.format('%.6f', now), worker)
-  if before and redis.call('HLEN', held_of(worker)) > #call.held then
+  if before and redis.call('HLEN', held_of(worker)) > #call.held / 6 then
     take_back_unnamed(worker, before)
   elseif before then
     redis.call('DEL', BASE .. 'unnamed:' .. worker)

@@ -17,30 +17,28 @@ end
 
 -- Settle images that a worker stored, all of one lane and source; returns the places of those that it does not hold.
 local function settle_stored(worker, group)
-  local keys, strange, held, gone = {}, {}, {}, {}
-  for place, number in ipairs(group.numbers) do keys[place] = key_of(number) end
+  local strange, gone, counted, size = {}, {}, 0, 0
+  local held, keys = held_of(worker), {}
+  for at = 1, #group.keys, 6 do keys[#keys + 1] = string.sub(group.keys, at, at + 5) end
   for first = 1, #keys, 1000 do
-    local last = math.min(first + 999, #keys)
-    local rows = redis.call('HMGET', held_of(worker), unpack(keys, first, last))
-    for place = first, last do held[place] = rows[place - first + 1] end
-  end
-  local seen = {}
-  for place, kept in ipairs(held) do
-    if kept and not seen[keys[place]] then
-      seen[keys[place]] = true
-      local origin, row = split(kept)
-      local task = read_row(row)
-      record(worker, task, origin, call.success, '', group.sizes[place], group.bodies[place])
-      count_open(task, -1)
-      gone[#gone + 1] = keys[place]
-    else
-      strange[#strange + 1] = place - 1
+    local rows = redis.call('HMGET', held, unpack(keys, first, math.min(first + 999, #keys)))
+    for offset, kept in ipairs(rows) do
+      local place = first + offset - 1
+      if kept and not gone[keys[place]] then
+        gone[keys[place]] = true
+        gone[#gone + 1] = keys[place]
+        if settle_known(worker, call.success, IMAGE, kept_row(kept), '', group.sizes[place], group.bodies[place]) then
+          counted, size = counted + 1, size + group.sizes[place]
+        end
+      else
+        strange[#strange + 1] = place - 1
+      end
     end
   end
-  for first = 1, #gone, 1000 do
-    redis.call('HDEL', held_of(worker), unpack(gone, first, math.min(first + 999, #gone)))
-  end
+  for first = 1, #gone, 1000 do redis.call('HDEL', held, unpack(gone, first, math.min(first + 999, #gone))) end
   if #gone > 0 then
+    tally(IMAGE, group.source, group.origin, call.success, counted, size)
+    count_open({kind = IMAGE, source = group.source}, -#gone)
     redis.call('HINCRBY', BASE .. 'at:' .. worker, authority_of(group.origin), -#gone)
     learn(group.origin, {ok = true})
   end
@@ -151,10 +149,8 @@ function verbs.reopen(_, said)
   if not known or known.seq ~= said.seq or known.state == 'w' then return false end
   tally(IMAGE, said.source, said.at, said.outcome, -1, -said.size, said.run)
   local number = known.number
-  insert(said, known, advance_number())
-  if known.more == 1 then
-    redis.call('RENAME', BASE .. 'mentions:' .. key_of(number), BASE .. 'mentions:' .. key_of(known.number))
-  end
+  insert(said, {said.id, said.body, '', '', 0}, known)
+  take_mentions_along(known, number)
   write_known(said.id, known)
   return true
 end

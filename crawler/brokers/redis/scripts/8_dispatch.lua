@@ -24,7 +24,7 @@ end
 local function most_of(worker, origin, kind)
   if kind == SOURCE or kind == PAGE then
     local head = redis.call('LINDEX', queue_of(origin, kind), 0)
-    if call.crowded[key_of(read_row(head).source)] then return 0 end
+    if call.crowded[decimal(read_row(head).source)] then return 0 end
   end
   if kind == SOURCE then return 1 end
   local authority = authority_of(origin)
@@ -39,30 +39,27 @@ local function most_of(worker, origin, kind)
   return math.max(0, room_at(pace, worker, held, requests))
 end
 
--- Take up to `most` tasks of a queue; one that must be alone only as the first that a worker holds.
+-- Take up to `most` rows of a queue; one that must be alone only as the first that a worker holds.
 local function take(worker, queue, most)
-  local taken, size = {}, 0
+  local taken, size, left = {}, 0, nil
   local rows = redis.call('LPOP', queue, math.min(most, 1000)) or {}
   for place, row in ipairs(rows) do
-    local task = read_row(row)
-    local stop = size > MOST_BYTES
-    if task.lost >= 2 then
+    if lost_of(row) >= 2 then
+      left = place
       if #taken > 0 or call.holds > 0 then
-        alone, stop = 'waits', true
+        alone = 'waits'
       else
-        alone = 'holds'
-        taken[1] = task
+        alone, taken[1], left = 'holds', row, place + 1
       end
-    elseif alone ~= 'holds' and not stop then
-      taken[#taken + 1] = task
-      size = size + #row
-    end
-    if stop or (alone == 'holds' and #taken == 1) then
-      local from = stop and place or place + 1
-      for back = #rows, from, -1 do redis.call('LPUSH', queue, rows[back]) end
+      break
+    elseif size > MOST_BYTES then
+      left = place
       break
     end
+    taken[#taken + 1] = row
+    size = size + #row
   end
+  for back = #rows, left or #rows + 1, -1 do redis.call('LPUSH', queue, rows[back]) end
   return taken
 end
 
@@ -86,7 +83,7 @@ local function serve(worker, origin, kind, room)
   return taken
 end
 
--- Give `worker` tasks; returns a flat list: number, source, kind, attempts, origin, digest of robots.txt, row.
+-- Give `worker` tasks; returns those of each lane: its origin, the digest of its robots.txt, and the rows.
 local function hand_out(worker)
   local given = {}
   for _, kind in ipairs({ROBOTS, SOURCE, PAGE, IMAGE}) do
@@ -98,10 +95,7 @@ local function hand_out(worker)
       redis.call('ZREM', ready, origin)
       local taken = serve(worker, origin, kind, room)
       room = room - #taken
-      for _, task in ipairs(taken) do
-        given[#given + 1] = {key_of(task.number), key_of(task.source), kind, task.attempts, origin,
-          lane_of(origin).robots or '', task.row}
-      end
+      if #taken > 0 then given[#given + 1] = {origin, lane_of(origin).robots or '', taken} end
     end
   end
   return given

@@ -6,9 +6,9 @@ local function open_run()
   if call.run < numbers.run then return false end
   if call.run > numbers.run then
     for kind = SOURCE, ROBOTS do
-      redis.call('DEL', BASE .. 'ready:' .. kind, BASE .. 'sleeping:' .. kind)
+      redis.call('DEL', BASE .. 'ready:' .. kind)
     end
-    redis.call('DEL', BASE .. 'lanes', BASE .. 'paces', BASE .. 'closed', BASE .. 'hosts:' .. (call.run - 2))
+    redis.call('DEL', BASE .. 'times', BASE .. 'lanes', BASE .. 'paces', BASE .. 'closed', BASE .. 'hosts:' .. (call.run - 2))
     numbers.run, changed_numbers.run = call.run, true
     advance('already_there', -(numbers.already_there or 0))
     advance('pages_before', (numbers.added1 or 0) - (numbers.pages_before or 0))
@@ -19,17 +19,15 @@ end
 local function sums()
   local open = {}
   for kind = SOURCE, IMAGE do
-    open[#open + 1] = key_of(numbers['added' .. kind] or 0)
-    open[#open + 1] = key_of(numbers['gone' .. kind] or 0)
+    open[#open + 1] = decimal(numbers['added' .. kind] or 0)
+    open[#open + 1] = decimal(numbers['gone' .. kind] or 0)
   end
   return open
 end
 
 local function is_ready()
-  for kind = SOURCE, ROBOTS do
-    if redis.call('EXISTS', BASE .. 'ready:' .. kind) == 1 then return 1 end
-  end
-  return 0
+  local key = BASE .. 'ready:'
+  return redis.call('EXISTS', key .. SOURCE, key .. PAGE, key .. IMAGE, key .. ROBOTS)
 end
 
 local function look_after()
@@ -55,6 +53,15 @@ function operations.look()
   return look()
 end
 
+function operations.known()
+  local found = {}
+  for place, id in ipairs(call.ids) do
+    local known = known_of(id)
+    found[place] = known and {known.state, decimal(known.number), decimal(known.seq), known.more} or {}
+  end
+  return found
+end
+
 function operations.exchange()
   look_after()
   local strange = {}
@@ -65,10 +72,10 @@ function operations.exchange()
     renew(call.worker)
     renew_shares(call.worker)
     if call.gives then given = hand_out(call.worker) end
-    settle_closed(1000)
+    if closed_now then settle_closed(1000) end
     grants = grants_of(call.worker)
   end
-  return {strange, given, grants, alone or '', string.format('%.6f', next_time()), sums(), away(), key_of(now * 1e6),
+  return {strange, given, grants, alone or '', next_time(), sums(), call.worker == '' and away() or {},
     is_ready()}
 end
 
@@ -87,17 +94,17 @@ function operations.counts()
   for _, worker in ipairs(redis.call('ZRANGE', BASE .. 'workers', 0, -1)) do
     held = held + redis.call('HLEN', held_of(worker))
     for _, kept in ipairs(call.closely and redis.call('HVALS', held_of(worker)) or {}) do
-      local _, row = split(kept)
-      if read_row(row).kind == IMAGE then images_held = images_held + 1 end
+      if read_row(kept_row(kept)).kind == IMAGE then images_held = images_held + 1 end
     end
   end
   return {sums(), redis.call('HGETALL', BASE .. 'tally:' .. run), redis.call('HGETALL', BASE .. 'first:' .. run),
     redis.call('ZREVRANGE', BASE .. 'hosts:' .. run, 0, 999, 'WITHSCORES'), held, images_held,
-    key_of(numbers.already_there or 0)}
+    decimal(numbers.already_there or 0)}
 end
 
 if not open_run() then return redis.error_reply('STALE the run of this partition is newer') end
 local reply = operations[call.operation]()
+write_pushed()
 write_parcel()
 write_lanes()
 write_paces()
