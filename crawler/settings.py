@@ -89,6 +89,9 @@ class Working(Keyed):
     """What doors with download workers know."""
 
     connections: Annotated[int, _flag("Downloads at a time in one process.", _PROCESSES)] = 64
+    store_endpoint: Annotated[
+        str, _flag("Where the object store of --output answers, such as http://127.0.0.1:9000.", _NETWORK)
+    ] = ""
     unencrypted: Annotated[bool, _flag("No TLS between machines: who listens sees and forges all.", _NETWORK)] = False
 
 
@@ -124,9 +127,12 @@ class Job(Working, Signing, Asking):
     url_column: Annotated[str, _flag("The list's column of URLs.", JOB)] = ""
     caption_column: Annotated[str, _flag("The list's column of captions.", JOB)] = ""
     job: Annotated[str, _flag("Name of the job; by default from site or list.", JOB, common=True)] = ""
-    output: Annotated[Path, _flag("Where images and ledger go, in a folder per job.", JOB, common=True)] = Path(
-        "downloads"
-    )
+    output: Annotated[
+        str,
+        _flag(
+            "Where images and ledger go, in a folder per job: a directory, or s3://, gs://, az://.", JOB, common=True
+        ),
+    ] = "downloads"
     export: Annotated[bool, _flag("Only write the ledger's files, as things stand.", _OUT)] = False
 
     scope: Annotated[
@@ -220,9 +226,7 @@ class DownloadSettings(Working):
     """`python -m crawler.download`."""
 
     server: Annotated[str, _flag("The collector: HOST or HOST:PORT.", _NETWORK, common=True)] = ""
-    output: Annotated[
-        Path | None, _flag("Where the shared directory is here, if elsewhere than there.", JOB, common=True)
-    ] = None
+    output: Annotated[str, _flag("Where the shared directory is here, if elsewhere than there.", JOB, common=True)] = ""
     keep_local: Annotated[bool, _flag("Keep images here, where the collector does not see them.", JOB, common=True)] = (
         False
     )
