@@ -55,7 +55,7 @@ def check_endpoint(text: str) -> None:
     """Raise UsageError where this is no URL at which an object store can answer."""
     try:
         parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
     if not valid or "@" in parts.netloc or parts.query or parts.fragment:

@@ -20,7 +20,7 @@ from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.outputs import MAX_PREFIX, Output
 from crawler.stores.files import MARK
 from crawler.stores.names import short_name
-from crawler.stores.refusals import FAILURES, NO_BUCKET, blames_what_was_sent, code_of, trouble
+from crawler.stores.refusals import FAILURES, NO_BUCKET, UNDECIDED, blames_what_was_sent, code_of, may_pass, trouble
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 PROBE = ".probe"
 #: Seconds for which a request is tried again before the store counts as gone.
 PATIENCE = 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 #: Seconds that a put may take, and bytes a second that it must then make.
 DEADLINE, SLOWEST = 60.0, 256 * 1024
 #: Seconds that are left to puts under way when a worker ends.
@@ -39,10 +40,6 @@ GRACE = 5.0
 MAX_NAME = 1024 - MAX_PREFIX - 120 - 2
 #: Bytes of a part of a ledger that goes up in parts, of which S3 takes 10,000.
 PART = 16 * 2**20
-#: Tries against others who put the very same object at this moment.
-TRIES = 5
-#: What S3 says to all but one of them, when it has not decided for one.
-_UNDECIDED = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 #: By scheme: the client, its name for an endpoint, and the variables that it takes one from.
 _KINDS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "s3": (S3Store, "endpoint", ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")),
@@ -69,7 +66,11 @@ def connect(output: Output, job: str, endpoint: str = "") -> Remote:
     retries: RetryConfig = {
         "max_retries": 20,
         "retry_timeout": timedelta(seconds=PATIENCE),
-        "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2), "base": 2},
+        "backoff": {
+            "init_backoff": timedelta(seconds=FIRST_PAUSE),
+            "max_backoff": timedelta(seconds=LONGEST_PAUSE),
+            "base": 2,
+        },
     }
     if endpoint:
         os.environ.pop("AWS_ENDPOINT_URL_S3", None)  # obstore would prefer it
@@ -210,15 +211,22 @@ class ObjectStore:
 
     async def _create(self, name: str, body: bytes) -> None:
         """Put an object where none has its name; its name tells its content, so one that is there is the same."""
-        for again in range(TRIES):
+        until, pause = self._loop.time() + PATIENCE, FIRST_PAUSE
+        while True:
             try:
                 await obstore.put_async(self._remote, name, body, mode="create", use_multipart=False)
             except AlreadyExistsError as error:
-                if code_of(error) in _UNDECIDED:
-                    await asyncio.sleep(0.1 * 2**again)
-                    continue
-            return
-        raise StoreError(f"{self._url}/{name}: others put it at the same time, and none of them for good")
+                if code_of(error) not in UNDECIDED:
+                    return
+                if self._loop.time() > until:
+                    raise StoreError(f"{self._url}/{name}: others put it too, and none of them ends") from None
+            except FAILURES as error:
+                if self._loop.time() > until or not may_pass(error):
+                    raise
+            else:
+                return
+            await asyncio.sleep(pause)  # obstore tries again where nothing answers or a 5xx does; here is the rest
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _probe(self) -> None:
         try:

@@ -25,6 +25,8 @@ NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
 _WHO_WE_ARE = frozenset(
     {"AuthorizationHeaderMalformed", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed", "TokenRefreshRequired"}
 )
+#: What S3 says to those who put the same object at the same time, when it has not decided for one.
+UNDECIDED = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 #: Statuses that are not the fault of what was sent, though they begin with 4.
 _MAY_PASS = frozenset({"408", "425", "429"})
 CREDENTIALS = {
@@ -48,6 +50,12 @@ def blames_what_was_sent(error: Exception) -> bool:
     """Tell whether it is the very object that the store may not take, where it takes others."""
     status = status_of(error)
     return status.startswith("4") and status not in _MAY_PASS and not isinstance(trouble(error, ""), StoreRefused)
+
+
+def may_pass(error: Exception) -> bool:
+    """Tell whether the same request may go well in a moment."""
+    refused = isinstance(error, ValueError) or isinstance(trouble(error, ""), StoreRefused)
+    return not refused and not blames_what_was_sent(error)
 
 
 def trouble(error: Exception, url: str) -> StoreError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import urllib.request
 from types import TracebackType
@@ -36,6 +37,7 @@ class S3:
     def __init__(self) -> None:
         from moto.server import ThreadedMotoServer
 
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._make = ThreadedMotoServer
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
 
@@ -73,18 +75,19 @@ class S3:
 
     def know_nobody(self) -> None:
         """Refuse all credentials from now on."""
-        self._ask("POST", "/moto-api/reset-auth", b"0")
+        self._allow(0)
 
     def know_everybody(self) -> None:
-        self._ask("POST", "/moto-api/reset-auth", b"inf")
+        self._allow(float("inf"))
 
     def objects(self, prefix: str = "") -> dict[str, bytes]:
         """Return what the bucket has, as another client sees it."""
-        client, found = self.client, {}
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix):
-            for item in page.get("Contents", []):
-                found[item["Key"]] = client.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read()
-        return found
+        client = self.client
+        return {name: client.get_object(Bucket=BUCKET, Key=name)["Body"].read() for name in self.names(prefix)}
+
+    def names(self, prefix: str = "") -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
     @property
     def client(self) -> Any:
@@ -94,6 +97,13 @@ class S3:
             "s3", endpoint_url=self.url, region_name="us-east-1",
             aws_access_key_id="AKIATESTTESTTEST", aws_secret_access_key="a-secret-of-the-tests",
         )  # fmt: skip
+
+    def _allow(self, requests: float) -> None:
+        from moto import settings
+        from moto.core.authorization import ActionAuthenticatorMixin
+
+        settings.INITIAL_NO_AUTH_ACTION_COUNT = requests
+        ActionAuthenticatorMixin.request_count = 0
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> None:
         with urllib.request.urlopen(urllib.request.Request(self.url + path, body, method=method), timeout=30):

@@ -249,7 +249,7 @@ class TestEndpoint:
         monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")
         account = {"client_email": "", "private_key_id": "", "private_key": "", "disable_oauth": True}
         monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(account))
-        for output, path in (("az://images/p", "/images/p/j/.job"), ("gs://images/p", "/images/p/j/.job")):
+        for output, path in (("az://images/p", "/images/p/j/.job"), ("gs://images/p", "/images/p%2Fj%2F%2Ejob")):
             open_folder(parse_output(output), "j", script.url).mark("id1")
             assert script.asked[-1][:2] == ("PUT", path)
 
