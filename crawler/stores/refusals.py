@@ -17,8 +17,10 @@ FAILURES = (BaseError, OSError, ValueError, NotImplementedError)
 _CODE, _MESSAGE = re.compile(r"<Code>(\w+)</Code>"), re.compile(r"<Message>([^<]{1,300})")
 _STATUS = re.compile(r"status code: (\d{3})([A-Za-z ]*)")
 _CAUSE = re.compile(r'\b(?:message|error): "([^"]{1,200})"')
+# With spaces, or where an image's name cannot stand: that is in these texts, too.
 _UNKNOWN_SELF = re.compile(
-    r"Missing(?: |)AccessKeyId|Missing(?: |)SecretAccessKey|169\.254\.|/latest/|token request|Account must be"
+    r"Missing (?:AccessKeyId|SecretAccessKey)|//169\.254\.|/latest/(?:api/token|meta-data/\S*) in |token request|"
+    r"Account must be"
 )
 _SECRET = re.compile(r"(AWS|AZURE|GOOGLE)_.*(KEY|SECRET|TOKEN)")
 NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})

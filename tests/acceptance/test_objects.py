@@ -148,9 +148,9 @@ def test_an_outage_is_waited_for(here: Here, s3: S3, site: FaultySite) -> None:
 
 
 def test_workers_killed_while_they_put_lose_nothing(here: Here, s3: S3, site: FaultySite) -> None:
-    door = here.start("crawler", *listed(here, site, 600, seconds=0.5), "--lease", "2")
+    door = here.start("crawler", *listed(here, site, 400, seconds=0.5), "--lease", "2")
     killed: list[int] = []
-    for least in (20, 120, 240):
+    for least in (20, 100, 180):
         wait_for(lambda least=least: len(s3.names()) > least, 60)  # type: ignore[misc]
         wait_for(lambda: worker_of(door.pid) not in (0, *killed))
         killed.append(worker_of(door.pid))
@@ -160,7 +160,7 @@ def test_workers_killed_while_they_put_lose_nothing(here: Here, s3: S3, site: Fa
     _, errors = door.communicate(timeout=120)
     assert door.returncode == 0, errors
     assert here.log.read_text().count("download 1 process ended by SIGKILL") == len(killed)
-    assert is_whole(s3, site, 600)
+    assert is_whole(s3, site, 400)
 
 
 def worker_of(door: int) -> int:

@@ -151,6 +151,13 @@ class TestPut:
         assert isinstance(error, Unstorable) and "KeyTooLongError: too long" in str(error)
         assert put(store, "h/a.jpeg") is None
 
+    def test_a_name_does_not_tell_what_is_wrong(self, script: Script, store: Any) -> None:
+        script.answer = lambda *_: None if len(script.asked) < 3 else (200, b"")
+        name = "169.254.169.254/latest/meta-data/MissingAccessKeyId/TimedOut-0123456789ab.jpeg"
+        assert put(store, name) is None
+        script.answer = lambda _, key: (400, b"") if "latest" in key else (200, b"")
+        assert isinstance(put(store, name), Unstorable)
+
     def test_one_that_is_refused_as_all_are_is_not(self, script: Script, store: Any) -> None:
         script.answer = lambda *_: (400, xml("InvalidRequest"))
         error = put(store, "h/a.jpeg")
