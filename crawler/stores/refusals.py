@@ -19,7 +19,7 @@ _STATUS = re.compile(r"status code: (\d{3})([A-Za-z ]*)")
 _CAUSE = re.compile(r'\b(?:message|error): "([^"]{1,200})"')
 # With spaces, or where an image's name cannot stand: that is in these texts, too.
 _UNKNOWN_SELF = re.compile(
-    r"Missing (?:AccessKeyId|SecretAccessKey)|//169\.254\.|/latest/(?:api/token|meta-data/\S*) in |token request|"
+    r"Missing (?:AccessKeyId|SecretAccessKey)|//169\.254\.|//[^/\s]+/latest/(?:api|meta-data)/|token request|"
     r"Account must be"
 )
 _SECRET = re.compile(r"(AWS|AZURE|GOOGLE)_.*(KEY|SECRET|TOKEN)")
