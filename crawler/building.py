@@ -15,6 +15,7 @@ from crawler.checks import check, proxy_of
 from crawler.errors import UsageError
 from crawler.model import SourceDetail
 from crawler.optout import DEFAULT, RULES
+from crawler.outputs import parse_output
 from crawler.paths import absolute
 from crawler.settings import KEY_VARIABLE, CollectSettings, CrawlSettings, Job
 from crawler.signing import access_of, place, signed_with
@@ -101,7 +102,7 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
     return Spec(
         job=job,
         sources=tuple(sources),
-        output=str(absolute(settings.output, "--output")),
+        output=str(parse_output(settings.output)),
         scope=settings.scope,
         depth=settings.depth,
         max_pages=settings.max_pages,

@@ -8,10 +8,10 @@ from crawler.errors import UsageError
 from crawler.guard import parse_networks
 from crawler.images.verify import FORMATS
 from crawler.optout import RULES
+from crawler.outputs import Output, check_endpoint, parse_output
 from crawler.pages.scope import Scope
-from crawler.paths import absolute
 from crawler.proxies import Proxies, parse_proxy
-from crawler.settings import Asking, CrawlSettings, Job
+from crawler.settings import Asking, CrawlSettings, Job, Working
 
 #: Largest number that a setting may have: numbers travel as 64 bits, and some through floats.
 MOST = 2**53
@@ -56,6 +56,14 @@ def check_asking(settings: Asking) -> None:
     proxies_of(settings)
 
 
+def check_store(settings: Working, output: Output | None) -> None:
+    """Raise UsageError where an endpoint is named that is none, or that `output` does not ask."""
+    if settings.store_endpoint:
+        check_endpoint(settings.store_endpoint)
+        if output is not None and output.directory is not None:
+            raise UsageError(f"--store-endpoint is of an object store, and {output} is a directory")
+
+
 def proxies_of(settings: Asking) -> Proxies:
     """Return the proxies of this machine; raises UsageError where one is none."""
     return Proxies(proxy_of(settings), of_environment=settings.proxy_env)
@@ -90,7 +98,12 @@ def _check_numbers(settings: Job) -> None:
 
 
 def _check_output(settings: Job) -> None:
-    output = absolute(settings.output, "--output")
-    there = next(path for path in (output, *output.parents) if path.exists())
+    output = parse_output(settings.output)
+    check_store(settings, output)
+    if output.directory is None:
+        if settings.min_free:
+            raise UsageError(f"--min-free is of a disk, and {output} is none")
+        return
+    there = next(path for path in (output.directory, *output.directory.parents) if path.exists())
     if not there.is_dir():
         raise UsageError(f"--output {settings.output}: {there} is no directory")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from crawler.model import Begun, Counts, Found, LedgerPage, Reply, Report
@@ -58,8 +59,43 @@ class Store(Protocol):
     def put(self, name: str, body: bytes, done: Callable[[Exception | None], None]) -> None:
         """Store `body` under `name`, wholly or not at all, and call `done` with None or the StoreError.
 
-        Storing the same twice is harmless. `done` may be called before `put` returns.
+        Storing the same twice is harmless. `done` may be called before `put` returns, and by another thread.
         """
+
+    def probe(self, done: Callable[[Exception | None], None]) -> None:
+        """Try after a StoreError whether images are taken again, and call `done` as `put` does."""
 
     def close(self) -> None:
         """Finish what is under way and remove what is unfinished."""
+
+
+class JobFolder(Protocol):
+    """The folder of a job in its output, as doors see it: a directory, or what names in a bucket begin with.
+
+    As text it is what a person writes for it. All but `file_name` raise StoreError.
+    """
+
+    @property
+    def path(self) -> Path | None:
+        """The directory on this machine, None where there is none."""
+
+    def file_name(self, url: str, sha256: str, format: str) -> str:
+        """Return the name in this folder of an image."""
+
+    def is_marked(self) -> bool:
+        """Tell whether a job has this folder."""
+
+    def mark(self, job_id: str) -> None:
+        """Let the job have this folder; raises NotShared where another has it."""
+
+    def check_mark(self, job_id: str) -> None:
+        """Raise NotShared where it is not this job that has the folder."""
+
+    def open_store(self, worker: str, *, slow: bool = False) -> Store:
+        """Return the store of a worker; with `slow`, writing a file may take long."""
+
+    def upload(self, file: Path) -> None:
+        """Put a file of this machine into the folder under its own name, in place of what has it."""
+
+    def sweep(self, living: frozenset[str] = frozenset(), *, finished: bool = False) -> None:
+        """Remove what workers that are gone left unfinished."""

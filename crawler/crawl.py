@@ -11,23 +11,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crawler import ledger, progress
+from crawler import progress
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.local import is_running
 from crawler.building import build_spec, local_key
 from crawler.errors import BrokerUnreachable, StateError, StoreError, UsageError
 from crawler.hosting import hosted_broker, listening, local_link
+from crawler.keeper import Keeper
 from crawler.limits import EXIT_LIMIT, Limits, exit_code
 from crawler.lines import Lines
 from crawler.model import Begun, Counts, State
 from crawler.outcomes import Outcome
+from crawler.outputs import parse_output
 from crawler.processes import Link, Place, download_process, page_process, source_process
 from crawler.progress import counted
 from crawler.recheck import WINDOW, lost_files
 from crawler.settings import CollectSettings, CrawlSettings
 from crawler.sources.spool import forget_others
 from crawler.spec import Spec
-from crawler.stores.files import MARK, mark, sweep
+from crawler.stores import open_folder
 from crawler.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def conduct(settings: CrawlSettings | CollectSettings, listen: ServerAddress | N
         listen=listen,
         processes=settings.processes,
         page_processes=settings.page_processes,
-        connections=settings.connections,
+        place=Place(settings.connections, store_endpoint=settings.store_endpoint),
         print_lines=print_lines,
         fail_above=settings.fail_above,
     )
@@ -82,19 +84,20 @@ class Crawl:
         listen: ServerAddress | None,
         processes: int,
         page_processes: int,
-        connections: int,
+        place: Place,
         print_lines: bool,
         fail_above: float,
     ) -> None:
         self._spec = spec
         self._directory = directory
-        self._root = Path(spec.output) / spec.job
+        self._folder = open_folder(parse_output(spec.output), spec.job, place.store_endpoint)
+        self._keeper = Keeper(self._folder, directory)
         self._link = link
         self._limits = limits
         self._listen = listen
         self._processes = processes
         self._page_processes = page_processes
-        self._connections = connections
+        self._place = place
         self._shows_bar = not link.quiet and not print_lines and sys.stderr is not None and sys.stderr.isatty()
         self._lines = Lines(directory, wanted=print_lines and not link.quiet)
         self._fail_above = fail_above
@@ -115,12 +118,14 @@ class Crawl:
             self._resumed = begun.resumed
             self._announce(begun)
             self._start_workers()
+            self._keeper.begin(local_link(self._directory, self._link).broker)
             self._bar = self._made_bar()
             try:
                 ending, counts = self._conduct()
             finally:
                 if self._bar is not None:
                     self._bar.close()
+                self._keeper.end()
             return self._end(ending, counts)
 
     def _made_bar(self) -> Bar | None:
@@ -141,23 +146,23 @@ class Crawl:
                 broker = local_link(self._directory, self._link).broker()
             else:
                 broker = stack.enter_context(hosted_broker(self._supervisor, self._directory, self._listen, self._link))
-            there, rest = ledger.write_ledger(broker, self._root)
-        print(f"{counted(there, 'image')} and {counted(rest, 'failure')} are in {self._root}", file=sys.stderr)
+            there, rest = self._keeper.write(broker)
+        print(f"{counted(there, 'image')} and {counted(rest, 'failure')} are in {self._folder}", file=sys.stderr)
 
     # The beginning
 
     def _begin(self) -> Begun:
         before = self._broker.counts()
-        if (before.run > 1 or before.images.get(Outcome.SUCCESS)) and not (self._root / MARK).exists():
+        if (before.run > 1 or before.images.get(Outcome.SUCCESS)) and not self._folder.is_marked():
             raise StateError(
-                f"job {self._spec.job} has images, but {self._root} is gone: mount it or name its place with --output, "
-                f"or remove {self._directory} to fetch everything anew"
+                f"job {self._spec.job} has images, but {self._folder} is gone: mount it or name its place with "
+                f"--output, or remove {self._directory} to fetch everything anew"
             )
         begun = self._broker.begin(self._spec)
-        mark(self._root, begun.job_id)
+        self._folder.mark(begun.job_id)
         forget_others(self._directory, {Path(detail.path) for _, detail in self._spec.sources})
-        if begun.rebooted_since:
-            lost = lost_files(self._broker, self._root, begun.rebooted_since - WINDOW)
+        if begun.rebooted_since and self._folder.path is not None:
+            lost = lost_files(self._broker, self._folder.path, begun.rebooted_since - WINDOW)
             if lost:
                 log.warning("%d files did not survive the restart of the machine; they are fetched again", len(lost))
                 self._broker.reopen(lost)
@@ -173,9 +178,8 @@ class Crawl:
         self._supervisor.start("source", source_process, link)
         for number in range(self._page_processes if self._spec.reads_pages else 0):
             self._supervisor.start(f"page {number + 1}", page_process, link)
-        place = Place(self._connections)
         for number in range(self._processes):
-            self._supervisor.start(f"download {number + 1}", download_process, link, place)
+            self._supervisor.start(f"download {number + 1}", download_process, link, self._place)
 
     # The middle
 
@@ -194,7 +198,7 @@ class Crawl:
             lines = self._lines.pass_on(self._broker)
             if counts.state is State.FINISHED and not lines:
                 return "finished", self._counts()
-            limit = self._limits.reached(counts, self._root)
+            limit = self._limits.reached(counts, self._folder.path)
             if limit or self._signals:
                 self._stop()
                 return (f"stopped at {limit}" if limit else "stopped by a signal"), self._last
@@ -253,14 +257,14 @@ class Crawl:
         if ending == "finished":
             self._finish()
         seconds = time.monotonic() - self._began
-        print(progress.summary(self._spec.job, counts, self._root, ending, seconds, self._resumed), file=sys.stderr)
+        print(progress.summary(self._spec.job, counts, self._folder, ending, seconds, self._resumed), file=sys.stderr)
         if self._signals:
             return 128 + self._signals[0]
         return EXIT_LIMIT if ending != "finished" else exit_code(counts, self._fail_above)
 
     def _finish(self) -> None:
         try:
-            ledger.write_ledger(self._broker, self._root)
+            self._keeper.write(self._broker)
         except StoreError as error:
             log.error("%s; write it again with --export", error)
         self._supervisor.stop(10.0, only="download")
@@ -268,7 +272,7 @@ class Crawl:
         self._supervisor.stop(5.0, only="source")
         living = frozenset(self._broker.workers())
         self._supervisor.stop(10.0, only="broker")
-        sweep(self._root, living, finished=True)
+        self._folder.sweep(living, finished=True)
 
     def _on_signal(self, number: int, _: object) -> None:
         self._signals.append(number)

@@ -10,6 +10,7 @@ CrawlerError
 ├── WireError               a peer sent what is not plain data, or too much of it
 ├── StateError              the job's state cannot be used
 ├── StoreError              nothing can be stored now: full or read-only
+│   ├── StoreRefused        as we come, nothing can be: credentials, bucket: exit 2
 │   └── Unstorable          this one name cannot be stored
 ├── PrivateAddress          the address about to be connected is not public, or our own broker's
 ├── FetchError              a page could not be fetched
@@ -62,6 +63,10 @@ class StateError(CrawlerError):
 
 class StoreError(CrawlerError):
     pass
+
+
+class StoreRefused(StoreError):
+    exit_code = 2
 
 
 class Unstorable(StoreError):

@@ -18,6 +18,7 @@ from crawler.brokers.local import STOP_SIGNAL, refuse_second, whereabouts
 from crawler.brokers.wire import refuse_guessable
 from crawler.building import KEY_NAME, local_key
 from crawler.errors import CrawlerError, StateError, UsageError
+from crawler.outputs import parse_output
 from crawler.processes import UNENCRYPTED, Link, broker_process
 from crawler.settings import CollectSettings
 from crawler.supervisor import Supervisor
@@ -131,8 +132,12 @@ def announce(settings: CollectSettings, listen: ServerAddress) -> None:
     refuse_guessable(secret)
     key = settings.key_file or settings.state_directory / KEY_NAME
     where = reachable(listen, settings.advertise)
+    output = parse_output(settings.output)
+    needed = f"{output} mounted" if output.directory else f"credentials for {output} in its environment"
+    if settings.store_endpoint:
+        flags += f" --store-endpoint {shlex.quote(settings.store_endpoint)}"
     print(
-        f"On each worker, with {settings.output.absolute()} mounted and the key file copied (mode 600):\n"
+        f"On each worker, with {needed} and the key file copied (mode 600):\n"
         f"  python -m crawler.download --server {where} --key-file {shlex.quote(key.name)}{flags}\n"
         f"The key file here is {key}",
         file=sys.stderr,

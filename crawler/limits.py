@@ -28,7 +28,7 @@ class Limits:
         self._max_images += saved(counts) if self._max_images else 0
         self._max_bytes += counts.bytes if self._max_bytes else 0
 
-    def reached(self, counts: Counts, output: Path) -> str:
+    def reached(self, counts: Counts, directory: Path | None) -> str:
         """Return which limit is reached, or `""`; raises StoreError where the disk is gone."""
         if time.monotonic() > self._until:
             return "--max-time"
@@ -36,7 +36,7 @@ class Limits:
             return "--max-images"
         if self._max_bytes and counts.bytes >= self._max_bytes:
             return "--max-bytes"
-        return "--min-free" if self._min_free and _free(output) < self._min_free else ""
+        return "--min-free" if directory and self._min_free and _free(directory) < self._min_free else ""
 
 
 def _free(directory: Path) -> int:

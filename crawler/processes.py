@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from crawler import logs
 from crawler.brokers.client import ManagerBroker, ServerAddress
+from crawler.contracts import JobFolder
 from crawler.errors import BrokerUnreachable, CrawlerError
 from crawler.forking import parent_lives
 from crawler.model import State
-from crawler.paths import absolute
+from crawler.outputs import parse_output
 from crawler.spec import Spec
-from crawler.stores.files import FileStore, check_mark, sweep, worker_name
-from crawler.stores.names import file_name
+from crawler.stores import open_folder
+from crawler.stores.files import worker_name
 from crawler.supervisor import ready_for_signals
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class Place(NamedTuple):
     """How a download worker stores and waits; times in seconds."""
 
     connections: int
-    output: Path | None = None
+    output: str = ""
+    store_endpoint: str = ""
     keep_local: bool = False
     forever: bool = False
     wait: float = LOCAL_PATIENCE
@@ -114,14 +116,14 @@ def download_process(link: Link, place: Place) -> None:
     from crawler.images.loop import DownloadLoop
 
     def make(broker: ManagerBroker, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
-        root = job_directory(place.output, spec)
+        folder = job_folder(place, spec)
         if not place.keep_local:
-            check_mark(root, spec.job_id)
-        sweep(root)
+            folder.check_mark(spec.job_id)
+        folder.sweep()
         worker = worker_name()
-        store = FileStore(root, worker, slow=bool(is_on_network(root)))
+        store = folder.open_store(worker, slow=folder.path is not None and bool(is_on_network(folder.path)))
         loop = DownloadLoop(
-            broker, worker, spec, store, file_name, connections=place.connections, patience=place.wait,
+            broker, worker, spec, store, folder.file_name, connections=place.connections, patience=place.wait,
             own=(*link.listening, *broker.addresses),
         )  # fmt: skip
         return loop, store.close
@@ -129,9 +131,9 @@ def download_process(link: Link, place: Place) -> None:
     _work(link, place.wait, forever=place.forever, make=make)
 
 
-def job_directory(output: Path | None, spec: Spec) -> Path:
-    """Return the directory of a job's images: below `output` here, or where the collector has it."""
-    return (absolute(output, "--output") if output else Path(spec.output)) / spec.job
+def job_folder(place: Place, spec: Spec) -> JobFolder:
+    """Return the folder of a job's images: in the output named here, or where the collector has it."""
+    return open_folder(parse_output(place.output or spec.output), spec.job, place.store_endpoint)
 
 
 Maker: TypeAlias = "Callable[[ManagerBroker, Spec], tuple[WorkLoop, Callable[[], None]]]"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from crawler.model import Counts
 from crawler.outcomes import PAGES_READ, SUCCESSES, Outcome
 from crawler.shown import shown
@@ -78,7 +76,7 @@ def why_none(counts: Counts) -> str:
     return "no image was found: " + "; ".join(reasons)
 
 
-def summary(job: str, counts: Counts, output: Path, ending: str, seconds: float, resumed: bool = False) -> str:
+def summary(job: str, counts: Counts, folder: object, ending: str, seconds: float, resumed: bool = False) -> str:
     """Return the run in a few lines: what needs a person first; `seconds` are those of this start."""
     pages = sum(counts.pages.get(name, 0) for name in PAGES_READ)
     lines = [f"! {line}" for line in attention(counts)[:8]]
@@ -98,9 +96,9 @@ def summary(job: str, counts: Counts, output: Path, ending: str, seconds: float,
             f"  waiting {counted(counts.waiting_images, 'image')}, {counted(counts.waiting_pages, 'page')}; "
             "the same command goes on"
         )
-    written = f"{output / 'metadata.jsonl'}, failures.jsonl"
+    written = f"{folder}/metadata.jsonl, failures.jsonl"
     ledger = written if ending == "finished" else "not written yet; the same command with --export writes it now"
-    lines += [f"  files   {output}", f"  ledger  {ledger}"]
+    lines += [f"  files   {folder}", f"  ledger  {ledger}"]
     return "\n".join(shown(line) for line in lines)
 
 

@@ -94,6 +94,9 @@ class Working(Keyed):
     """What doors with download workers know."""
 
     connections: Annotated[int, Flag("Downloads at a time in one process.", _PROCESSES)] = 64
+    store_endpoint: Annotated[
+        str, Flag("Where the object store of --output answers, such as http://127.0.0.1:9000.", _NETWORK)
+    ] = ""
     unencrypted: Annotated[bool, Flag("No TLS between machines: who listens sees and forges all.", _NETWORK)] = False
 
 
@@ -129,9 +132,10 @@ class Job(Working, Signing, Asking):
     url_column: Annotated[str, Flag("The list's column of URLs.", JOB)] = ""
     caption_column: Annotated[str, Flag("The list's column of captions.", JOB)] = ""
     job: Annotated[str, Flag("Name of the job; by default from site or list.", JOB, common=True)] = ""
-    output: Annotated[Path, Flag("Where images and ledger go, in a folder per job.", JOB, common=True)] = Path(
-        "downloads"
-    )
+    output: Annotated[
+        str,
+        Flag("Where images and ledger go, in a folder per job: a directory, or s3://, gs://, az://.", JOB, common=True),
+    ] = "downloads"
     export: Annotated[bool, Flag("Only write the ledger's files, as things stand.", _OUT)] = False
 
     scope: Annotated[
@@ -223,9 +227,7 @@ class DownloadSettings(Working):
     """`python -m crawler.download`."""
 
     server: Annotated[str, Flag("The collector: HOST or HOST:PORT.", _NETWORK, common=True)] = ""
-    output: Annotated[
-        Path | None, Flag("Where the shared directory is here, if elsewhere than there.", JOB, common=True)
-    ] = None
+    output: Annotated[str, Flag("Where the shared directory is here, if elsewhere than there.", JOB, common=True)] = ""
     keep_local: Annotated[bool, Flag("Keep images here, where the collector does not see them.", JOB, common=True)] = (
         False
     )

@@ -8,10 +8,11 @@ import time
 
 from crawler.brokers.client import ManagerBroker, ServerAddress, parse_server
 from crawler.building import worker_key
+from crawler.checks import check_store
 from crawler.errors import UsageError
-from crawler.processes import UNENCRYPTED, Link, Place, download_process, job_directory, wait_for_job
+from crawler.outputs import parse_output
+from crawler.processes import UNENCRYPTED, Link, Place, download_process, job_folder, wait_for_job
 from crawler.settings import DownloadSettings
-from crawler.stores.files import check_mark, mark
 from crawler.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -25,14 +26,16 @@ STOP_TIME = 30.0
 def _settled(settings: DownloadSettings) -> tuple[Link, Place]:
     if settings.processes < 1 or settings.connections < 1:
         raise UsageError("--processes and --connections must be at least 1")
+    check_store(settings, parse_output(settings.output) if settings.output else None)
     server: ServerAddress = parse_server(settings.server)
     key = worker_key(settings.key_file, settings.state_directory, server)
     wait = settings.wait if settings.wait is not None else float("inf") if settings.forever else WAIT
     link = Link(server, key, not settings.unencrypted, settings.log_file, settings.quiet)
     if settings.unencrypted and not server.path:
         log.warning("%s", UNENCRYPTED)
-    place = Place(settings.connections, settings.output, settings.keep_local, settings.forever, wait)
-    return link, place
+    return link, Place(
+        settings.connections, settings.output, settings.store_endpoint, settings.keep_local, settings.forever, wait
+    )
 
 
 def work(settings: DownloadSettings) -> int:
@@ -46,11 +49,15 @@ def work(settings: DownloadSettings) -> int:
     broker.close()
     if spec is None:
         return 128 + signals[0] if signals else 0
-    root = job_directory(place.output, spec)
+    folder = job_folder(place, spec)
+    if place.keep_local and folder.path is None:
+        raise UsageError(
+            f"--keep-local keeps images on this machine, and {folder} is not: name a directory by --output"
+        )
     if place.keep_local:
-        mark(root, spec.job_id)
+        folder.mark(spec.job_id)
     else:
-        check_mark(root, spec.job_id)
+        folder.check_mark(spec.job_id)
     return _supervise(link, place, settings.processes, signals)
 
 

@@ -13,7 +13,7 @@ from crawler import processes
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.errors import BrokerUnreachable, CrawlerError, WrongKey
 from crawler.model import Counts, State
-from crawler.processes import Link, Maker, job_directory, parent_lives, wait_for_job
+from crawler.processes import Link, Maker, Place, job_folder, parent_lives, wait_for_job
 from crawler.spec import Spec
 from crawler.work import WorkLoop
 
@@ -161,21 +161,35 @@ class TestWaitForJob:
         assert broker.looks == 2
 
 
-class TestJobDirectory:
+class TestJobFolder:
     def test_is_where_the_collector_has_it(self) -> None:
-        assert job_directory(None, Spec(job="night", output="/data/images")) == Path("/data/images/night")
+        assert job_folder(Place(1), Spec(job="night", output="/data/images")).path == Path("/data/images/night")
 
-    def test_is_below_the_output_here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        spec = Spec(job="night", output="/data/images")
+    @pytest.mark.parametrize(
+        ("output", "path"),
+        [
+            ("/mnt", "/mnt/night"),
+            ("file:///mnt", "/mnt/night"),
+            ("here", "{tmp}/here/night"),
+            ("~/here", "{tmp}/home/here/night"),
+        ],
+    )
+    def test_is_in_the_output_here(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, path: str
+    ) -> None:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
-        assert job_directory(Path("/mnt"), spec) == Path("/mnt/night")
-        assert job_directory(Path("here"), spec) == tmp_path / "here" / "night"
-        assert job_directory(Path("~/here"), spec) == tmp_path / "home" / "here" / "night"
+        folder = job_folder(Place(1, output), Spec(job="night", output="/data/images"))
+        assert folder.path == Path(path.format(tmp=tmp_path))
+
+    def test_is_in_a_bucket(self) -> None:
+        for place, spec in ((Place(1), Spec(job="j", output="s3://b")), (Place(1, "s3://b/p/"), Spec(job="j"))):
+            folder = job_folder(place, spec)
+            assert folder.path is None and str(folder) == f"{place.output or spec.output}".rstrip("/") + "/j"
 
     def test_that_can_be_no_path_is_refused(self) -> None:
         with pytest.raises(CrawlerError, match="--output"):
-            job_directory(Path("~nobody-has-this-name/x"), Spec(job="night"))
+            job_folder(Place(1, "~nobody-has-this-name/x"), Spec(job="night"))
 
 
 def test_a_link_makes_a_broker_that_connects_later() -> None:

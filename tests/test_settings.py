@@ -34,7 +34,7 @@ def collect(*arguments: str) -> CollectSettings:
 def test_defaults() -> None:
     settings = crawl("example.com")
     assert settings.sites == ("example.com",)
-    assert (settings.depth, settings.scope, settings.delay, settings.output) == (0, "host", 0.0, Path("downloads"))
+    assert (settings.depth, settings.scope, settings.delay, settings.output) == (0, "host", 0.0, "downloads")
     assert settings == crawl("example.com")
 
 
@@ -49,7 +49,7 @@ def test_flags() -> None:
         *"--allow-net 10.0.0.0/8 --ignore-robots --processes=3 --formats jpeg --formats png".split(),
     )
     assert settings.sites == ("a.example", "b.example")
-    assert (settings.depth, settings.delay, settings.scope, settings.output) == (2, 1.5, "domain", Path("out"))
+    assert (settings.depth, settings.delay, settings.scope, settings.output) == (2, 1.5, "domain", "out")
     assert settings.include == ("/a/", "/b/")
     assert settings.allow_net == ("10.0.0.0/8",)
     assert settings.ignore_robots and settings.processes == 3
@@ -204,7 +204,7 @@ class TestOtherDoors:
     def test_download(self) -> None:
         settings = parse(DownloadSettings, "download", "About.", ["--server", "machine-a", "--wait", "5m"])
         assert settings is not None
-        assert (settings.server, settings.wait, settings.output, settings.forever) == ("machine-a", 300.0, None, False)
+        assert (settings.server, settings.wait, settings.output, settings.forever) == ("machine-a", 300.0, "", False)
 
     def test_download_needs_a_server(self) -> None:
         with pytest.raises(UsageError, match="--server"):

@@ -95,14 +95,15 @@ class Engine:
         """Let `wait` return at once."""
         try:
             os.write(self._wake_write, b".")
-        except BlockingIOError:
-            return  # enough wakes are waiting
+        except OSError:
+            return  # enough wakes are waiting, or nobody waits any more
 
     def close(self) -> None:
         self._multi.close()
         self._epoll.close()
         os.close(self._wake_read)
-        os.close(self._wake_write)
+        write, self._wake_write = self._wake_write, -1  # a store that ends later may still wake us
+        os.close(write)
 
     def _act(self, descriptor: int, action: int) -> None:
         while self._multi.socket_action(descriptor, action)[0] == pycurl.E_CALL_MULTI_PERFORM:

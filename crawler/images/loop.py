@@ -11,12 +11,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Protocol
 
 from msgspec import Raw
 
 from crawler import answers
-from crawler.contracts import Broker
+from crawler.contracts import Broker, Store
 from crawler.errors import BadImage, FetchError, Unstorable
 from crawler.guard import Guard
 from crawler.images.checking import checked, refusal
@@ -32,16 +31,10 @@ from crawler.work import WorkLoop
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks whether a full or read-only disk takes files again.
+#: Seconds between looks whether a disk that was full, or a store that did not answer, takes files again.
 PROBE_EVERY = 5.0
-
-
-class ImageStore(Protocol):
-    """A Store that can also tell whether it takes files again after a StoreError."""
-
-    def put(self, name: str, body: bytes, done: Callable[[Exception | None], None]) -> None: ...
-
-    def probe(self) -> bool: ...
+#: Bytes of images that wait to be decoded and stored, beyond which no request is made.
+MOST_WAITING = 128 * 2**20
 
 
 class DownloadLoop(WorkLoop):
@@ -52,7 +45,7 @@ class DownloadLoop(WorkLoop):
         broker: Broker,
         worker: str,
         spec: Spec,
-        store: ImageStore,
+        store: Store,
         name: Callable[[str, str, str], str],
         *,
         connections: int,
@@ -69,8 +62,9 @@ class DownloadLoop(WorkLoop):
         self._decoder = Decoder(spec.max_pixels) if spec.verify == "decode" else None
         self._decoding = ThreadPoolExecutor(1, "decoder")
         self._thread = threading.get_ident()
-        self._storing = self._to_decode = 0
+        self._waiting = self._waiting_bytes = 0  #: images to be decoded and stored
         self._closed_store_until = 0.0
+        self._probing = False
 
     def _wake(self) -> None:
         self._engine.wake()
@@ -83,10 +77,10 @@ class DownloadLoop(WorkLoop):
         self._engine.close()
 
     def _is_idle(self) -> bool:
-        return not self._storing
+        return not self._waiting
 
     def _room(self, now: float) -> dict[Kind, int]:
-        if now < self._closed_store_until:
+        if self._closed_store_until:
             return {}
         room = max(0, max(512, 8 * self._connections) - self._agenda.held)
         return {Kind.IMAGE: room, Kind.ROBOTS: self._connections}
@@ -94,10 +88,11 @@ class DownloadLoop(WorkLoop):
     def _start(self, now: float) -> None:
         if self._closed_store_until:
             self._try_store(now)
-        most = self._connections  # bodies that wait to be decoded and stored are memory
+            self._agenda.return_ready()
         while (
             self._engine.free
-            and self._storing + self._to_decode < most
+            and self._waiting < self._connections
+            and self._waiting_bytes < MOST_WAITING
             and (task := self._agenda.next(now)) is not None
         ):
             self._begin(task, now)
@@ -203,7 +198,7 @@ class DownloadLoop(WorkLoop):
         if self._decoder is None or picture.format not in DECODED:
             self._store_picture(transfer, picture)
         else:
-            self._to_decode += 1
+            self._hold(len(transfer.body))
             self._aside(self._decoding, transfer.task, partial(self._decode, self._decoder, transfer, picture))
 
     def _decode(self, decoder: Decoder, transfer: Transfer, picture: Picture) -> None:
@@ -216,12 +211,17 @@ class DownloadLoop(WorkLoop):
         except FetchError as failure:
             error = failure
         finally:
-            self._ended.append(self._count_decoded)
+            self._ended.append(partial(self._let_go, len(transfer.body)))
         self._ended.append(partial(self._decoded, transfer, picture, error))
         self._engine.wake()
 
-    def _count_decoded(self) -> None:
-        self._to_decode -= 1
+    def _hold(self, size: int) -> None:
+        self._waiting += 1
+        self._waiting_bytes += size
+
+    def _let_go(self, size: int) -> None:
+        self._waiting -= 1
+        self._waiting_bytes -= size
 
     def _decoded(self, transfer: Transfer, picture: Picture, error: FetchError | None) -> None:
         if error is None:
@@ -238,19 +238,19 @@ class DownloadLoop(WorkLoop):
             active=picture.active, final_url=moved_to(task), status=transfer.status,
             etag=transfer.headers.get("etag", ""), last_modified=transfer.headers.get("last-modified", ""),
         )  # fmt: skip
-        self._storing += 1
-        self._store.put(name, body, partial(self._stored, task, len(body), pack(result)))
+        self._hold(len(body))
+        self._store.put(name, body, partial(self._told, partial(self._stored, task, len(body), pack(result))))
 
-    def _stored(self, task: Task, size: int, result: Raw, error: Exception | None) -> None:
+    def _told(self, take: Callable[[Exception | None], None], error: Exception | None) -> None:
         """Take the store's word; it may come from one of its threads."""
         if threading.get_ident() == self._thread:
-            self._settle_stored(task, size, result, error)
+            take(error)
         else:
-            self._ended.append(partial(self._settle_stored, task, size, result, error))
+            self._ended.append(partial(take, error))
             self._engine.wake()
 
-    def _settle_stored(self, task: Task, size: int, result: Raw, error: Exception | None) -> None:
-        self._storing -= 1
+    def _stored(self, task: Task, size: int, result: Raw, error: Exception | None) -> None:
+        self._let_go(size)
         if error is None:
             self._agenda.stored(task, size, result)
         elif isinstance(error, Unstorable):
@@ -266,13 +266,17 @@ class DownloadLoop(WorkLoop):
         self._agenda.return_ready()
 
     def _try_store(self, now: float) -> None:
-        if now < self._closed_store_until:
-            return
-        if self._store.probe():
+        if now >= self._closed_store_until and not self._probing:
+            self._probing = True
+            self._store.probe(partial(self._told, self._probed))
+
+    def _probed(self, error: Exception | None) -> None:
+        self._probing = False
+        if error is None:
             log.warning("files can be written again; going on")
             self._closed_store_until = 0.0
         else:
-            self._closed_store_until = now + PROBE_EVERY
+            self._closed_store_until = time.monotonic() + PROBE_EVERY
 
 
 def _moved(task: Task, move: Move) -> Task:

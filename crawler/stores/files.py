@@ -13,6 +13,7 @@ from pathlib import Path
 
 from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.stores.folders import Folder, Folders, check, names_in, read_file, remove_files, write_file
+from crawler.stores.names import file_name
 
 INCOMING = ".incoming"
 MARK = ".job"
@@ -55,17 +56,11 @@ class FileStore:
         else:
             self._put(name, body, draft, done)
 
-    def probe(self) -> bool:
-        """Tell whether a file can be written again."""
-        self._folders.forget()
-        try:
-            self._discard("probe")
-            self._write("probe", bytes(2**20))
-        except OSError:
-            return False
-        finally:
-            self._discard("probe")
-        return True
+    def probe(self, done: Callable[[Exception | None], None]) -> None:
+        if self._pool is not None:
+            self._pool.submit(self._probe, done)
+        else:
+            self._probe(done)
 
     def close(self) -> None:
         if self._pool is not None:
@@ -89,6 +84,18 @@ class FileStore:
             done(Unstorable(f"{self._root}/{name!r}: {error}"))
         else:
             done(None)
+
+    def _probe(self, done: Callable[[Exception | None], None]) -> None:
+        error: StoreError | None = None
+        self._folders.forget()
+        try:
+            self._discard("probe")
+            self._write("probe", bytes(2**20))
+        except OSError as trouble:
+            error = StoreError(f"{self._root}: {trouble.strerror}")
+        finally:
+            self._discard("probe")
+        done(error)
 
     def _discard(self, draft: str) -> None:
         with contextlib.suppress(OSError):
@@ -122,6 +129,36 @@ class FileStore:
             self._folders.forget()  # the folder was removed
             place = self._folders.open(folder)
             os.rename(draft, last, src_dir_fd=incoming.descriptor, dst_dir_fd=place.descriptor)
+
+
+class FileFolder:
+    """Keeps the JobFolder contract in a directory."""
+
+    file_name = staticmethod(file_name)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def is_marked(self) -> bool:
+        return (self.path / MARK).exists()
+
+    def mark(self, job_id: str) -> None:
+        mark(self.path, job_id)
+
+    def check_mark(self, job_id: str) -> None:
+        check_mark(self.path, job_id)
+
+    def open_store(self, worker: str, *, slow: bool = False) -> FileStore:
+        return FileStore(self.path, worker, slow=slow)
+
+    def upload(self, file: Path) -> None:
+        """Leave a file where it is: it was written here."""
+
+    def sweep(self, living: frozenset[str] = frozenset(), *, finished: bool = False) -> None:
+        sweep(self.path, living, finished=finished)
 
 
 def sweep(root: Path, living: frozenset[str] = frozenset(), *, finished: bool = False) -> None:

@@ -44,6 +44,14 @@ def file_name(url: str, sha256: str, format: str) -> str:
     return careful_name(url, sha256, format)
 
 
+def short_name(url: str, sha256: str, format: str, most: int) -> str:
+    """Return what `file_name` does, or where that has more than `most` bytes, host and hash of the URL."""
+    name = file_name(url, sha256, format)
+    if len(name) * 4 <= most or len(name.encode()) <= most:
+        return name
+    return f"{name.partition('/')[0]}/~{hashlib.sha256(url.encode()).hexdigest()[:16]}-{sha256[:12]}.{format}"
+
+
 @lru_cache(maxsize=4096)
 def _plain_folder(url: str) -> str:
     """Return the folder for a URL's part before its last slash where that is told by its parts, else `""`."""

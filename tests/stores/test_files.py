@@ -16,7 +16,7 @@ import pytest
 from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.stores import files
 from crawler.stores.files import ABANDONED, INCOMING, FileStore, check_mark, mark, sweep, worker_name
-from servers.storing import BODY, put
+from servers.storing import BODY, is_open, put
 
 
 @pytest.fixture(params=[False, True], ids=["local", "slow"])
@@ -188,15 +188,15 @@ class TestTrouble:
         assert not drafts(tmp_path)
 
     def test_probe_tells_when_it_is_over(self, store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert store.probe()
+        assert is_open(store)
 
         def full(handle: int, data: bytes) -> int:
             raise OSError(errno.ENOSPC, "full")
 
         with monkeypatch.context() as patch:
             patch.setattr(files.os, "write", full)
-            assert not store.probe()
-        assert store.probe()
+            assert not is_open(store)
+        assert is_open(store)
 
     def test_where_nothing_can_be_written(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
@@ -218,9 +218,9 @@ class TestTrouble:
             for name in ("h/a.jpeg", "h/b/c.jpeg"):
                 error = put(store, name)
                 assert isinstance(error, StoreError) and not isinstance(error, Unstorable)
-            assert store.probe() == (call in ("rename", "mkdir")), "these are not needed to write"
+            assert is_open(store) == (call in ("rename", "mkdir")), "these are not needed to write"
         assert not list(tmp_path.rglob("*.jpeg")) and not drafts(tmp_path)
-        assert store.probe() and put(store, "h/a.jpeg") is None
+        assert is_open(store) and put(store, "h/a.jpeg") is None
         assert (tmp_path / "h/a.jpeg").read_bytes() == BODY
 
 

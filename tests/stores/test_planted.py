@@ -13,7 +13,7 @@ from crawler.ledger import write_ledger
 from crawler.model import LedgerPage
 from crawler.stores import folders
 from crawler.stores.files import INCOMING, FileStore, check_mark, mark, sweep
-from servers.storing import BODY, put
+from servers.storing import BODY, is_open, put
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -61,7 +61,7 @@ def test_a_link_in_place_of_a_folder_that_was_in_use(
     assert put(store, "h/b.jpeg") is None
     assert (root / "old/b.jpeg").exists(), "as if it had been moved a moment later"
     monkeypatch.setattr(folders, "FRESH", -1.0)
-    store.probe()
+    is_open(store)
     assert isinstance(put(store, "h/c.jpeg"), Unstorable)
     assert tree(elsewhere) == before
 
@@ -82,7 +82,7 @@ def test_a_link_in_place_of_the_drafts_that_were_in_use(root: Path, elsewhere: P
     (root / INCOMING).rename(root / "old")
     (root / INCOMING).symlink_to(elsewhere)
     assert put(store, "h/a.jpeg") is None
-    assert not store.probe()
+    assert not is_open(store)
     store.close()
     assert tree(elsewhere) == before
 
@@ -109,7 +109,7 @@ def test_a_link_in_place_of_a_draft(root: Path, elsewhere: Path) -> None:
     (root / INCOMING / "w-1-a" / "1").symlink_to(elsewhere / "a.jpeg")
     (root / INCOMING / "w-1-a" / "probe").symlink_to(elsewhere / "a.jpeg")
     put(store, "h/a.jpeg")
-    assert put(store, "h/a.jpeg") is None and store.probe()
+    assert put(store, "h/a.jpeg") is None and is_open(store)
     store.close()
     assert tree(elsewhere) == before
 

@@ -1,0 +1,73 @@
+"""The ledger's files in a job's folder: written into a directory, or written here and put into an object store."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from crawler.brokers.client import ManagerBroker
+from crawler.contracts import JobFolder
+from crawler.errors import BrokerUnreachable, StoreError
+from crawler.ledger import FAILURES, METADATA, Results, write_ledger
+from crawler.stores.files import sweep
+
+log = logging.getLogger(__name__)
+
+#: Seconds between ledgers that are put while a run goes on, and times what the last one took.
+EVERY, TIMES = 600.0, 20.0
+
+
+class Keeper:
+    """Keeps the ledger's files of a job: at the end of a run, when asked, and on object stores now and then.
+
+    Objects cannot be appended to, and the machine with the job's state may be gone tomorrow: so there what a run has
+    come to is put every few minutes.
+    """
+
+    def __init__(self, folder: JobFolder, state: Path) -> None:
+        self._folder = folder
+        self._directory = folder.path or state / "ledger"
+        self._over = threading.Event()
+        self._one_at_a_time = threading.Lock()
+
+    def write(self, broker: Results) -> tuple[int, int]:
+        """Write both files as things stand, and return how many rows each has; raises StoreError."""
+        with self._one_at_a_time:
+            if self._folder.path is None:
+                self._make_directory()
+            counts = write_ledger(broker, self._directory)
+            for name in (METADATA, FAILURES):
+                self._folder.upload(self._directory / name)
+        return counts
+
+    def begin(self, connect: Callable[[], ManagerBroker]) -> None:
+        """Write them also while the run goes on, where the folder is in an object store."""
+        if self._folder.path is None:
+            threading.Thread(target=self._go_on, args=(connect,), name="ledger", daemon=True).start()
+
+    def end(self) -> None:
+        """Write none by ourselves any more."""
+        self._over.set()
+
+    def _go_on(self, connect: Callable[[], ManagerBroker]) -> None:
+        pause = EVERY
+        while not self._over.wait(pause):
+            began = time.monotonic()
+            try:
+                with contextlib.closing(connect()) as broker:
+                    self.write(broker)
+            except (BrokerUnreachable, StoreError) as error:
+                if not self._over.is_set():
+                    log.warning("%s; the ledger is put again later", error)
+            pause = max(EVERY, TIMES * (time.monotonic() - began))
+
+    def _make_directory(self) -> None:
+        try:
+            self._directory.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreError(f"{self._directory} cannot be made: {error.strerror}") from error
+        sweep(self._directory)

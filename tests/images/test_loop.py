@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import pytest
+
+from acceptance.here import asked, wait_for
+from crawler.contracts import Broker
+from crawler.errors import StoreError
+from crawler.images import loop
+from crawler.images.loop import DownloadLoop
+from crawler.model import Grant, ImageDetail, Kind, Reply, Report, State, Task, Verb, pack
+from crawler.spec import Spec
+from crawler.stores.names import file_name
+from crawler.urls import address
+from servers.faulty import FaultySite
+from servers.pictures import jpeg
+
+Done = Callable[[Exception | None], None]
+IMAGES, SIZE = 30, 3000
+
+
+class Tasks:
+    """A broker with images of one host, two requests at a time, that is finished when all are stored."""
+
+    def __init__(self, site: FaultySite) -> None:
+        urls = [f"{site.url}/i/{n}.jpg" for n in range(IMAGES)]
+        self.authority = address(urls[0]).authority
+        self.waiting = [Task(n, Kind.IMAGE, url, url, pack(ImageDetail())) for n, url in enumerate(urls, 1)]
+        self.given: dict[int, Task] = {}
+        self.stored: list[int] = []
+        self.rooms: list[int] = []
+
+    def exchange(self, worker: str, report: Report) -> Reply:
+        for number in report.stored.numbers:
+            self.stored.append(self.given.pop(number).number)
+        for said in report.settlements:
+            assert said.verb is Verb.RETURNED, said
+            self.waiting.append(self.given.pop(said.number))
+        self.rooms.append(report.room.get(Kind.IMAGE, 0))
+        tasks = self.waiting[: self.rooms[-1]]
+        del self.waiting[: len(tasks)]
+        self.given.update({task.number: task for task in tasks})
+        state = State.OPEN if self.waiting or self.given else State.FINISHED
+        return Reply(
+            serial=len(self.rooms), state=state, tasks=tasks, grants={self.authority: Grant(2)}, robots={},
+            retry_in=0.01, spec_digest="1", notice="",
+        )  # fmt: skip
+
+    def robots(self, digest: str) -> str:
+        return ""
+
+
+class Held:
+    """A store that ends what it is asked when the test says so."""
+
+    def __init__(self) -> None:
+        self.puts: list[tuple[str, Done]] = []
+        self.probes: list[Done] = []
+
+    def put(self, name: str, body: bytes, done: Done) -> None:
+        self.puts.append((name, done))
+
+    def probe(self, done: Done) -> None:
+        self.probes.append(done)
+
+    def close(self) -> None: ...
+
+    def end(self, error: Exception | None = None) -> None:
+        while self.puts:
+            self.puts.pop(0)[1](error)
+
+
+class Running:
+    """A worker's loop in a thread of its own, over a store that is held."""
+
+    def __init__(self, site: FaultySite) -> None:
+        self.store, self.broker = Held(), Tasks(site)
+        self.ended: list[State | None] = []
+        self.gone = False
+        self._site = site
+        self.thread = threading.Thread(target=self._work)
+        self.thread.start()
+
+    def _work(self) -> None:
+        spec = Spec(job="j", user_agent="crawler/1", allow_net=("127.0.0.0/8",))
+        made = DownloadLoop(cast(Broker, self.broker), "w1", spec, self.store, file_name, connections=16, patience=60.0)
+        self.ended.append(made.run(lambda: not self.gone))
+
+
+@pytest.fixture
+def site() -> Iterator[FaultySite]:
+    with FaultySite() as made:
+        for n in range(IMAGES):
+            made.add(f"/i/{n}.jpg", jpeg(n, SIZE))
+        yield made
+
+
+@pytest.fixture
+def running(site: FaultySite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    monkeypatch.setattr(loop, "PROBE_EVERY", 0.05)
+    made = Running(site)
+    yield made
+    made.gone = True
+    made.thread.join(30)
+
+
+def test_bytes_that_wait_for_the_store_are_bounded(site: FaultySite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "MOST_WAITING", 3 * SIZE)
+    running = Running(site)
+    wait_for(lambda: len(running.store.puts) >= 3)
+    exchanges = len(running.broker.rooms)
+    wait_for(lambda: len(running.broker.rooms) > exchanges, 20)
+    assert len(running.store.puts) == len(asked(site)) <= 5, "three, and the two requests that were under way"
+    wait_for(lambda: running.store.end() or running.ended)
+    running.thread.join(30)
+    assert running.ended == [State.FINISHED] and sorted(running.broker.stored) == list(range(1, IMAGES + 1))
+
+
+def test_a_store_that_fails_is_probed_and_nothing_is_taken_meanwhile(site: FaultySite, running: Running) -> None:
+    wait_for(lambda: running.store.puts)
+    failed = StoreError("s3://b: no answer")
+    wait_for(lambda: running.store.end(failed) or (running.store.probes and not running.broker.given))
+    before, exchanges = len(asked(site)), len(running.broker.rooms)
+    running.store.probes[0](StoreError("still none"))
+    wait_for(lambda: len(running.store.probes) == 2)
+    wait_for(lambda: len(running.broker.rooms) > exchanges, 20)
+    assert len(asked(site)) == before and set(running.broker.rooms[exchanges:]) == {0}
+    assert len(running.store.probes) == 2, "one at a time"
+    running.store.probes[1](None)
+    wait_for(lambda: running.store.end() or running.ended)
+    assert running.ended == [State.FINISHED] and sorted(running.broker.stored) == list(range(1, IMAGES + 1))
