@@ -16,7 +16,7 @@ def run(settings: CollectSettings) -> int:
     from crawler.crawl import conduct
     from crawler.hosting import announce
 
-    listen = parse_server(settings.listen)
+    listen = None if settings.server else parse_server(settings.listen)
     if not settings.export:
         announce(settings, listen)
     return conduct(settings, listen, print_lines=True)

@@ -53,6 +53,17 @@ class Broker(Protocol):
         """Return the ids of the workers that reported within the lease time."""
 
 
+class BrokerClient(Broker, Protocol):
+    """A broker that is somewhere else."""
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where it was found: numeric addresses, each with its port."""
+
+    def close(self) -> None:
+        """End the connection; the next call makes another."""
+
+
 class Store(Protocol):
     """Where images come to rest."""
 

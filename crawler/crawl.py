@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crawler import progress
-from crawler.brokers.client import ManagerBroker, ServerAddress
+from crawler.brokers.client import ServerAddress
 from crawler.brokers.local import is_running
+from crawler.brokers.redis import check_url
 from crawler.building import build_spec, local_key
+from crawler.contracts import BrokerClient
 from crawler.errors import BrokerUnreachable, StateError, StoreError, UsageError
 from crawler.hosting import hosted_broker, listening, local_link
 from crawler.keeper import Keeper
@@ -50,8 +52,7 @@ BROKER_PATIENCE = 30.0
 def conduct(settings: CrawlSettings | CollectSettings, listen: ServerAddress | None, *, print_lines: bool) -> int:
     """Run the job that `settings` describe, and return the exit code."""
     spec = build_spec(settings)
-    key = local_key(settings.key_file, settings.state_directory)
-    link = Link(ServerAddress(), key, not settings.unencrypted, settings.log_file, settings.quiet, listening(listen))
+    link = _link(settings, spec.job, listen)
     limits = Limits(settings.max_time, settings.max_images, settings.max_bytes, settings.min_free)
     crawl = Crawl(
         spec,
@@ -69,6 +70,15 @@ def conduct(settings: CrawlSettings | CollectSettings, listen: ServerAddress | N
         crawl.export()
         return 0
     return crawl.run()
+
+
+def _link(settings: CrawlSettings | CollectSettings, job: str, listen: ServerAddress | None) -> Link:
+    redis = check_url(settings.server) if isinstance(settings, CollectSettings) and settings.server else ""
+    key = b"" if redis else local_key(settings.key_file, settings.state_directory)
+    return Link(
+        ServerAddress(), key, not settings.unencrypted, settings.log_file, settings.quiet, listening(listen),
+        redis, job if redis else "",
+    )  # fmt: skip
 
 
 class Crawl:
@@ -105,7 +115,7 @@ class Crawl:
         self._signals: list[int] = []
         self._began = time.monotonic()
         self._seen_worker = time.monotonic()
-        self._broker: ManagerBroker
+        self._broker: BrokerClient
         self._resumed = False
         self._bar: Bar | None = None
 
@@ -137,12 +147,12 @@ class Crawl:
 
     def export(self) -> None:
         """Write the ledger's files as things stand, from the running broker or one of our own."""
-        if not (self._directory / "queue.sqlite").exists():
+        if not self._link.redis and not (self._directory / "queue.sqlite").exists():
             raise UsageError(
                 f"there is no job {self._spec.job} in {self._directory.parent}; python -m crawler.status lists them"
             )
         with contextlib.ExitStack() as stack:
-            if is_running(self._directory):
+            if self._link.redis or is_running(self._directory):
                 broker = local_link(self._directory, self._link).broker()
             else:
                 broker = stack.enter_context(hosted_broker(self._supervisor, self._directory, self._listen, self._link))
@@ -212,14 +222,18 @@ class Crawl:
                 raise StateError(f"the {child.name} process cannot work here; the log says why")
 
     def _counts(self) -> Counts:
-        until = time.monotonic() + BROKER_PATIENCE
+        until = time.monotonic() + (self._link.patience if self._link.redis else BROKER_PATIENCE)
+        said = not self._link.redis  # a broker of our own is started again at once
         while True:
             try:
                 self._last = self._broker.counts()
                 return self._last
-            except BrokerUnreachable:
-                if time.monotonic() > until:
+            except BrokerUnreachable as error:
+                if time.monotonic() > until or self._signals:
                     raise
+                if not said:
+                    log.warning("%s; waiting for it", error)
+                    said = True
                 self._supervisor.watch()
                 time.sleep(0.1)
 
@@ -233,15 +247,16 @@ class Crawl:
             self._seen_worker = now
 
     def _stop(self) -> None:
-        """Let the broker drain and everyone report; a second signal ends it at once."""
-        broker = next(child for child in self._supervisor.children if child.name == "broker")
+        """Let everyone report, and a broker of our own drain; a second signal ends it at once."""
+        broker = next((child for child in self._supervisor.children if child.name == "broker"), None)
         others = [child for child in self._supervisor.children if child is not broker]
         for child in others:
             child.ask_to_end()
         asked, until = len(self._signals), time.monotonic() + STOP_TIME
         self._report_until(lambda: not any(child.is_alive for child in others), until, asked)
-        broker.ask_to_end()
-        self._report_until(lambda: not broker.is_alive, until, asked)
+        if broker is not None:
+            broker.ask_to_end()
+            self._report_until(lambda: not broker.is_alive, until, asked)
 
     def _report_until(self, done: Callable[[], bool], until: float, asked: int) -> None:
         """Pass on what is still reported until `done`, but no longer than `until` or the next signal."""

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
-from crawler.brokers.client import ManagerBroker, ServerAddress
+from crawler.brokers.client import ServerAddress
 from crawler.brokers.connection import is_loopback
-from crawler.brokers.local import STOP_SIGNAL, refuse_second, whereabouts
+from crawler.brokers.local import STOP_SIGNAL, job_lock, refuse_second, whereabouts
+from crawler.brokers.redis import shown_url
 from crawler.brokers.wire import refuse_guessable
 from crawler.building import KEY_NAME, local_key
+from crawler.contracts import BrokerClient
 from crawler.errors import CrawlerError, StateError, UsageError
 from crawler.outputs import parse_output
 from crawler.processes import UNENCRYPTED, Link, broker_process
@@ -31,20 +33,35 @@ def local_link(directory: Path, link: Link) -> Link:
 
     Raises StateError where none has ever been there.
     """
+    if link.redis:
+        return link
     return link._replace(server=ServerAddress(path=whereabouts(directory).socket))
 
 
 @contextlib.contextmanager
 def hosted_broker(
     supervisor: Supervisor, directory: Path, listen: ServerAddress | None, link: Link
-) -> Iterator[ManagerBroker]:
-    """Have a broker's process; whatever happens, all processes of `supervisor` end with this block.
+) -> Iterator[BrokerClient]:
+    """Have a broker; whatever happens, all processes of `supervisor` end with this block.
 
     Raises the CrawlerError that kept it from beginning, such as AlreadyRunning.
     """
-    broker: ManagerBroker | None = None
+    _make_private(directory)
+    with (
+        job_lock(directory) if link.redis else contextlib.nullcontext(),
+        _connected(supervisor, directory, listen, link) as broker,
+    ):
+        yield broker
+
+
+@contextlib.contextmanager
+def _connected(
+    supervisor: Supervisor, directory: Path, listen: ServerAddress | None, link: Link
+) -> Iterator[BrokerClient]:
+    broker: BrokerClient | None = None
     try:
-        _start(supervisor, directory, listen, link)
+        if not link.redis:
+            _start(supervisor, directory, listen, link)
         broker = local_link(directory, link).broker()
         yield broker
     finally:
@@ -53,13 +70,16 @@ def hosted_broker(
             broker.close()
 
 
-def _start(supervisor: Supervisor, directory: Path, listen: ServerAddress | None, link: Link) -> None:
+def _make_private(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise StateError(
             f"the state directory {directory} cannot be made: {error.strerror}; choose another with --state"
         ) from error
+
+
+def _start(supervisor: Supervisor, directory: Path, listen: ServerAddress | None, link: Link) -> None:
     refuse_second(directory)
     ours, theirs = multiprocessing.Pipe(duplex=False)
     child = supervisor.start(
@@ -122,8 +142,11 @@ def reachable(listen: ServerAddress, advertise: str) -> str:
         probe.close()
 
 
-def announce(settings: CollectSettings, listen: ServerAddress) -> None:
+def announce(settings: CollectSettings, listen: ServerAddress | None) -> None:
     """Print the very line to run on a worker, and what it needs."""
+    if listen is None:
+        log.info("workers: python -m crawler.download --server %s", shown_url(settings.server))
+        return
     secret = local_key(settings.key_file, settings.state_directory)
     flags = " --unencrypted" if settings.unencrypted else ""
     if is_loopback(_numeric(listen.host)):

@@ -8,6 +8,7 @@ from pathlib import Path
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.local import is_running, whereabouts
 from crawler.brokers.offline import read_counts
+from crawler.brokers.redis import check_url
 from crawler.building import local_key
 from crawler.errors import CrawlerError, UsageError
 from crawler.hosting import local_link
@@ -32,19 +33,31 @@ def counts_of(directory: Path, settings: StatusSettings) -> Counts:
 
 
 def line(directory: Path, counts: Counts) -> str:
+    if not is_running(directory):
+        how = "finished" if counts.state is State.FINISHED else "stopped; the same command goes on"
+        return f"{directory.name}: {how}; {_numbers(counts)}"
+    door = whereabouts(directory).door
+    return f"{directory.name}: running, pid {door}; {_numbers(counts)}{_progress(counts)}; stop it with: kill {door}"
+
+
+def shared_line(name: str, counts: Counts) -> str:
+    """Return what a job in a Redis has come to."""
+    if counts.state is State.FINISHED:
+        return f"{name}: finished; {_numbers(counts)}"
+    return f"{name}: open; {_numbers(counts)}{_progress(counts)}"
+
+
+def _numbers(counts: Counts) -> str:
     saved = sum(counts.images.get(name, 0) for name in SUCCESSES)
     failed = sum(counts.images.values()) - saved
     began = datetime.datetime.fromtimestamp(counts.began).strftime("%Y-%m-%d %H:%M")
-    numbers = f"run {counts.run} of {began}: {saved:,} saved, {failed:,} failed, {size(counts.bytes)}"
-    if not is_running(directory):
-        how = "finished" if counts.state is State.FINISHED else "stopped; the same command goes on"
-        return f"{directory.name}: {how}; {numbers}"
-    door = whereabouts(directory).door
+    return f"run {counts.run} of {began}: {saved:,} saved, {failed:,} failed, {size(counts.bytes)}"
+
+
+def _progress(counts: Counts) -> str:
+    saved = sum(counts.images.get(name, 0) for name in SUCCESSES)
     seconds = max(datetime.datetime.now().timestamp() - counts.began, 1.0)
-    return (
-        f"{directory.name}: running, pid {door}; {numbers}, {saved / seconds:.1f} images/s, "
-        f"{counts.waiting_images:,} waiting, {counts.workers} workers; stop it with: kill {door}"
-    )
+    return f", {saved / seconds:.1f} images/s, {counts.waiting_images:,} waiting, {counts.workers} workers"
 
 
 def details(counts: Counts) -> list[str]:
@@ -56,6 +69,33 @@ def details(counts: Counts) -> list[str]:
 
 
 def report(settings: StatusSettings) -> int:
+    return _report_shared(settings) if settings.server else _report_here(settings)
+
+
+def _report_shared(settings: StatusSettings) -> int:
+    """Tell of the jobs in a Redis."""
+    from crawler.brokers.redis.broker import RedisBroker, jobs_in
+    from crawler.brokers.redis.server import Server
+
+    server = Server(check_url(settings.server))
+    jobs = sorted(jobs_in(server))
+    if settings.job:
+        jobs = [name for name in jobs if name == settings.job]
+        if not jobs:
+            raise UsageError(f"no job {settings.job!r} in {server.shown}")
+    if not jobs:
+        print(f"no jobs in {server.shown}")
+    for name in jobs:
+        broker = RedisBroker(server, name)
+        counts = broker.counts()
+        print(shown(shared_line(name, counts)))
+        if settings.job:
+            print("\n".join(shown(text) for text in details(counts)))
+    server.close()
+    return 0
+
+
+def _report_here(settings: StatusSettings) -> int:
     state = settings.state_directory
     jobs = sorted(path.parent for path in state.glob("*/queue.sqlite")) if state.is_dir() else []
     if settings.job:

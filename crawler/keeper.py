@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from crawler.brokers.client import ManagerBroker
-from crawler.contracts import JobFolder
+from crawler.contracts import BrokerClient, JobFolder
 from crawler.errors import BrokerUnreachable, StoreError
 from crawler.ledger import FAILURES, METADATA, Results, write_ledger
 from crawler.stores.files import sweep
@@ -44,7 +43,7 @@ class Keeper:
                 self._folder.upload(self._directory / name)
         return counts
 
-    def begin(self, connect: Callable[[], ManagerBroker]) -> None:
+    def begin(self, connect: Callable[[], BrokerClient]) -> None:
         """Write them also while the run goes on, where the folder is in an object store."""
         if self._folder.path is None:
             threading.Thread(target=self._go_on, args=(connect,), name="ledger", daemon=True).start()
@@ -53,7 +52,7 @@ class Keeper:
         """Write none by ourselves any more."""
         self._over.set()
 
-    def _go_on(self, connect: Callable[[], ManagerBroker]) -> None:
+    def _go_on(self, connect: Callable[[], BrokerClient]) -> None:
         pause = EVERY
         while not self._over.wait(pause):
             began = time.monotonic()

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from crawler.contracts import Broker
-from crawler.errors import BrokerUnreachable, StoreError
-from crawler.model import line_of
+from crawler.errors import BrokerUnreachable, StoreError, UsageError
+from crawler.model import LedgerPage, line_of
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +26,13 @@ class Lines:
             self._cursor = (directory / "printed").read_text(errors="replace").strip()
         except FileNotFoundError:
             self._cursor = ""
-        if not (self._cursor.isascii() and self._cursor.isdecimal()):
-            self._cursor = ""  # rather once more than never
 
     def pass_on(self, broker: Broker) -> int:
         """Print the results that are new, remember how far, and return how many there were."""
         if not self._wanted:
             return 0
         try:
-            page = broker.results(self._cursor, _MOST)
+            page = self._page(broker)
         except BrokerUnreachable:
             return 0  # whoever watches the broker has it started again
         if page.cursor != self._cursor:
@@ -45,6 +43,13 @@ class Lines:
             draft.write_text(self._cursor)
             draft.replace(self._directory / "printed")
         return len(page.rows)
+
+    def _page(self, broker: Broker) -> LedgerPage:
+        try:
+            return broker.results(self._cursor, _MOST)
+        except UsageError:  # what was kept is no cursor of this broker: rather once more than never
+            self._cursor = ""
+            return broker.results("", _MOST)
 
     def _print(self, lines: str) -> bool:
         if sys.stdout is None:

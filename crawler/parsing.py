@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from crawler.brokers.redis import REDIS_PASSWORD_VARIABLE
 from crawler.errors import UsageError
 from crawler.flags import CommandLine, Setting, settings_of
 from crawler.settings import (
@@ -51,7 +52,7 @@ def parse(kind: type[S], door: str, about: str, arguments: Sequence[str]) -> S |
 
 
 def _from_environment(settings: Mapping[str, Setting]) -> dict[str, Any]:
-    known = {ENVIRONMENT + key.upper() for key in _all_keys()} | {KEY_VARIABLE}
+    known = {ENVIRONMENT + key.upper() for key in _all_keys()} | {KEY_VARIABLE, REDIS_PASSWORD_VARIABLE}
     for name in os.environ:
         if name.startswith(ENVIRONMENT) and name not in known:
             raise UsageError(f"unknown variable {name}; allowed are {', '.join(sorted(known))}")

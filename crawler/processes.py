@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from crawler import logs
 from crawler.brokers.client import ManagerBroker, ServerAddress
-from crawler.contracts import JobFolder
+from crawler.contracts import BrokerClient, JobFolder
 from crawler.errors import BrokerUnreachable, CrawlerError
 from crawler.forking import parent_lives
 from crawler.model import State
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds for which processes beside the broker wait for it to be started again.
 LOCAL_PATIENCE = 60.0
+#: Seconds for which everybody waits for a Redis that is gone: it may be moved to another machine.
+REDIS_PATIENCE = 3600.0
 #: What is said at both ends where `--unencrypted` is given.
 UNENCRYPTED = (
     "--unencrypted: who sees the network's packets reads all URLs and the job's cookies, headers and certificates, "
@@ -42,7 +44,10 @@ UNENCRYPTED = (
 
 
 class Link(NamedTuple):
-    """How a process reaches the broker, where else the broker listens (address and port), and how it logs."""
+    """How a process reaches the broker, where else the broker listens (address and port), and how it logs.
+
+    With `redis`, the URL of one, the broker is there; `job` is the one that is meant, `""` any that has work.
+    """
 
     server: ServerAddress
     key: bytes
@@ -50,9 +55,21 @@ class Link(NamedTuple):
     log_file: Path | None = None
     quiet: bool = False
     listening: tuple[tuple[str, int], ...] = ()
+    redis: str = ""
+    job: str = ""
 
-    def broker(self) -> ManagerBroker:
+    def broker(self) -> BrokerClient:
+        if self.redis:
+            from crawler.brokers.redis.broker import RedisBroker
+            from crawler.brokers.redis.server import Server
+
+            return RedisBroker(Server(self.redis), self.job)
         return ManagerBroker(self.server, self.key, encrypt=self.encrypt)
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds the processes of a run wait for a broker that is gone."""
+        return REDIS_PATIENCE if self.redis else LOCAL_PATIENCE
 
 
 class Place(NamedTuple):
@@ -93,21 +110,21 @@ def source_process(link: Link) -> None:
     """Read sources until the run is over."""
     from crawler.sources.loop import SourceLoop
 
-    def make(broker: ManagerBroker, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
-        return SourceLoop(broker, worker_name(), spec, patience=LOCAL_PATIENCE), lambda: None
+    def make(broker: BrokerClient, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
+        return SourceLoop(broker, worker_name(), spec, patience=link.patience), lambda: None
 
-    _work(link, LOCAL_PATIENCE, forever=False, make=make)
+    _work(link, link.patience, forever=False, make=make)
 
 
 def page_process(link: Link) -> None:
     """Read pages until the run is over."""
     from crawler.pages.loop import PageLoop
 
-    def make(broker: ManagerBroker, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
+    def make(broker: BrokerClient, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
         own = (*link.listening, *broker.addresses)
-        return PageLoop(broker, worker_name(), spec, patience=LOCAL_PATIENCE, own=own), lambda: None
+        return PageLoop(broker, worker_name(), spec, patience=link.patience, own=own), lambda: None
 
-    _work(link, LOCAL_PATIENCE, forever=False, make=make)
+    _work(link, link.patience, forever=False, make=make)
 
 
 def download_process(link: Link, place: Place) -> None:
@@ -115,7 +132,7 @@ def download_process(link: Link, place: Place) -> None:
     from crawler.brokers.schema import is_on_network
     from crawler.images.loop import DownloadLoop
 
-    def make(broker: ManagerBroker, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
+    def make(broker: BrokerClient, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
         folder = job_folder(place, spec)
         if not place.keep_local:
             folder.check_mark(spec.job_id)
@@ -136,7 +153,7 @@ def job_folder(place: Place, spec: Spec) -> JobFolder:
     return open_folder(parse_output(place.output or spec.output), spec.job, place.store_endpoint)
 
 
-Maker: TypeAlias = "Callable[[ManagerBroker, Spec], tuple[WorkLoop, Callable[[], None]]]"
+Maker: TypeAlias = "Callable[[BrokerClient, Spec], tuple[WorkLoop, Callable[[], None]]]"
 
 
 def _work(link: Link, wait: float, *, forever: bool, make: Maker) -> None:
@@ -172,7 +189,7 @@ def _work(link: Link, wait: float, *, forever: bool, make: Maker) -> None:
 
 
 def wait_for_job(
-    broker: ManagerBroker, wait: float, forever: bool, go_on: Callable[[], bool], *, after: str = ""
+    broker: BrokerClient, wait: float, forever: bool, go_on: Callable[[], bool], *, after: str = ""
 ) -> Spec | None:
     """Return the settings of the job that the broker has work for; None when told to stop or it is finished.
 

@@ -214,6 +214,7 @@ class CollectSettings(Job):
 
     site: Annotated[tuple[str, ...], Flag("A site's first page; may be repeated.", JOB, common=True)] = ()
     listen: Annotated[str, Flag("HOST:PORT for workers.", _NETWORK, common=True)] = "127.0.0.1:8001"
+    server: Annotated[str, Flag("Queue in this Redis (redis://HOST:PORT/0) and listen nowhere.", _NETWORK)] = ""
     advertise: Annotated[str, Flag("The address by which workers reach this machine.", _NETWORK)] = ""
     processes: Annotated[int, Flag("Download processes here, beside the workers.", _PROCESSES, common=True)] = 0
 
@@ -226,7 +227,8 @@ class CollectSettings(Job):
 class DownloadSettings(Working):
     """`python -m crawler.download`."""
 
-    server: Annotated[str, Flag("The collector: HOST or HOST:PORT.", _NETWORK, common=True)] = ""
+    server: Annotated[str, Flag("The collector: HOST or HOST:PORT; or redis://…", _NETWORK, common=True)] = ""
+    job: Annotated[str, Flag("Of the jobs in a Redis only this one.", JOB)] = ""
     output: Annotated[str, Flag("Where the shared directory is here, if elsewhere than there.", JOB, common=True)] = ""
     keep_local: Annotated[bool, Flag("Keep images here, where the collector does not see them.", JOB, common=True)] = (
         False
@@ -244,6 +246,7 @@ class StatusSettings(Keyed):
     """`python -m crawler.status`."""
 
     job: Annotated[str, Flag("The same as JOB, for configuration.", JOB)] = ""
+    server: Annotated[str, Flag("Jobs of this Redis (redis://HOST:PORT/0), not of this machine.", _NETWORK)] = ""
 
 
 @dataclass(frozen=True, kw_only=True)

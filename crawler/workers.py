@@ -6,7 +6,8 @@ import logging
 import signal
 import time
 
-from crawler.brokers.client import ManagerBroker, ServerAddress, parse_server
+from crawler.brokers.client import ServerAddress, parse_server
+from crawler.brokers.redis import check_url, is_redis
 from crawler.building import worker_key
 from crawler.checks import check_store
 from crawler.errors import UsageError
@@ -27,15 +28,26 @@ def _settled(settings: DownloadSettings) -> tuple[Link, Place]:
     if settings.processes < 1 or settings.connections < 1:
         raise UsageError("--processes and --connections must be at least 1")
     check_store(settings, parse_output(settings.output) if settings.output else None)
-    server: ServerAddress = parse_server(settings.server)
-    key = worker_key(settings.key_file, settings.state_directory, server)
     wait = settings.wait if settings.wait is not None else float("inf") if settings.forever else WAIT
-    link = Link(server, key, not settings.unencrypted, settings.log_file, settings.quiet)
-    if settings.unencrypted and not server.path:
+    link = _link(settings)
+    if settings.unencrypted and not link.server.path and not link.redis:
         log.warning("%s", UNENCRYPTED)
     return link, Place(
         settings.connections, settings.output, settings.store_endpoint, settings.keep_local, settings.forever, wait
     )
+
+
+def _link(settings: DownloadSettings) -> Link:
+    if is_redis(settings.server):
+        redis = check_url(settings.server)
+        return Link(
+            ServerAddress(), b"", True, settings.log_file, settings.quiet, redis=redis, job=settings.job
+        )  # fmt: skip
+    if settings.job:
+        raise UsageError("--job chooses among the jobs in a Redis; a collector has one")
+    server = parse_server(settings.server)
+    key = worker_key(settings.key_file, settings.state_directory, server)
+    return Link(server, key, not settings.unencrypted, settings.log_file, settings.quiet)
 
 
 def work(settings: DownloadSettings) -> int:
@@ -44,7 +56,7 @@ def work(settings: DownloadSettings) -> int:
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: signals.append(received))
-    broker = ManagerBroker(link.server, link.key, encrypt=link.encrypt)
+    broker = link.broker()
     spec = wait_for_job(broker, place.wait, place.forever, lambda: not signals)
     broker.close()
     if spec is None:

@@ -13,7 +13,7 @@ from crawler.brokers.redis.partitions import LOCAL_BITS, Partitions, exchange_ca
 from crawler.brokers.redis.putting import Putting
 from crawler.brokers.redis.results import ResultReader
 from crawler.brokers.redis.rows import binary, read_row
-from crawler.brokers.redis.server import Server
+from crawler.brokers.redis.server import JOBS, Server
 from crawler.brokers.redis.settling import Calls, Settling
 from crawler.brokers.redis.taking import Taking
 from crawler.brokers.words import BROKER, FEEDING, LEFT_OUT
@@ -58,7 +58,10 @@ class RedisBroker:
     # The contract
 
     def spec(self) -> Spec:
-        self._job.refresh()
+        if not self._job.name:
+            self._choose()
+        else:
+            self._job.refresh()
         return self._job.spec
 
     def begin(self, spec: Spec) -> Begun:
@@ -106,6 +109,8 @@ class RedisBroker:
         return self._results.page(cursor, limit, mentions)
 
     def counts(self) -> Counts:
+        if not self._job.name:
+            self._choose()
         self._look()
         run = self._job.run
         if not run.number:
@@ -137,6 +142,20 @@ class RedisBroker:
         return [*downloading, *feeding]
 
     # Beside the contract
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        return self._server.addresses
+
+    def _choose(self) -> None:
+        """Work on one of the jobs that have work, where none is named."""
+        for name in jobs_in(self._server):
+            job = Job(self._server, name)
+            job.refresh()
+            if job.run.number and not job.run.ended:
+                self._job.name = name
+                self._job.refresh()
+                return
 
     def close(self) -> None:
         self._server.close()
@@ -187,6 +206,14 @@ class RedisBroker:
         for told in (calls.before, calls.after):
             if told:
                 self._partitions.call("settle", {at: {"worker": BROKER, "settled": s} for at, s in told.items()})
+
+
+def jobs_in(server: Server) -> list[str]:
+    """Return the names of the jobs in a Redis, shuffled, so that workers spread over them."""
+    (names,) = server.ask(("SMEMBERS", JOBS))
+    found = sorted(name.decode() for name in names)
+    random.shuffle(found)
+    return found
 
 
 def _all_done(sums: dict[int, list[bytes]]) -> bool:

@@ -40,12 +40,15 @@ class Job:
     def __init__(self, server: Server, name: str) -> None:
         self._server = server
         self.name = name
-        self._key = job_key(name)
         self.spec = Spec(job="")
         self.spec_digest = ""
         self.run = Run(0, 0.0, 0.0, 0, {})
         self.images_before = 0
         self.ready: set[int] = set()
+
+    @property
+    def _key(self) -> str:
+        return job_key(self.name)
 
     @property
     def state(self) -> State:
@@ -56,6 +59,8 @@ class Job:
 
         Raises StateError where another version of the program made it.
         """
+        if not self.name:
+            return
         commands: list[tuple[object, ...]] = [("HGETALL", self._key + "job"), ("SMEMBERS", self._key + "ready")]
         if worker:
             commands.append(("ZADD", self._key + ("feeders" if feeds else "workers"), now, worker))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
+from crawler.brokers.redis import REDIS_PASSWORD_VARIABLE, shown_url
 from crawler.errors import BrokerUnreachable, StateError, UsageError
 
 try:
@@ -21,24 +23,10 @@ except ImportError as error:  # pragma: no cover
         "a broker over Redis takes the package 'redis': pip install 'distributed-image-crawler[redis]'"
     ) from error
 
-SCHEMES = ("redis://", "rediss://", "unix://")
-#: The password, where the URL has none.
-PASSWORD_VARIABLE = "CRAWLER_REDIS_PASSWORD"
 #: Seconds that an answer may take; Redis may be writing its file anew.
 ANSWER_TIME, CONNECT_TIME = 30.0, 5.0
 #: Times that calls are repeated which came to a node that has not the script, or not the partition any more.
 REPEATS = 4
-
-
-def is_redis(server: str) -> bool:
-    return server.startswith(SCHEMES)
-
-
-def shown_url(url: str) -> str:
-    """Return the URL without its password."""
-    parts = urlsplit(url)
-    user = f"{parts.username}:…@" if parts.username or parts.password else ""
-    return urlunsplit(parts._replace(netloc=user + parts.netloc.rpartition("@")[2]))
 
 
 def _script() -> str:
@@ -65,6 +53,23 @@ class Server:
     def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Run plain commands, whose second word is their key, and return the answers."""
         return self._all(commands, keys=[command[1] for command in commands])
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where its nodes are, numeric, each with its port."""
+        parts = urlsplit(self._url)
+        nodes = [(parts.hostname or "", parts.port or 6379)]
+        if self._cluster is not None:
+            nodes = [(node.host, node.port) for node in self._cluster.get_nodes()]  # type: ignore[no-untyped-call]
+        found: list[tuple[str, int]] = []
+        for host, port in nodes:
+            try:
+                found += [
+                    (str(where[0]), port) for *_, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                ]
+            except OSError as error:
+                raise BrokerUnreachable(f"the name {host} of {self.shown} is not known: {error}") from error
+        return tuple(found)
 
     def close(self) -> None:
         for client in (self._single, self._cluster):
@@ -146,7 +151,7 @@ class Server:
             "socket_timeout": ANSWER_TIME,
             "socket_connect_timeout": CONNECT_TIME,
         }
-        password = os.environ.get(PASSWORD_VARIABLE)
+        password = os.environ.get(REDIS_PASSWORD_VARIABLE)
         if password and not urlsplit(self._url).password:
             options["password"] = password
         return options
