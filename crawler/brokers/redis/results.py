@@ -110,8 +110,7 @@ class ResultReader:
         for at, of in places.items():
             for place, answer in zip(of, answers[at], strict=True):
                 if answer:
-                    state, number, seq, more = answer
-                    known[place] = Known(state, int(number), int(seq), bool(more))
+                    known[place] = Known(int(answer[0]), bool(answer[1]))
         return known
 
     def _extra(self, found: list[tuple[int, Result]], known: list[Known | None]) -> dict[int, list[tuple[str, Raw]]]:
@@ -137,7 +136,7 @@ class ResultReader:
         row = LedgerRow(
             seq=(partition << LOCAL_BITS) + result.seq, run=head.run, url=body.url, outcome=head.outcome,
             message=item.message, size=item.size, time=head.time, worker=head.worker, result=Raw(item.result),
-            current=known is not None and known.seq == result.seq and known.state != b"w",
+            current=known is not None and known.number == result.row.number,
         )  # fmt: skip
         if extra is not None:
             all_mentions = [self._mention(result.row), *extra] if bytes(body.words) != b"\xc0" else extra
@@ -170,8 +169,8 @@ def _reopened(result: Result) -> dict[str, Any]:
     row, body = result.row, result.row.body
     origin = address(body.url).origin
     return {
-        "verb": "reopen", "id": binary(row.identity), "seq": result.seq, "kind": int(row.kind), "source": row.source,
-        "first": 0, "origin": text(origin), "at": text(origin), "outcome": result.head.outcome,
+        "verb": "reopen", "id": binary(row.identity), "number": row.number, "kind": int(row.kind), "source": row.source,
+        "first": 0, "origin": text(origin), "at": text(result.item.origin), "outcome": result.head.outcome,
         "size": result.item.size, "run": result.head.run,
         "body": binary(encode(Body(body.url, "", body.detail, 0, 0, body.page, body.words))),
     }  # fmt: skip

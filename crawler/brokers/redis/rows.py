@@ -37,7 +37,7 @@ class Row(NamedTuple):
     kind: Kind
     attempts: int
     lost: int
-    first: bool
+    first: int  #: odd for the first page of a site, 2 or more where a worker lost it
     identity: bytes
     body: Body
 
@@ -52,7 +52,7 @@ class Row(NamedTuple):
 def read_row(row: bytes) -> Row:
     number, source, kind, attempts, lost, first, identity = _HEADER.unpack_from(row)
     body = decode(memoryview(row)[_HEADER.size :], Body)
-    return Row(_whole(number), _whole(source), Kind(kind), attempts, lost, bool(first), identity, body)
+    return Row(_whole(number), _whole(source), Kind(kind), attempts, lost, first, identity, body)
 
 
 def write_row(row: Row) -> bytes:
@@ -67,11 +67,12 @@ def _whole(data: bytes) -> int:
 
 
 class Item(NamedTuple):
-    """One result: bytes of the image, message, the encoded result and the row of its task."""
+    """One result: bytes of the image, message, the encoded result, the origin where it waited and its task's row."""
 
     size: int
     message: str
     result: bytes
+    origin: str
     row: bytes
 
 
@@ -79,13 +80,18 @@ def read_items(blob: bytes) -> Iterator[Item]:
     """Give the results of a parcel."""
     at = 0
     while at < len(blob):
-        size, message, result, row = _ITEM.unpack_from(blob, at)
-        ends = [at + _ITEM.size]
-        for length in (message, result, row):
-            ends.append(ends[-1] + length)
-        text = blob[ends[0] : ends[1]].decode("utf-8", "replace")
-        yield Item(_whole(size), text, blob[ends[1] : ends[2]], blob[ends[2] : ends[3]])
-        at = ends[3]
+        size, message, result, kept = _ITEM.unpack_from(blob, at)
+        start = at + _ITEM.size
+        told, found = start + message, start + message + result
+        origin = found + 2 + int.from_bytes(blob[found : found + 2], "big")
+        at = found + kept
+        yield Item(
+            _whole(size), _text(blob[start:told]), blob[told:found], _text(blob[found + 2 : origin]), blob[origin:at]
+        )  # fmt: skip
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
 
 
 class Head(Message):
@@ -99,11 +105,9 @@ class Head(Message):
 
 
 class Known(NamedTuple):
-    """What a partition knows of a task: its state, number, number of its result, whether it has many mentions."""
+    """What a partition knows of a task: the number under which it waited last, whether it has many mentions."""
 
-    state: bytes
     number: int
-    seq: int
     more: bool
 
 

@@ -149,7 +149,7 @@ class Settling:
             "outcome": said.outcome, "message": text(said.message), "size": said.size,
             "body": binary(bytes(said.result)), "lesson": lesson,
         }  # fmt: skip
-        if row.kind is Kind.PAGE and row.first:
+        if row.kind is Kind.PAGE and row.first % 2:
             done["first"] = 1
         elif row.kind is Kind.SOURCE and said.outcome not in PAGES_READ:
             done["first"] = 0

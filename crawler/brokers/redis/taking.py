@@ -168,7 +168,8 @@ class Taking:
 
     def _to_renew(self, asker: Asker) -> set[int]:
         """Return the partitions where its leases and grants have not been renewed for some time."""
-        renewed, late = asker.memory.renewed, asker.now - self._renew_every
+        renewed = asker.memory.renewed
+        late = asker.now - min(self._renew_every, self._job.spec.lease / 4)
         return {at for at in asker.memory.at.union(asker.held) if renewed.get(at, late) <= late}
 
     def _in_turn(self) -> list[int]:

@@ -40,8 +40,8 @@ local function increment(key, field, by)
   of[field] = (of[field] or 0) + by
 end
 
--- Rows: a task that waits or is held is its header, and a body that only clients read. `first` is 1 for the first page
--- of a site.
+-- Rows: a task that waits or is held is its header, and a body that only clients read. `first` is odd for the
+-- first page of a site, and 2 or more where a worker lost the task, so that it might be worked twice.
 
 local function read_row(row)
   local number, source, kind, attempts, lost, first, id = struct.unpack(HEADER, row)
@@ -50,12 +50,12 @@ local function read_row(row)
 end
 
 -- Parts of rows that are looked at without reading them whole.
-local function id_of(row)
-  return string.sub(row, 17, 32)
-end
-
 local function lost_of(row)
   return string.byte(row, 15)
+end
+
+local function was_lost(row)
+  return string.byte(row, 16) >= 2
 end
 
 local function rewritten(task, body)

@@ -5,7 +5,7 @@ local ID, BODY, DIGEST, OPTED_OUT, FIRST = 1, 2, 3, 4, 5
 local pushed = {}  -- rows that begin to wait, by kind and origin
 
 local function insert(group, item, known)
-  known.state, known.number = 'w', advance_number()
+  known.state, known.number, known.run = 'n', advance_number(), numbers.run % 65536
   local source = group.kind == SOURCE and known.number or group.source
   local row = struct.pack(HEADER, known.number, source, group.kind, 0, 0, item[FIRST], item[ID]) .. item[BODY]
   local of = pushed[group.kind .. group.origin]
@@ -27,23 +27,20 @@ end
 
 -- Settle an image at once that the page wants left alone.
 local function opt_out(group, item, known)
-  local task = {number = known.number, source = group.source, kind = group.kind, attempts = 0, lost = 0, first = 0,
-    id = item[ID], row = ''}
-  rewritten(task, item[BODY])
-  known.seq = add_result(BROKER, call.opted_out, IMAGE, task.row, item[OPTED_OUT], 0, '\192')
-  known.state, known.run = 'o', numbers.run
+  known.state, known.number, known.run = 'o', advance_number(), numbers.run % 65536
+  local row = struct.pack(HEADER, known.number, group.source, IMAGE, 0, 0, 0, item[ID]) .. item[BODY]
+  add_result(BROKER, call.opted_out, IMAGE, keep(group.origin, row), item[OPTED_OUT], 0, '\192')
   tally(IMAGE, group.source, group.origin, call.opted_out, 1, 0)
 end
 
 -- In a new run, pages and failures that are named again wait again, and what is there stays. An image that one page
 -- wants left alone is taken where another names it freely.
 local function meet_again(group, item, known)
-  if known.state == 'w' then return false end
-  if known.run == numbers.run then
+  if is_of_this_run(known) then
     if known.state ~= 'o' or item[OPTED_OUT] ~= '' then return false end
     tally(IMAGE, group.source, group.origin, call.opted_out, -1, 0)
-  elseif group.kind == IMAGE and known.state == 's' then
-    known.run = numbers.run
+  elseif group.kind == IMAGE and (known.state == 'n' or known.state == 'd') then
+    known.run = numbers.run % 65536
     advance('already_there', 1)
     return true
   end
@@ -82,9 +79,8 @@ local function put_item(group, item)
     if mention(item, known) or changed then write_known(item[ID], known) end
     return known, 0
   end
-  known = {mention = item[DIGEST] ~= '' and item[DIGEST] or string.rep('\0', 6), run = 0, seq = 0, more = 0}
+  known = {mention = item[DIGEST] ~= '' and item[DIGEST] or string.rep('\0', 6), more = 0}
   if item[OPTED_OUT] ~= '' and group.kind == IMAGE then
-    known.number = advance_number()
     opt_out(group, item, known)
   else
     insert(group, item, known)
@@ -105,12 +101,12 @@ local function put()
   return new, numbered
 end
 
--- Say of each id whether it is unknown (u), waits or was named in this run (n), or was named in an earlier one (e).
+-- Say of each id whether it is unknown (u), was named in this run (n), or in an earlier one (e).
 local function look()
   local said = {}
   for place, id in ipairs(call.ids) do
     local known = known_of(id)
-    said[place] = not known and 'u' or (known.state == 'w' or known.run == numbers.run) and 'n' or 'e'
+    said[place] = not known and 'u' or is_of_this_run(known) and 'n' or 'e'
   end
   return said
 end

@@ -77,8 +77,8 @@ end
 local function finish_here(task, origin, outcome, why)
   if is_home(task) then
     record(BROKER, task, origin, outcome, why, 0, '\192')
-    if task.first == 1 or task.kind == SOURCE then
-      note_first(task.first, task.source, outcome, why)
+    if task.first % 2 == 1 or task.kind == SOURCE then
+      note_first(task.first % 2, task.source, outcome, why)
     end
     count_open(task, -1)
   else
@@ -92,6 +92,7 @@ local function give_back(task, origin, times)
     finish_here(task, origin, call.worker_died, 'three workers died while they held it')
     return
   end
+  task.first = task.first % 2 + 2
   rewritten(task)
   push(origin, task)
   enrol(origin, task.kind)

@@ -27,7 +27,11 @@ local function settle_stored(worker, group)
       if kept and not gone[keys[place]] then
         gone[keys[place]] = true
         gone[#gone + 1] = keys[place]
-        if settle_known(worker, call.success, IMAGE, kept_row(kept), '', group.sizes[place], group.bodies[place]) then
+        if was_lost(kept_row(kept)) then
+          record(worker, read_row(kept_row(kept)), group.origin, call.success, '', group.sizes[place],
+            group.bodies[place])
+        else
+          add_result(worker, call.success, IMAGE, kept, '', group.sizes[place], group.bodies[place])
           counted, size = counted + 1, size + group.sizes[place]
         end
       else
@@ -47,6 +51,12 @@ end
 
 local verbs = {}
 
+-- A task is here no longer.
+local function gone(task)
+  count_open(task, -1)
+  if not is_home(task) then redis.call('HDEL', BASE .. 'visitors', key_of(task.number)) end
+end
+
 -- A task ends. Only its holder may say that it failed; what was named elsewhere has been recorded there.
 function verbs.done(worker, said)
   local task, origin = release(worker, said.number)
@@ -58,18 +68,18 @@ function verbs.done(worker, said)
   learn(origin, said.lesson)
   if is_home(task) then record(worker, task, origin, said.outcome, said.message, said.size, said.body) end
   if said.first then note_first(said.first, task.source, said.outcome, said.message) end
-  count_open(task, -1)
+  gone(task)
 end
 
 -- What ended here, and was named elsewhere, has been recorded there.
 function verbs.forget(_, said)
-  if redis.call('HDEL', BASE .. 'away', key_of(said.number)) == 1 then count_open(read_row(said.row), -1) end
+  if redis.call('HDEL', BASE .. 'away', key_of(said.number)) == 1 then gone(read_row(said.row)) end
 end
 
 -- The result of a task that was named here and is held elsewhere.
 function verbs.record(worker, said)
   local task = read_row(said.row)
-  record(worker, task, said.origin, said.outcome, said.message, said.size, said.body)
+  record(worker, task, said.origin, said.outcome, said.message, said.size, said.body, true)
 end
 
 function verbs.delay(worker, said)
@@ -107,11 +117,13 @@ function verbs.depart(worker, said)
   local task, origin = release(worker, said.number)
   if not task then return end
   learn(origin, said.lesson)
-  count_open(task, -1)
+  gone(task)
 end
 
+-- A task comes from another partition; it may be told twice where an answer was lost.
 function verbs.arrive(_, said)
   local task = read_row(said.row)
+  if redis.call('HSETNX', BASE .. 'visitors', key_of(task.number), '') == 0 then return end
   count_open(task, 1)
   push(said.origin, task, true)
   enrol(said.origin, task.kind)
@@ -146,7 +158,7 @@ end
 -- Make an image a task again whose result nothing has replaced.
 function verbs.reopen(_, said)
   local known = known_of(said.id)
-  if not known or known.seq ~= said.seq or known.state == 'w' then return false end
+  if not known or known.number ~= said.number then return false end
   tally(IMAGE, said.source, said.at, said.outcome, -1, -said.size, said.run)
   local number = known.number
   insert(said, {said.id, said.body, '', '', 0}, known)

@@ -57,7 +57,7 @@ function operations.known()
   local found = {}
   for place, id in ipairs(call.ids) do
     local known = known_of(id)
-    found[place] = known and {known.state, decimal(known.number), decimal(known.seq), known.more} or {}
+    found[place] = known and {decimal(known.number), known.more} or {}
   end
   return found
 end
