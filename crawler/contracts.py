@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from crawler.model import Begun, Counts, Found, LedgerPage, Reply, Report
 from crawler.spec import Spec
@@ -62,6 +64,25 @@ class BrokerClient(Broker, Protocol):
 
     def close(self) -> None:
         """End the connection; the next call makes another."""
+
+
+class Parcel(msgspec.Struct, array_like=True, gc=False):
+    """Results of a partition that lie together, as its broker packed them; their numbers are from `first` to `last`."""
+
+    first: int
+    last: int
+    head: bytes
+    body: bytes
+
+
+class ResultArchive(Protocol):
+    """Where results are kept that a broker need not keep any more."""
+
+    def write(self, partition: int, parcels: list[Parcel]) -> None:
+        """Keep parcels that follow each other; durable when it returns. Raises StoreError."""
+
+    def read(self, partition: int, after: int) -> Iterator[Parcel]:
+        """Give the parcels with results after number `after`, in their order; some may come twice."""
 
 
 class Store(Protocol):

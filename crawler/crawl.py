@@ -102,7 +102,7 @@ class Crawl:
         self._directory = directory
         self._folder = open_folder(parse_output(spec.output), spec.job, place.store_endpoint)
         self._keeper = Keeper(self._folder, directory)
-        self._link = link
+        self._link = link._replace(archive=self._folder.path)
         self._limits = limits
         self._listen = listen
         self._processes = processes
@@ -205,6 +205,7 @@ class Crawl:
             if now >= next_count or counts.state is State.FINISHED:
                 counts, next_count = self._counts(), now + COUNT_EVERY
                 self._show(counts, now)
+                self._write_out()
             lines = self._lines.pass_on(self._broker)
             if counts.state is State.FINISHED and not lines:
                 return "finished", self._counts()
@@ -215,6 +216,18 @@ class Crawl:
             if not lines:
                 time.sleep(LOOK_EVERY if counts.waiting_images > 100 else LOOK_EVERY / 4)
                 next_count = min(next_count, now + LOOK_EVERY)
+
+    def _write_out(self) -> None:
+        """Take results out of a Redis whose memory they fill."""
+        if not self._link.redis:
+            return
+        from crawler.brokers.redis.broker import RedisBroker
+
+        assert isinstance(self._broker, RedisBroker)
+        try:
+            self._broker.write_out()
+        except (BrokerUnreachable, StoreError) as error:
+            log.warning("%s; results stay in Redis meanwhile", error)
 
     def _check_children(self) -> None:
         for child in self._supervisor.children:

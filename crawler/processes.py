@@ -57,13 +57,15 @@ class Link(NamedTuple):
     listening: tuple[tuple[str, int], ...] = ()
     redis: str = ""
     job: str = ""
+    archive: Path | None = None  #: the directory with the results that were written out of a Redis
 
     def broker(self) -> BrokerClient:
         if self.redis:
+            from crawler.archive import Archive
             from crawler.brokers.redis.broker import RedisBroker
             from crawler.brokers.redis.server import Server
 
-            return RedisBroker(Server(self.redis), self.job)
+            return RedisBroker(Server(self.redis), self.job, Archive(self.archive) if self.archive else None)
         return ManagerBroker(self.server, self.key, encrypt=self.encrypt)
 
     @property

@@ -18,7 +18,7 @@ FLOORS = [
     "flags",
     "settings processes",
     "lines recheck limits keeper",
-    "bar supervisor progress ledger logs",
+    "bar supervisor progress ledger logs archive",
     "sources pages images brokers stores",
     "pooled",
     "work",

@@ -57,6 +57,8 @@ class RedisServer:
                 try:
                     client.ping()
                     return
+                except redis.AuthenticationError:
+                    return
                 except (redis.ConnectionError, redis.TimeoutError):
                     if time.monotonic() > until:
                         raise

@@ -17,11 +17,14 @@ from crawler.brokers.redis.server import JOBS, Server
 from crawler.brokers.redis.settling import Calls, Settling
 from crawler.brokers.redis.taking import Taking
 from crawler.brokers.words import BROKER, FEEDING, LEFT_OUT
+from crawler.contracts import ResultArchive
 from crawler.model import Begun, Counts, Found, Kind, LedgerPage, Reply, Report, SiteCounts, State
 from crawler.spec import Spec
 
 #: Hosts are spread over this many partitions; each lies on one node of a Cluster.
 PARTITIONS = 64
+#: Results of a partition that are written out together, and milliseconds after which somebody looks for such again.
+WRITTEN_TOGETHER, WRITE_OUT_EVERY = 2000, 1000
 
 
 class RedisBroker:
@@ -36,6 +39,7 @@ class RedisBroker:
         self,
         server: Server,
         job: str,
+        archive: ResultArchive | None = None,
         *,
         partitions: int = PARTITIONS,
         clock: Callable[[], float] | None = None,
@@ -53,7 +57,7 @@ class RedisBroker:
         self._putting = Putting(self._partitions, self._job)
         self._settling = Settling(self._partitions, self._job, self._putting, self._outage, chance)
         self._taking = Taking(self._partitions, self._job, self._settling, self._outage, 4 * look_every)
-        self._results = ResultReader(self._partitions, self._job)
+        self._results = ResultReader(self._partitions, self._job, archive)
 
     # The contract
 
@@ -146,6 +150,13 @@ class RedisBroker:
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
         return self._server.addresses
+
+    def write_out(self) -> int:
+        """Write results out into the archive where there are many, and return how many; others may do so, too."""
+        self._look()
+        if not self._job.first_for("ledger", WRITE_OUT_EVERY):
+            return 0
+        return self._results.write_out(WRITTEN_TOGETHER)
 
     def _choose(self) -> None:
         """Work on one of the jobs that have work, where none is named."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,13 +24,16 @@ from crawler.brokers.redis.rows import (
     text,
 )
 from crawler.brokers.words import LEDGER_PAGE_BYTES, MENTIONS_SHOWN
-from crawler.errors import UsageError
+from crawler.contracts import Parcel, ResultArchive
+from crawler.errors import StateError, UsageError
 from crawler.model import Kind, LedgerPage, LedgerRow, decode, encode
 from crawler.urls import address
 
 _CURSOR = msgspec.json.Decoder(list[int])
 #: Parcels read at a time.
 _PARCELS = 16
+#: Parcels in one part of the archive.
+_PARCELS_IN_PART = 256
 
 
 class Result(NamedTuple):
@@ -43,9 +48,11 @@ class Result(NamedTuple):
 class ResultReader:
     """Reads results; a cursor is how far each partition was read."""
 
-    def __init__(self, partitions: Partitions, job: Job) -> None:
+    def __init__(self, partitions: Partitions, job: Job, archive: ResultArchive | None) -> None:
         self._partitions = partitions
         self._job = job
+        self._archive = archive
+        self._last: dict[int, int] = defaultdict(int)  #: number of the last result by partition, as last heard
 
     def page(self, cursor: str, limit: int, mentions: bool) -> LedgerPage:
         """Return up to `limit` results of images after `cursor`."""
@@ -73,7 +80,8 @@ class ResultReader:
         """Return the partitions that have results after what was read."""
         keys = [self._partitions.key(partition, "numbers") for partition in self._partitions.all]
         last = self._partitions.ask(*(("HGET", key, "seq") for key in keys))
-        return [at for at in self._partitions.all if int(last[at] or 0) > read[at]]
+        self._last.update({at: int(number or 0) for at, number in enumerate(last)})
+        return [at for at in self._partitions.all if self._last[at] > read[at]]
 
     def _positions(self, cursor: str) -> list[int]:
         """Return what a cursor says; raises UsageError where it was never one of ours."""
@@ -89,16 +97,67 @@ class ResultReader:
         return read
 
     def _after(self, partition: int, seq: int) -> Iterator[Result]:
+        """Give the results after number `seq`, from the archive what the partition has no more."""
+        for parcel in self._parcels(partition, seq):
+            for result in _results(parcel):
+                if result.seq > seq:
+                    yield result
+                    seq = result.seq
+
+    def _parcels(self, partition: int, seq: int) -> Iterator[Parcel]:
+        for parcel in self._in_stream(partition, seq):
+            if parcel.first > seq + 1:  # what lay between was written out
+                for kept in self._archived(partition, seq):
+                    yield kept
+                    seq = max(seq, kept.last)
+            yield parcel
+            seq = max(seq, parcel.last)
+        if self._last[partition] > seq:
+            yield from self._archived(partition, seq)
+
+    def _archived(self, partition: int, seq: int) -> Iterator[Parcel]:
+        if self._archive is None:
+            raise StateError(
+                f"results of job {self._job.name} were written into its directory; start a collector that sees it"
+            )
+        return self._archive.read(partition, seq)
+
+    def _in_stream(self, partition: int, seq: int) -> Iterator[Parcel]:
         key = self._partitions.key(partition, "results")
-        (last,) = self._partitions.ask(("XREVRANGE", key, f"{seq + 1}-1", "-", "COUNT", 1))
-        start = last[0][0] if last else b"-"
+        (before,) = self._partitions.ask(("XREVRANGE", key, f"{seq + 1}-1", "-", "COUNT", 1))
+        start = before[0][0] if before else b"-"
         while True:
-            (parcels,) = self._partitions.ask(("XRANGE", key, start, "+", "COUNT", _PARCELS))
-            for name, fields in parcels:
-                yield from (result for result in _results(name, fields) if result.seq > seq)
-            if len(parcels) < _PARCELS:
+            (found,) = self._partitions.ask(("XRANGE", key, start, "+", "COUNT", _PARCELS))
+            for name, fields in found:
+                yield _parcel(name, fields)
+            if len(found) < _PARCELS:
                 return
-            start = b"(" + parcels[-1][0]
+            start = b"(" + found[-1][0]
+
+    def write_out(self, least: int) -> int:
+        """Put the results of partitions that have `least` or more into the archive, and let the partitions forget them.
+
+        Returns how many these were.
+        """
+        if self._archive is None:
+            return 0
+        written = 0
+        keys = [self._partitions.key(partition, "numbers") for partition in self._partitions.all]
+        counters = self._partitions.ask(*(("HMGET", key, "seq", "trimmed") for key in keys))
+        for partition, (seq, trimmed) in enumerate(counters):
+            if int(seq or 0) - int(trimmed or 0) >= least:
+                written += self._write_out(partition, int(trimmed or 0))
+        return written
+
+    def _write_out(self, partition: int, trimmed: int) -> int:
+        assert self._archive is not None
+        parcels = list(islice(self._in_stream(partition, trimmed), _PARCELS_IN_PART))
+        if not parcels:
+            return 0
+        self._archive.write(partition, parcels)
+        last = parcels[-1].last
+        self._partitions.call("trim", {partition: {"last": last}})
+        return last - trimmed
 
     def _known(self, found: list[tuple[int, Result]]) -> list[Known | None]:
         places: dict[int, list[int]] = {}
@@ -155,6 +214,7 @@ class ResultReader:
     def reopening(self, seqs: list[int]) -> dict[int, list[dict[str, Any]]]:
         """Return what partitions are told to make tasks again of the results with these numbers."""
         calls: dict[int, list[dict[str, Any]]] = {}
+        self._with_news([0] * len(self._partitions.all))
         for seq in seqs:
             partition, local = seq >> LOCAL_BITS, seq & ((1 << LOCAL_BITS) - 1)
             if partition not in self._partitions.all:
@@ -176,12 +236,16 @@ def _reopened(result: Result) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _results(name: bytes, fields: list[bytes]) -> Iterator[Result]:
+def _parcel(name: bytes, fields: dict[bytes, bytes] | list[bytes]) -> Parcel:
     parts = dict(zip(fields[::2], fields[1::2], strict=True)) if isinstance(fields, list) else fields
-    head = decode(parts[b"h"], Head)
     first = int(name.partition(b"-")[0])
-    for place, item in enumerate(read_items(parts[b"b"])):
-        yield Result(first + place, head, item, read_row(item.row))
+    return Parcel(first, first + int(parts[b"n"]) - 1, parts[b"h"], parts[b"b"])
+
+
+def _results(parcel: Parcel) -> Iterator[Result]:
+    head = decode(parcel.head, Head)
+    for place, item in enumerate(read_items(parcel.body)):
+        yield Result(parcel.first + place, head, item, read_row(item.row))
 
 
 def _number(known: Known | None) -> int:

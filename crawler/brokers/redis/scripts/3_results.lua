@@ -73,7 +73,7 @@ local parcel  -- results that are alike, not yet written: {first, head, items}
 local function write_parcel()
   if parcel then
     redis.call('XADD', BASE .. 'results', string.format('%.0f-1', parcel.first), 'h', parcel.head,
-      'b', table.concat(parcel.items))
+      'n', #parcel.items / 4, 'b', table.concat(parcel.items))
     parcel = nil
   end
 end

@@ -62,6 +62,13 @@ function operations.known()
   return found
 end
 
+-- Forget results that are safe elsewhere.
+function operations.trim()
+  redis.call('XTRIM', BASE .. 'results', 'MINID', '=', string.format('%.0f', call.last + 1))
+  if call.last > (numbers.trimmed or 0) then advance('trimmed', call.last - (numbers.trimmed or 0)) end
+  return {}
+end
+
 function operations.exchange()
   look_after()
   local strange = {}

@@ -1,0 +1,179 @@
+"""What a broker over Redis does beside the contract."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import redis as library
+
+from brokers.driver import ALL_ROOM, Clock, Job, done, image, images, moved, page, spec
+from crawler.archive import Archive
+from crawler.brokers.redis import check_url, shown_url
+from crawler.brokers.redis.broker import RedisBroker, jobs_in
+from crawler.brokers.redis.server import Server
+from crawler.errors import BrokerUnreachable, StateError, UsageError
+from crawler.model import Kind, Report, State, Words
+from servers.redis import redis_server
+
+_JOBS = itertools.count()
+
+
+def broker_at(url: str, clock: Clock, name: str = "", archive: Archive | None = None) -> RedisBroker:
+    return RedisBroker(
+        Server(url), name or f"other {next(_JOBS)}", archive,
+        partitions=4, clock=clock, chance=lambda: 0.5, look_every=0, patrol_every=0,
+    )  # fmt: skip
+
+
+def test_two_processes_share_a_job(redis: str) -> None:
+    clock = Clock()
+    first = broker_at(redis, clock, name="shared")
+    second = broker_at(redis, clock, name="shared")
+    job, other = Job(first, clock), Job(second, clock)
+    job.begin(images(30), requests_per_host=4)
+    one, two = job.worker("one", {Kind.IMAGE: 3}), other.worker("two", {Kind.IMAGE: 3})
+    given = [task.number for _ in range(3) for hand in (one, two) for task in hand.exchange()]
+    assert len(given) == len(set(given)) and two.held
+    assert one.grants["a.test"].count + two.grants["a.test"].count <= 4
+    one.exchange(*map(done, one.held.values()))
+    two.exchange(*map(done, two.held.values()))
+    job.end_source()
+    other.drain()
+    assert first.counts().state is second.counts().state is State.FINISHED
+    assert second.counts().images == {"success": 30}
+    assert {row.url for row in second.results("", 100).rows} == {found.url for found in images(30)}
+
+
+def test_a_task_that_went_elsewhere_ends_where_it_was_named(redis: str) -> None:
+    clock = Clock()
+    job = Job(broker_at(redis, clock), clock)
+    job.begin([image(f"http://{name}.test/1.png") for name in "abcdefgh"])
+    worker = job.worker()
+    tasks = worker.exchange()
+    again = worker.exchange(*(moved(task, f"http://to-{number}.test/1.png") for number, task in enumerate(tasks)))
+    while len(again) < len(tasks):
+        again += worker.exchange()
+    job.finish()
+    assert job.outcomes() == {task.url: "success" for task in tasks}
+    assert len(job.rows()) == len(tasks)
+
+
+def test_what_is_moved_twice_by_a_lost_answer_is_one_result(redis: str) -> None:
+    clock = Clock()
+    job = Job(broker_at(redis, clock), clock)
+    job.begin([image(f"http://{name}.test/1.png") for name in "abcdefgh"])
+    worker = job.worker()
+    tasks = worker.exchange()
+    settling = job.broker._settling  # type: ignore[attr-defined]
+    partitions = job.broker._partitions  # type: ignore[attr-defined]
+    told = [moved(task, f"http://to-{number}.test/1.png") for number, task in enumerate(tasks)]
+    calls = settling.calls_for("w", Report(settlements=told), clock.now)
+    for _ in range(2):  # what is said before is said again where nobody heard the answer
+        partitions.call("settle", {at: {"worker": "w", "settled": said} for at, said in calls.before.items()})
+    clock.advance(spec().lease + 1)
+    job.finish()
+    counts = job.broker.counts()
+    assert counts.state is State.FINISHED and counts.images == {"success": len(tasks)}
+    assert sorted(row.url for row in job.rows()) == sorted(task.url for task in tasks)
+
+
+def test_results_that_were_written_out_are_read_all_the_same(redis: str, tmp_path: Path) -> None:
+    clock = Clock()
+    broker = broker_at(redis, clock, archive=Archive(tmp_path))
+    job = Job(broker, clock)
+    job.begin([image(f"http://a.test/{n}.png", Words(alt=f"words {n % 3}")) for n in range(40)])
+    worker = job.worker(room={Kind.IMAGE: 10})
+    while tasks := worker.exchange(*map(done, worker.held.values())):
+        assert len(tasks) <= 10
+    before = broker.results("", 1000, mentions=True).rows
+    assert broker._results.write_out(1) == 40
+    assert broker._results.write_out(1) == 0
+    after = broker.results("", 1000, mentions=True)
+    assert [(row.seq, row.url, row.current, row.mentions_total) for row in after.rows] == [
+        (row.seq, row.url, row.current, row.mentions_total) for row in before
+    ]
+    broker.put([image("http://a.test/new.png")], job.source.number)
+    worker.exchange(*map(done, worker.exchange()))
+    assert [row.url for row in broker.results(after.cursor, 10).rows] == ["http://a.test/new.png"]
+    assert [row.url for row in broker.results("", 1000).rows][-1] == "http://a.test/new.png"
+    assert broker.reopen([before[7].seq]) == 1
+    blind = RedisBroker(Server(redis), broker._job.name)
+    with pytest.raises(StateError, match="written into its directory"):
+        blind.results("", 1000)
+
+
+def test_known_tasks_stay_known_however_many(redis: str) -> None:
+    clock = Clock()
+    broker = broker_at(redis, clock)
+    job = Job(broker, clock)
+    job.begin()
+    assert broker.put(images(3000), job.source.number) == 3000
+    assert broker.put(images(3100), job.source.number) == 100
+    with library.Redis.from_url(redis) as client:
+        buckets = list(client.scan_iter(f"*{broker._job.name.replace(' ', '%20')}*known:*", count=1000))
+        assert len(buckets) > 30
+        assert {client.object("encoding", key) for key in buckets} <= {"listpack", b"listpack"}
+
+
+def test_a_worker_takes_whichever_job_has_work(redis: str) -> None:
+    clock = Clock()
+    job = Job(broker_at(redis, clock, name="whichever"), clock)
+    job.begin(images(1))
+    for name in jobs_in(Server(redis)):
+        if name != "whichever":
+            broker_at(redis, clock, name)._job.refresh()
+    chosen = RedisBroker(Server(redis), "", clock=clock)
+    assert chosen.spec().job_id
+
+
+def test_the_server_is_gone_and_comes_back_with_everything() -> None:
+    with redis_server() as server:
+        clock = Clock()
+        job = Job(broker_at(server.url, clock, name="gone"), clock)
+        job.begin(images(5))
+        worker = job.worker()
+        tasks = worker.exchange()
+        worker.exchange(*map(done, tasks[:2]))
+        server.kill()
+        with pytest.raises(BrokerUnreachable):
+            worker.exchange()
+        server.start()
+        worker.exchange(*map(done, tasks[2:4]))
+        assert len(job.finish()) <= 1
+        assert job.broker.counts().images == {"success": 5}
+
+
+def test_a_job_of_another_version_is_refused(redis: str) -> None:
+    clock = Clock()
+    job = Job(broker_at(redis, clock, name="version"), clock)
+    job.begin()
+    with library.Redis.from_url(redis) as client:
+        client.hset("crawler:{version}:job", "version", 99)
+    with pytest.raises(StateError, match="version 99"):
+        job.broker.counts()
+
+
+def test_wrong_passwords_and_urls_are_told_without_them() -> None:
+    with redis_server("--requirepass", "right") as server:
+        for url in (server.url, server.url.replace("redis://", "redis://:wrong@")):
+            with pytest.raises((UsageError, StateError)) as caught:
+                broker_at(url, Clock()).counts()
+            assert "wrong" not in str(caught.value)
+    assert shown_url("rediss://ann:secret@host:6380/2?x=secret") == "rediss://ann:…@host:6380/2"
+    for url in ("redis://", "http://host", "redis://host:99999/0", "host"):
+        with pytest.raises(UsageError):
+            check_url(url)
+
+
+def test_pages_and_images_of_a_host_keep_to_its_limit(redis: str) -> None:
+    clock = Clock()
+    job = Job(broker_at(redis, clock), clock)
+    job.begin([*images(20), *(page(f"http://a.test/p{n}") for n in range(20))], requests_per_host=4)
+    reader, worker = job.worker("reader", {Kind.PAGE: 8}), job.worker("w", ALL_ROOM)
+    for _ in range(5):
+        reader.exchange()
+        worker.exchange()
+        used = sum(hand.grants["a.test"].count for hand in (reader, worker) if "a.test" in hand.grants)
+        assert used <= 4
