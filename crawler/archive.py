@@ -27,6 +27,7 @@ class Archive:
 
     def __init__(self, root: Path) -> None:
         self._root = root / DIRECTORY
+        self._last_read: tuple[Path, list[Parcel]] = Path(), []  # whoever reads on begins in the same part
 
     def write(self, partition: int, parcels: list[Parcel]) -> None:
         """Keep parcels that follow each other; durable when it returns.
@@ -57,9 +58,14 @@ class Archive:
             names = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
             for match in filter(None, map(_PART.fullmatch, names)):
                 if int(match[2]) > after:
-                    yield from _PARCELS.decode((directory / match[0]).read_bytes())
+                    yield from self._part(directory / match[0])
         except (OSError, msgspec.MsgspecError) as error:
             raise StoreError(f"the results in {directory} cannot be read: {error}") from error
+
+    def _part(self, path: Path) -> list[Parcel]:
+        if self._last_read[0] != path:
+            self._last_read = path, _PARCELS.decode(path.read_bytes())
+        return self._last_read[1]
 
     def _directory(self, partition: int) -> Path:
         return self._root / f"{partition:04}"

@@ -14,6 +14,8 @@ from functools import lru_cache
 LISTS = ("crawler.processes", "crawler.brokers.process", "crawler.sources.loop", "crawler.images.loop")
 PAGES = ("crawler.pages.loop",)
 DOWNLOAD = ("crawler.processes", "crawler.images.loop")
+#: What all of them take beside where the broker is in a Redis.
+REDIS = ("crawler.archive", "crawler.brokers.redis.broker")
 #: Kept from children until they can handle them: a service manager and Ctrl-C send them to every process.
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 _ONLY_TELLS = frozenset({"--help", "-h", "--help-all", "--version"})
@@ -22,6 +24,8 @@ _ONLY_TELLS = frozenset({"--help", "-h", "--help-all", "--version"})
 def prepare(rooms: Sequence[str], arguments: Sequence[str]) -> None:
     """Begin to import what children need, unless the command line only asks for help."""
     if _ONLY_TELLS.isdisjoint(arguments):
+        if any("redis" in argument and "://" in argument for argument in arguments):
+            rooms = [*rooms, *REDIS]
         import multiprocessing
 
         multiprocessing.set_forkserver_preload(list(rooms))

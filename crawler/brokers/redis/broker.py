@@ -89,7 +89,7 @@ class RedisBroker:
 
     def exchange(self, worker: str, report: Report) -> Reply:
         feeds = not FEEDING.isdisjoint(report.room)
-        self._look(worker, feeds)
+        self._look(worker, feeds, always=self._taking.hungers(worker))
         if not self._job.run.number:
             return self._taking.nothing(worker)
         self._patrol()
@@ -100,8 +100,8 @@ class RedisBroker:
             self._partitions.call("settle", told)
             self._job.note_ready(set(told))
         reply = self._taking.exchange(worker, report, feeds, calls, now)
-        if report.settlements or report.stored.numbers:
-            self._patrol()
+        if report.settlements or report.stored.numbers or not reply.tasks:
+            self._patrol(soon=not (reply.tasks or report.held or self._job.ready))
         reply.state = self._job.state
         return reply
 
@@ -119,7 +119,7 @@ class RedisBroker:
         run = self._job.run
         if not run.number:
             return Counts(run=0, state=State.OPEN, began=0.0, ended=0.0)
-        self._patrol()
+        self._patrol(soon=not self._job.ready)
         now = self._partitions.now()
         answers = self._partitions.call("counts", {at: {"closely": False} for at in self._partitions.all})
         counts = Counts(run=run.number, state=self._job.state, began=run.began, ended=self._job.run.ended)
@@ -171,19 +171,23 @@ class RedisBroker:
     def close(self) -> None:
         self._server.close()
 
-    def _look(self, worker: str = "", feeds: bool = False) -> None:
+    def _look(self, worker: str = "", feeds: bool = False, *, always: bool = False) -> None:
         now = self._partitions.now()
-        if now - self._looked >= self._look_every:
+        if always or now - self._looked >= self._look_every:
             self._looked = now
             self._job.refresh(worker, feeds, now)
 
-    def _patrol(self) -> None:
-        """Look at all partitions, unless somebody else just did; end the run where nothing is left to do."""
+    def _patrol(self, *, soon: bool = False) -> None:
+        """Look at all partitions, unless somebody else just did; end the run where nothing is left to do.
+
+        Where it looks as if this were so, `soon` makes it happen earlier.
+        """
         now = self._partitions.now()
-        if now - self._patrolled < self._patrol_every / 1000 or self._job.run.ended:
+        every = self._patrol_every // 4 if soon else self._patrol_every
+        if now - self._patrolled < every / 1000 or self._job.run.ended:
             return
         self._patrolled = now
-        if not self._job.first_for("patrol", self._patrol_every):
+        if not self._job.first_for("patrol soon" if soon else "patrol", every):
             return
         sums = self._pass_by()
         if not _all_done(sums) or self._pass_by() != sums:

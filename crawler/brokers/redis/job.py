@@ -119,10 +119,10 @@ class Job:
         self._server.ask(("HSET", self._key + "job", "ended", now))
 
     def note_ready(self, partitions: set[int]) -> None:
-        """Tell everybody that these partitions have something to give out."""
-        if new := partitions - self.ready:
-            self._server.ask(("SADD", self._key + "ready", *new))
-            self.ready |= new
+        """Tell everybody that these partitions have something to give out; others may have found them empty since."""
+        if partitions:
+            self._server.ask(("SADD", self._key + "ready", *partitions))
+            self.ready |= partitions
 
     def note_empty(self, partitions: set[int]) -> None:
         if gone := partitions & self.ready:

@@ -31,7 +31,7 @@ from crawler.urls import address
 
 _CURSOR = msgspec.json.Decoder(list[int])
 #: Parcels read at a time.
-_PARCELS = 16
+_PARCELS = 8
 #: Parcels in one part of the archive.
 _PARCELS_IN_PART = 256
 
@@ -99,10 +99,9 @@ class ResultReader:
     def _after(self, partition: int, seq: int) -> Iterator[Result]:
         """Give the results after number `seq`, from the archive what the partition has no more."""
         for parcel in self._parcels(partition, seq):
-            for result in _results(parcel):
-                if result.seq > seq:
-                    yield result
-                    seq = result.seq
+            if parcel.last > seq:
+                yield from _results(parcel, seq)
+                seq = parcel.last
 
     def _parcels(self, partition: int, seq: int) -> Iterator[Parcel]:
         for parcel in self._in_stream(partition, seq):
@@ -242,10 +241,10 @@ def _parcel(name: bytes, fields: dict[bytes, bytes] | list[bytes]) -> Parcel:
     return Parcel(first, first + int(parts[b"n"]) - 1, parts[b"h"], parts[b"b"])
 
 
-def _results(parcel: Parcel) -> Iterator[Result]:
-    head = decode(parcel.head, Head)
-    for place, item in enumerate(read_items(parcel.body)):
-        yield Result(parcel.first + place, head, item, read_row(item.row))
+def _results(parcel: Parcel, after: int) -> Iterator[Result]:
+    head, first = decode(parcel.head, Head), max(parcel.first, after + 1)
+    for seq, item in enumerate(read_items(parcel.body, first - parcel.first), first):
+        yield Result(seq, head, item, read_row(item.row))
 
 
 def _number(known: Known | None) -> int:

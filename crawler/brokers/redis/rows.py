@@ -76,9 +76,12 @@ class Item(NamedTuple):
     row: bytes
 
 
-def read_items(blob: bytes) -> Iterator[Item]:
-    """Give the results of a parcel."""
+def read_items(blob: bytes, skipped: int) -> Iterator[Item]:
+    """Give the results of a parcel but for the first `skipped`."""
     at = 0
+    for _ in range(skipped):
+        _, message, result, kept = _ITEM.unpack_from(blob, at)
+        at += _ITEM.size + message + result + kept
     while at < len(blob):
         size, message, result, kept = _ITEM.unpack_from(blob, at)
         start = at + _ITEM.size

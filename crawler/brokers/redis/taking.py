@@ -84,6 +84,10 @@ class Taking:
         memory.serial += 1
         return Reply(serial=memory.serial, state=State.OPEN)
 
+    def hungers(self, worker: str) -> bool:
+        """Tell whether a worker got nothing the last time."""
+        return self._memories[worker].rest > FIRST_REST
+
     def exchange(self, worker: str, report: Report, feeds: bool, calls: Calls, now: float) -> Reply:
         memory = self._memories[worker]
         if memory.alone and not report.held:
@@ -245,7 +249,9 @@ class Taking:
             for authority, count, delay, wait in grants:
                 taken.grants[authority.decode("utf-8", "surrogatepass")] = Grant(count, float(delay), float(wait))
             (asker.memory.at.add if grants else asker.memory.at.discard)(at)
-        self._job.note_empty({at for at, answer in answers.items() if not answer[7]})
+        ready = {at for at, answer in answers.items() if answer[7]}
+        self._job.note_ready(ready - self._job.ready)
+        self._job.note_empty(answers.keys() - ready)
         if any(answer[3] == b"holds" for answer in answers.values()):
             self._keep_alone(asker.worker, taken)
 
