@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 BATCH = 256
 #: Bytes of settlements with many finds in one report, beyond which the rest waits for the next.
 MOST_BYTES = 8 * 2**20
-#: Longest time between two exchanges in seconds.
-EVERY = 5.0
+#: Longest time between two exchanges in seconds, and least number of them in a lease.
+EVERY, IN_A_LEASE = 5.0, 3
 #: Seconds for which a host that fails or complains is left alone while the broker has not answered.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 4.0
 
@@ -54,6 +54,7 @@ class Agenda:
         self.notice = ""
         self.robots: dict[str, str] = {}
         self._lease = lease
+        self._every = min(EVERY, lease / IN_A_LEASE)
         self._held: dict[int, Host] = {}  #: by number of the task
         self._hosts: dict[str, Host] = {}
         self._runnable: deque[Host] = deque()
@@ -175,7 +176,7 @@ class Agenda:
         """Tell whether it is time to exchange."""
         if self._waiting:
             return False
-        if self._urgent or self._to_tell >= BATCH or now - self._sent >= EVERY:
+        if self._urgent or self._to_tell >= BATCH or now - self._sent >= self._every:
             return True
         if self._level and self._ready <= self._level // 2 and self.state is State.OPEN:
             return True

@@ -199,6 +199,14 @@ class TestUrgency:
         assert not agenda.is_due(EVERY - 0.1)
         assert agenda.is_due(EVERY)
 
+    def test_often_enough_for_a_short_lease(self) -> None:
+        agenda = Agenda(lease=3.0)
+        agenda.report({}, 0)
+        agenda.absorb(reply(*map(task, range(9)), grants={HOST: Grant(1)}), 0)
+        assert agenda.next(0) is not None
+        assert not agenda.is_due(0.9)
+        assert agenda.is_due(1.0)
+
     def test_a_result_is_told_at_once_when_all_that_is_left_must_wait(self) -> None:
         agenda = agenda_with(*map(task, range(9)), a_example=Grant(1, delay=60.0), now=0)
         assert agenda.next(0) is not None
