@@ -9,12 +9,14 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from abc import ABC, abstractmethod
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
 
 class Names:
     """A name server whose answers change with each question: `answers` are taken in turn, each a set of addresses."""
@@ -83,12 +85,21 @@ class Peer(ABC):
             self.received += data
 
 
-class Wiretap(Peer):
-    """Passes all on to a server of its own machine, and remembers what passes in both directions."""
+class Relay(Peer):
+    """Passes all on to a server in both directions, `delay` seconds late; while it is held, nothing passes."""
 
-    def __init__(self, address: str, target: int) -> None:
-        self._target = (address, target)
+    def __init__(self, address: str, target: tuple[str, int], delay: float = 0.0) -> None:
+        self._target = target
+        self._delay = delay
+        self._flows = threading.Event()
+        self._flows.set()
         super().__init__(address)
+
+    def hold(self) -> None:
+        self._flows.clear()
+
+    def go_on(self) -> None:
+        self._flows.set()
 
     def talk(self, client: socket.socket) -> None:
         with socket.create_connection(self._target) as server:
@@ -100,11 +111,26 @@ class Wiretap(Peer):
     def _pass(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                self.received += data
+                self.see(data)
+                time.sleep(self._delay)
+                self._flows.wait()
                 sink.sendall(data)
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def see(self, data: bytes) -> None:
+        """Take note of what passes."""
+
+
+class Wiretap(Relay):
+    """Remembers what passes to and from a server of its own machine."""
+
+    def __init__(self, address: str, port: int) -> None:
+        super().__init__(address, (address, port))
+
+    def see(self, data: bytes) -> None:
+        self.received += data
 
 
 class Leaver(Peer):

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.here import Here, asked, is_open, page, wait_for
+from acceptance.here import Here, asked, is_open, page, wait_for, write_key
 from acceptance.machines import OPEN_NETWORK, A, B, Machines
 from acceptance.network import Impostor, Leaver, Middleman, Wiretap, tls_records
-from crawler.brokers.wire import make_key
 from servers.faulty import FaultySite
 from servers.pictures import png
 
@@ -57,12 +56,6 @@ def work(
         shutil.copy(here.state / "key", key)
     arguments = ["--server", f"{A}:{port}", "--key-file", str(key), "--processes", "1", "--wait", wait]
     return here.start("crawler.download", *arguments, prefix=machines.at(B))
-
-
-def write_key(path: Path) -> Path:
-    path.write_text(make_key())
-    path.chmod(0o600)
-    return path
 
 
 def is_saved_whole(here: Here, site: FaultySite) -> bool:

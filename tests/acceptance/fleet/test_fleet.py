@@ -1,0 +1,93 @@
+"""Whatever befalls the links and processes of a fleet, its ledger is exact, and the site is asked politely."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from acceptance.fleet.conftest import LEASE, PLAN, MakeCrew
+from acceptance.fleet.crew import JOB, Crew
+from acceptance.fleet.judging import Found
+from acceptance.fleet.transports import Transport
+from acceptance.machines import Machines
+from acceptance.network import Relay
+
+#: Every image once, and nothing else.
+EXACT = Found(lost=0, double=0, partial=0, left_over=0, failed=0)
+#: What a worker ends with whose collector is gone.
+LOST = 69
+MOST = 6
+POLITE = ("--requests-per-host", str(MOST))
+
+
+def ends_well(crew: Crew, delay: float = 0.0, late: str = "") -> None:
+    """Whoever was cut off may be `late`: the run may be over when it is back."""
+    codes = {door.machine: code for door, code in zip(crew.doors, crew.ends(), strict=True)}
+    assert codes.pop(late, 0) in (0, LOST)
+    assert set(codes.values()) == {0}, [door.said for door in crew.doors]
+    assert crew.judge() == EXACT
+    manners = crew.manners(MOST, delay)
+    assert (manners.too_many, manners.too_close) == (0, 0), manners
+
+
+def start(crew: Crew) -> None:
+    crew.collect()
+    for machine in PLAN.workers:
+        crew.work(machine)
+
+
+def test_machines_share_a_crawl(make_crew: MakeCrew) -> None:
+    crew = make_crew(400, 0.05, *POLITE)
+    start(crew)
+    ends_well(crew)
+    rows = [json.loads(line) for line in (crew.output / JOB / "metadata.jsonl").read_text().splitlines()]
+    by_client = {one.client for one in crew.asked if one.path.startswith("/i/")}
+    assert by_client == set(PLAN.workers)
+    assert len({row["worker"].rpartition("-")[0] for row in rows}) == len(PLAN.workers)
+
+
+@pytest.mark.parametrize("machine", [PLAN.workers[0], PLAN.collectors[0]], ids=["worker", "collector"])
+@pytest.mark.parametrize("leases", [0.5, 2], ids=["briefly", "beyond-the-lease"])
+def test_a_link_that_was_cut(make_crew: MakeCrew, machine: str, leases: float) -> None:
+    crew = make_crew(240, 0.2, *POLITE)
+    start(crew)
+    crew.fetched(60)
+    crew.cut(machine)
+    try:
+        time.sleep(leases * LEASE)
+    finally:
+        crew.restore(machine)
+    assert crew.collectors[0].code is None
+    ends_well(crew, late=machine)
+
+
+def test_workers_that_were_killed_and_stopped(make_crew: MakeCrew) -> None:
+    crew = make_crew(240, 0.2, *POLITE)
+    start(crew)
+    killed, stopped, _ = PLAN.workers
+    crew.fetched(60)
+    crew.workers[killed].kill()
+    pause = crew.pause(stopped)
+    time.sleep(2 * LEASE)
+    crew.go_on(pause)
+    crew.work(killed)
+    ends_well(crew)
+
+
+def test_a_broker_that_one_machine_does_not_hear_beyond_the_lease(
+    make_crew: MakeCrew, machines: Machines, transport: Transport
+) -> None:
+    """It still reaches the site: what it asks there must be over before others get what it held."""
+    crew = make_crew(80, 1.5, *POLITE)
+    deaf, (broker, _) = PLAN.workers[0], transport.target
+    relay = machines.inside(broker, lambda: Relay(broker, transport.target, delay=0.05))
+    transport.detours[deaf] = broker, relay.port
+    start(crew)
+    crew.fetched(20)
+    relay.hold()
+    time.sleep(2 * LEASE)
+    relay.go_on()
+    ends_well(crew, late=deaf)
+    relay.close()
