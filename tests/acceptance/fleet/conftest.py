@@ -17,7 +17,7 @@ from servers.gallery import Gallery, GallerySite
 
 PLAN = plan(NETWORK)
 #: Seconds of silence after which others get what a worker holds.
-LEASE = 2.0
+LEASE = 3.0
 
 #: Makes a crew for a site of so many images, each so many seconds late, with the flags of its collectors.
 MakeCrew: TypeAlias = Callable[..., Crew]
@@ -41,7 +41,7 @@ def make_crew(transport: Transport, machines: Machines, tmp_path: Path) -> Itera
     with ExitStack() as stack:
 
         def make(images: int, latency: float, *flags: str) -> Crew:
-            gallery = Gallery(PLAN.hosts, pages=images // 40, images=images, latency=latency)
+            gallery = Gallery(PLAN.hosts, pages=images // 8, images=images, latency=latency)
             site = stack.enter_context(GallerySite(gallery, tmp_path / "record", machines.at(PLAN.hosts[0])))
             every = [*OPEN_NETWORK, "--lease", str(LEASE), "--timeout", "5", *flags]
             crew = Crew(tmp_path, PLAN, machines, transport, site, every)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from acceptance.fleet.conftest import LEASE, PLAN, MakeCrew
 from acceptance.fleet.crew import JOB, Crew
 from acceptance.fleet.judging import Found
 from acceptance.fleet.transports import Transport
+from acceptance.here import send
 from acceptance.machines import Machines
 from acceptance.network import Relay
 
@@ -19,6 +21,7 @@ EXACT = Found(lost=0, double=0, partial=0, left_over=0, failed=0)
 #: What a worker ends with whose collector is gone.
 LOST = 69
 MOST = 6
+DELAY = 0.2
 POLITE = ("--requests-per-host", str(MOST))
 
 
@@ -49,45 +52,65 @@ def test_machines_share_a_crawl(make_crew: MakeCrew) -> None:
 
 
 @pytest.mark.parametrize("machine", [PLAN.workers[0], PLAN.collectors[0]], ids=["worker", "collector"])
-@pytest.mark.parametrize("leases", [0.5, 2], ids=["briefly", "beyond-the-lease"])
-def test_a_link_that_was_cut(make_crew: MakeCrew, machine: str, leases: float) -> None:
+def test_a_link_that_is_cut_briefly_and_beyond_the_lease(make_crew: MakeCrew, machine: str) -> None:
     crew = make_crew(240, 0.2, *POLITE)
     start(crew)
-    crew.fetched(60)
-    crew.cut(machine)
-    try:
-        time.sleep(leases * LEASE)
-    finally:
-        crew.restore(machine)
+    for fetched, leases in ((20, 0.3), (50, 1.5)):
+        crew.fetched(fetched)
+        crew.cut(machine)
+        try:
+            time.sleep(leases * LEASE)
+        finally:
+            crew.restore(machine)
     assert crew.collectors[0].code is None
     ends_well(crew, late=machine)
 
 
-def test_workers_that_were_killed_and_stopped(make_crew: MakeCrew) -> None:
+def test_workers_that_are_killed_and_stopped_beyond_the_lease(make_crew: MakeCrew) -> None:
     crew = make_crew(240, 0.2, *POLITE)
     start(crew)
     killed, stopped, _ = PLAN.workers
-    crew.fetched(60)
-    crew.workers[killed].kill()
+    crew.fetched(20)
     pause = crew.pause(stopped)
-    time.sleep(2 * LEASE)
+    crew.workers[killed].kill()
+    time.sleep(1.5 * LEASE)
     crew.go_on(pause)
     crew.work(killed)
+    assert crew.collectors[0].code is None
     ends_well(crew)
 
 
-def test_a_broker_that_one_machine_does_not_hear_beyond_the_lease(
+def test_a_collector_that_is_killed(make_crew: MakeCrew) -> None:
+    crew = make_crew(240, 0.1, *POLITE)
+    start(crew)
+    crew.fetched(20)
+    crew.collectors[0].kill()
+    crew.collect()
+    ends_well(crew)
+
+
+def test_a_machine_that_does_not_hear_the_broker_beyond_the_lease(
     make_crew: MakeCrew, machines: Machines, transport: Transport
 ) -> None:
     """It still reaches the site: what it asks there must be over before others get what it held."""
-    crew = make_crew(80, 1.5, *POLITE)
+    crew = make_crew(48, 1.5, *POLITE)
     deaf, (broker, _) = PLAN.workers[0], transport.target
     relay = machines.inside(broker, lambda: Relay(broker, transport.target, delay=0.05))
     transport.detours[deaf] = broker, relay.port
     start(crew)
-    crew.fetched(20)
+    crew.fetched(10)
     relay.hold()
-    time.sleep(2 * LEASE)
+    time.sleep(1.5 * LEASE)
     relay.go_on()
+    assert crew.collectors[0].code is None
     ends_well(crew, late=deaf)
     relay.close()
+
+
+def test_a_delay_is_kept_whoever_is_killed(make_crew: MakeCrew) -> None:
+    crew = make_crew(40, 0.0, "--delay", str(DELAY))
+    start(crew)
+    for fetched, victims in ((5, crew.collectors[0].broker), (10, crew.workers[PLAN.workers[0]].children)):
+        crew.fetched(fetched)
+        send(signal.SIGKILL, victims)
+    ends_well(crew, delay=DELAY)
