@@ -39,6 +39,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transport", choices=TRANSPORTS, default="manager")
     parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--list", action="store_true", help="the images come from a list, not from pages")
     parser.add_argument("--kills", type=int, default=50, help="kills at most; cuts and stops come beside them")
     parser.add_argument("--pause", type=float, default=2.0, help="seconds between faults, about")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
@@ -47,6 +48,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--latency", type=float, default=0.02, help="seconds that the site takes to answer")
     parser.add_argument("--lease", type=float, default=3.0)
     parser.add_argument("--seconds", type=float, default=3600.0, help="at most")
+    parser.add_argument("--work", type=Path, help="an empty directory for all of it, which is kept")
     return parser.parse_args()
 
 
@@ -67,13 +69,19 @@ def make_crew(args: argparse.Namespace, folder: Path, stack: ExitStack) -> Crew:
         transport.detours = {machine: network.detour(machine, transport.target) for machine in where.workers}
     flags = ["--allow-net", opened, "--lease", str(args.lease), "--timeout", "10", "--max-alike", "0"]
     flags += ["--requests-per-host", str(args.requests_per_host), "--delay", str(args.delay)]
-    crew = Crew(folder, where, network, transport, site, flags)
+    crew = Crew(folder, where, network, transport, site, flags, write_list(gallery, folder) if args.list else None)
     stack.callback(crew.close)
     crew.collect()
     if transport.is_spread:
         for machine, processes in zip(where.workers, PROCESSES, strict=True):
             crew.work(machine, processes, wait=600)
     return crew
+
+
+def write_list(gallery: Gallery, folder: Path) -> Path:
+    urls = folder / "urls.txt"
+    urls.write_text("".join(f"{gallery.image(number)}\n" for number in range(gallery.images)))
+    return urls
 
 
 def judge(crew: Crew, args: argparse.Namespace) -> bool:
@@ -89,7 +97,7 @@ def main() -> int:
     args = arguments()
     print(f"seed {args.seed}, {args.images} images, {args.transport}", flush=True)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
+        folder = args.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
         crew = make_crew(args, folder, stack)
         chance, spread = random.Random(args.seed), bool(crew.workers)
         faults = Faults(crew, chance, args.kills, pause=args.pause, lease=args.lease, spread=spread)

@@ -312,9 +312,9 @@ class SqliteBroker:
         self._draining = True
 
     def close(self) -> None:
-        """Leave the state so that the next start needs no grace."""
+        """Leave the state so that the next start needs no grace, if no worker goes on with what it has."""
         with self.group():
-            self._records.set_meta("clean", 1)
+            self._records.set_meta("clean", int(self.deserted()))
         self._records.close()
 
     def settle_url(self, worker: str, url: str, outcome: str, message: str, result: bytes) -> bool:

@@ -224,7 +224,12 @@ def test_after_a_restart_the_delay_is_kept(tmp_path: Path, clock: Clock, clean: 
     broker.put(images(3))
     hand = Hand(broker, "a")
     hand.exchange(done(hand.exchange()[0]), busy={"a.test": 1}, room={})
-    broker.close() if clean else crash(broker)
+    if clean:
+        broker.drain()
+        hand.exchange(*map(returned, hand.held.values()), room={})
+        broker.close()
+    else:
+        crash(broker)
     broker = SqliteBroker(tmp_path / "q", clock=clock)
     other = Hand(broker, "b")
     clock.advance(59.0)
@@ -235,10 +240,21 @@ def test_after_a_restart_the_delay_is_kept(tmp_path: Path, clock: Clock, clean: 
 
 
 def test_after_a_proper_end_there_is_no_grace(tmp_path: Path, clock: Clock) -> None:
-    broker, _, _ = started(tmp_path / "q", clock)
+    broker, hand, tasks = started(tmp_path / "q", clock)
+    broker.drain()
+    hand.exchange(*map(returned, tasks), room={})
     broker.close()
     broker = SqliteBroker(tmp_path / "q", clock=clock)
     assert len(Hand(broker, "other").exchange()) == 3
+    broker.close()
+
+
+def test_an_end_while_a_worker_goes_on_is_no_proper_one(tmp_path: Path, clock: Clock) -> None:
+    """As where the door of the broker was killed."""
+    broker, _, _ = started(tmp_path / "q", clock)
+    broker.close()
+    broker = SqliteBroker(tmp_path / "q", clock=clock)
+    assert Hand(broker, "other").exchange() == []
     broker.close()
 
 

@@ -88,17 +88,19 @@ class Door:
 
 
 class Crew:
-    """The doors of a fleet with a transport; `flags` are the collectors'."""
+    """The doors of a fleet with a transport; `flags` are the collectors'; images come from pages, or from `urls`."""
 
     def __init__(
-        self, folder: Path, plan: Plan, network: Network, transport: Transport, site: GallerySite, flags: Sequence[str]
-    ) -> None:
+        self, folder: Path, plan: Plan, network: Network, transport: Transport, site: GallerySite,
+        flags: Sequence[str], urls: Path | None = None,
+    ) -> None:  # fmt: skip
         self.site = site
         self.stops: list[Stopped] = []
         self._folder = folder
         self._network = network
         self._transport = transport
-        self._flags = flags
+        source = [transport.site_flag, site.gallery.url] if urls is None else ["--urls", str(urls)]
+        self._flags = [*source, "--job", JOB, "--output", str(self.output), *flags]
         self.collectors = [self._collector(machine) for machine in plan.collectors[: transport.collectors]]
         self.workers: dict[str, Door] = {}
 
@@ -111,8 +113,7 @@ class Crew:
         return self._folder / "out"
 
     def _collector(self, machine: str) -> Door:
-        flags = [*self._transport.collector_flags(machine), "--site", self.site.gallery.url, "--job", JOB]
-        return self._door(self._transport.door, machine, [*flags, "--output", str(self.output), *self._flags])
+        return self._door(self._transport.door, machine, [*self._transport.collector_flags(machine), *self._flags])
 
     def _door(self, door: str, machine: str, flags: Sequence[str]) -> Door:
         command = [*self._network.at(machine), sys.executable, "-m", door, *flags]

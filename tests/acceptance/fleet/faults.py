@@ -19,6 +19,8 @@ SHORTEST_CUT, LONGEST_CUT, USUAL_CUT = 5.0, 90.0, 8.0
 SHORTEST_STOP, LONGEST_STOP = 1.2, 4.0
 #: Codes with which a collector ends whose run is over.
 OVER = (0, 1)
+#: What a door ends with that refuses its flags.
+MISUSED = 2
 
 
 class Faults:
@@ -57,6 +59,7 @@ class Faults:
 
     def _start_again(self) -> None:
         for door in self._crew.doors:
+            assert door.code != MISUSED, door.said
             if door.code is not None and not (door.code == 0 or (door in self._crew.collectors and door.code in OVER)):
                 door.start()
 

@@ -18,7 +18,7 @@ REDIS_PORT = 6379
 class Transport(ABC):
     """What a fleet of one collector or several needs beside its doors; there while the block of it lasts."""
 
-    door = "crawler.collect"
+    door, site_flag = "crawler.collect", "--site"
     #: How many collectors may take part.
     collectors = 1
     #: Whether download workers have machines of their own.
@@ -66,7 +66,7 @@ class Transport(ABC):
 class Here(Transport):
     """All on one machine: a broker that is on no network, and workers beside it."""
 
-    door = "crawler"
+    door, site_flag = "crawler", "--sites"
     is_spread = False
 
     @property
