@@ -177,6 +177,10 @@ class Crew:
             time.sleep(0.1)
         self.close()
 
+    @property
+    def has_ledger(self) -> bool:
+        return (self.output / JOB / "metadata.jsonl").exists()
+
     def judge(self) -> Found:
         return judge(self.output / JOB, self.site.gallery.digests())
 

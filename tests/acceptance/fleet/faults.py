@@ -17,10 +17,8 @@ KILLS = {"door": 3, "broker": 3, "process": 6, "machine": 2}
 SHORTEST_CUT, LONGEST_CUT, USUAL_CUT = 5.0, 90.0, 8.0
 #: Leases for which processes are stopped: at least and at most.
 SHORTEST_STOP, LONGEST_STOP = 1.2, 4.0
-#: Codes with which a collector ends whose run is over.
-OVER = (0, 1)
-#: What a door ends with that refuses its flags.
-MISUSED = 2
+#: What a door ends with that is done, and one that refuses its flags.
+DONE, MISUSED = 0, 2
 
 
 class Faults:
@@ -55,12 +53,13 @@ class Faults:
         return over
 
     def _is_over(self) -> bool:
-        return all(collector.code in OVER for collector in self._crew.collectors)
+        """Tell whether all collectors ended with the run: those that could not go on leave no ledger."""
+        return all(door.code is not None for door in self._crew.collectors) and self._crew.has_ledger
 
     def _start_again(self) -> None:
         for door in self._crew.doors:
             assert door.code != MISUSED, door.said
-            if door.code is not None and not (door.code == 0 or (door in self._crew.collectors and door.code in OVER)):
+            if door.code not in (None, DONE):
                 door.start()
 
     def _heal(self, now: float) -> None:
