@@ -17,8 +17,8 @@ KILLS = {"door": 3, "broker": 3, "process": 6, "machine": 2}
 SHORTEST_CUT, LONGEST_CUT, USUAL_CUT = 5.0, 90.0, 8.0
 #: Leases for which processes are stopped: at least and at most.
 SHORTEST_STOP, LONGEST_STOP = 1.2, 4.0
-#: What a door ends with that is done, and one that refuses its flags.
-DONE, MISUSED = 0, 2
+#: What a door ends with that is done, one where something failed, and one that refuses its flags.
+DONE, FAILED, MISUSED = 0, 1, 2
 
 
 class Faults:
@@ -54,7 +54,7 @@ class Faults:
 
     def _is_over(self) -> bool:
         """Tell whether all collectors ended with the run: those that could not go on leave no ledger."""
-        return all(door.code is not None for door in self._crew.collectors) and self._crew.has_ledger
+        return all(door.code in (DONE, FAILED) for door in self._crew.collectors) and self._crew.has_ledger
 
     def _start_again(self) -> None:
         for door in self._crew.doors:
