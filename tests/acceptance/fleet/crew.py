@@ -66,9 +66,10 @@ class Door:
 
     @property
     def broker(self) -> list[int]:
-        """Return the process of the broker that it hosts, if it does."""
+        """Return the process of the broker that it hosts, if it does now."""
         found = self._state / "crawler" / JOB / "broker.json"
-        return [json.loads(found.read_text())["pid"]] if found.exists() else []
+        named = json.loads(found.read_text())["pid"] if found.exists() else 0
+        return [child for child in self.children if child == named]
 
     @property
     def said(self) -> str:

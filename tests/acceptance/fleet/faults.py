@@ -87,9 +87,11 @@ class Faults:
 
     def _victims(self, kind: str, door: Door) -> list[int]:
         if kind == "broker":
-            return self._chance.choice(self._crew.collectors).broker
+            door = self._chance.choice(self._crew.collectors)
         if door.code is not None:
             return []
+        if kind == "broker":
+            return door.broker
         if kind == "door":
             return door.processes[:1]
         return door.processes if kind == "machine" else [self._chance.choice(door.children or door.processes)]
