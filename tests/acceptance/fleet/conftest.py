@@ -41,7 +41,7 @@ def make_crew(transport: Transport, machines: Machines, tmp_path: Path) -> Itera
     with ExitStack() as stack:
 
         def make(images: int, latency: float, *flags: str) -> Crew:
-            gallery = Gallery(PLAN.hosts, pages=images // 8, images=images, latency=latency)
+            gallery = Gallery(PLAN.hosts, pages=images // 30, images=images, latency=latency)
             site = stack.enter_context(GallerySite(gallery, tmp_path / "record", machines.at(PLAN.hosts[0])))
             every = [*OPEN_NETWORK, "--lease", str(LEASE), "--timeout", "5", *flags]
             crew = Crew(tmp_path, PLAN, machines, transport, site, every)

@@ -42,7 +42,7 @@ def start(crew: Crew) -> None:
 
 
 def test_machines_share_a_crawl(make_crew: MakeCrew) -> None:
-    crew = make_crew(400, 0.05, *POLITE)
+    crew = make_crew(240, 0.05, *POLITE)
     start(crew)
     ends_well(crew)
     rows = [json.loads(line) for line in (crew.output / JOB / "metadata.jsonl").read_text().splitlines()]
@@ -53,9 +53,9 @@ def test_machines_share_a_crawl(make_crew: MakeCrew) -> None:
 
 @pytest.mark.parametrize("machine", [PLAN.workers[0], PLAN.collectors[0]], ids=["worker", "collector"])
 def test_a_link_that_is_cut_briefly_and_beyond_the_lease(make_crew: MakeCrew, machine: str) -> None:
-    crew = make_crew(240, 0.2, *POLITE)
+    crew = make_crew(210, 0.15, *POLITE)
     start(crew)
-    for fetched, leases in ((20, 0.3), (50, 1.5)):
+    for fetched, leases in ((20, 0.3), (40, 1.3)):
         crew.fetched(fetched)
         crew.cut(machine)
         try:
@@ -67,13 +67,13 @@ def test_a_link_that_is_cut_briefly_and_beyond_the_lease(make_crew: MakeCrew, ma
 
 
 def test_workers_that_are_killed_and_stopped_beyond_the_lease(make_crew: MakeCrew) -> None:
-    crew = make_crew(240, 0.2, *POLITE)
+    crew = make_crew(210, 0.15, *POLITE)
     start(crew)
     killed, stopped, _ = PLAN.workers
     crew.fetched(20)
     pause = crew.pause(stopped)
     crew.workers[killed].kill()
-    time.sleep(1.5 * LEASE)
+    time.sleep(1.3 * LEASE)
     crew.go_on(pause)
     crew.work(killed)
     assert crew.collectors[0].code is None
@@ -81,7 +81,7 @@ def test_workers_that_are_killed_and_stopped_beyond_the_lease(make_crew: MakeCre
 
 
 def test_a_collector_that_is_killed(make_crew: MakeCrew) -> None:
-    crew = make_crew(240, 0.1, *POLITE)
+    crew = make_crew(120, 0.1, *POLITE)
     start(crew)
     crew.fetched(20)
     crew.collectors[0].kill()
@@ -93,14 +93,14 @@ def test_a_machine_that_does_not_hear_the_broker_beyond_the_lease(
     make_crew: MakeCrew, machines: Machines, transport: Transport
 ) -> None:
     """It still reaches the site: what it asks there must be over before others get what it held."""
-    crew = make_crew(48, 1.5, *POLITE)
+    crew = make_crew(60, 1.5, *POLITE)
     deaf, (broker, _) = PLAN.workers[0], transport.target
     relay = machines.inside(broker, lambda: Relay(broker, transport.target, delay=0.05))
     transport.detours[deaf] = broker, relay.port
     start(crew)
-    crew.fetched(10)
+    crew.fetched(12)
     relay.hold()
-    time.sleep(1.5 * LEASE)
+    time.sleep(1.7 * LEASE)
     relay.go_on()
     assert crew.collectors[0].code is None
     ends_well(crew, late=deaf)
@@ -108,7 +108,7 @@ def test_a_machine_that_does_not_hear_the_broker_beyond_the_lease(
 
 
 def test_a_delay_is_kept_whoever_is_killed(make_crew: MakeCrew) -> None:
-    crew = make_crew(40, 0.0, "--delay", str(DELAY))
+    crew = make_crew(30, 0.0, "--delay", str(DELAY))
     start(crew)
     for fetched, victims in ((5, crew.collectors[0].broker), (10, crew.workers[PLAN.workers[0]].children)):
         crew.fetched(fetched)
