@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: crawl test check fuzz bench bench-peers clean
+.PHONY: crawl test check fuzz chaos bench bench-peers clean
 
 # Crawl SITE=https://example.com; without it, the sample site that is shipped here, served on loopback.
 crawl: $(VENV)/installed
@@ -25,6 +25,11 @@ check: $(VENV)/tested
 # Mutated input for every reader of what strangers send, for SECONDS=600 in all, with another seed each time.
 fuzz: $(VENV)/tested
 	$(BIN)/python tests/fuzzing.py --seconds $(or $(SECONDS),600)
+
+# Processes killed, links cut and machines stopped at random, then ledger, files and the site's own record held against
+# each other; CHAOS="--seed 7 --images 100000 --kills 200", and --help tells more. Hosts are network namespaces for root.
+chaos: $(VENV)/tested
+	$(BIN)/python tests/chaos.py $(CHAOS)
 
 # Images a second, of this crawler and others, on loopback; QUICK=1 takes minutes. benchmarks/README.md says more.
 bench: $(VENV)/benched

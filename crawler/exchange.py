@@ -23,10 +23,13 @@ log = logging.getLogger(__name__)
 
 #: Results that make an exchange worth while at once.
 BATCH = 256
+#: Part of a lease, from the report that won it, in which a worker goes on: then nothing of it is under way when others
+#: get what it held.
+SURE = 0.9
 #: Bytes of settlements with many finds in one report, beyond which the rest waits for the next.
 MOST_BYTES = 8 * 2**20
-#: Longest time between two exchanges in seconds.
-EVERY = 5.0
+#: Longest time between two exchanges in seconds, and least number of them in a lease.
+EVERY, IN_A_LEASE = 5.0, 3
 #: Seconds for which a host that fails or complains is left alone while the broker has not answered.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 4.0
 
@@ -54,6 +57,7 @@ class Agenda:
         self.notice = ""
         self.robots: dict[str, str] = {}
         self._lease = lease
+        self._every = min(EVERY, lease / IN_A_LEASE)
         self._held: dict[int, Host] = {}  #: by number of the task
         self._hosts: dict[str, Host] = {}
         self._runnable: deque[Host] = deque()
@@ -86,12 +90,16 @@ class Agenda:
     def _to_tell(self) -> int:
         return len(self._settlements) + len(self._stored.numbers)
 
+    def lapsed(self, now: float) -> bool:
+        """Tell whether something is under way though the lease may be over: others may have our tasks and grants."""
+        return self.under_way > 0 and now > self._valid_until
+
     # Starting and ending requests
 
     def next(self, now: float) -> Task | None:
         """Return the next task that may be started, counted as under way from now on."""
         if now > self._valid_until:
-            return None  # the lease may be over: others may have our tasks
+            return None
         while self._delayed and self._delayed[0][0] <= now:
             self._enrol(heapq.heappop(self._delayed)[2])
         while self._runnable:
@@ -175,7 +183,7 @@ class Agenda:
         """Tell whether it is time to exchange."""
         if self._waiting:
             return False
-        if self._urgent or self._to_tell >= BATCH or now - self._sent >= EVERY:
+        if self._urgent or self._to_tell >= BATCH or now - self._sent >= self._every:
             return True
         if self._level and self._ready <= self._level // 2 and self.state is State.OPEN:
             return True
@@ -185,6 +193,8 @@ class Agenda:
 
     def report(self, room: dict[Kind, int], now: float) -> Report:
         """Return what is to be told, and wait for the reply from now on."""
+        if now > self._valid_until:
+            self._let_go()
         settlements, stored = self._bounded(), self._stored
         self._stored = Stored()
         self._waiting, self._urgent, self._sent, self._level = True, bool(self._settlements), now, 0
@@ -201,6 +211,13 @@ class Agenda:
             stored=stored, settlements=settlements, held=list(self._held), busy=busy, latency=latency, room=room,
             heard=self._heard,
         )  # fmt: skip
+
+    def _let_go(self) -> None:
+        """Give up what the last lease gave: tasks that were not begun, and grants; the broker is to tell all anew."""
+        self.return_ready()
+        for host in self._hosts.values():
+            host.grant = Grant(0)
+        self._heard = 0
 
     def _bounded(self) -> list[Settlement]:
         """Take the settlements out that go into one report."""
@@ -219,7 +236,7 @@ class Agenda:
         self._heard = reply.serial
         self.state, self.notice = reply.state, reply.notice
         self.spec_digest = reply.spec_digest
-        self._valid_until = now + self._lease
+        self._valid_until = self._sent + SURE * self._lease
         self.robots.update(reply.robots)
         for authority, grant in reply.grants.items():
             host = self._hosts.setdefault(authority, Host())

@@ -65,6 +65,8 @@ class WorkLoop(ABC):
 
     def _turn(self, now: float) -> None:
         self._receive(now)
+        if self._agenda.lapsed(now):
+            self._abandon(now)
         if self._stop_at:
             self._agenda.return_ready()
         else:
@@ -110,6 +112,10 @@ class WorkLoop(ABC):
     @abstractmethod
     def _progress(self, now: float) -> None:
         """Let what is under way go on for a moment, and settle what ended."""
+
+    def _abandon(self, now: float) -> None:
+        """End the requests under way that can be ended."""
+        return
 
     def _is_idle(self) -> bool:
         """Tell whether nothing is under way that the agenda does not know."""

@@ -101,11 +101,12 @@ class Dispatch:
             for authority, busy in report.busy.items():
                 if authority in paces:
                     paces[authority].adopt(worker.name, busy, worker.feeds)
+                    worker.granted[authority] = Grant(-1)
 
-    def forget(self, worker: Worker) -> None:
+    def forget(self, worker: Worker, now: float) -> None:
         for authority in worker.granted:
             if authority in self._waiting.paces:
-                self._waiting.paces[authority].forget(worker.name)
+                self._waiting.paces[authority].forget(worker.name, now)
         del self.workers[worker.name]
 
     def expire(self, now: float) -> list[Pending]:
@@ -123,7 +124,7 @@ class Dispatch:
                 lost.append(pending)
                 self._waiting.put_back(pending, pending.task, last=True)
             if silent:
-                self.forget(worker)
+                self.forget(worker, now)
         self._records.tasks.lose((pending.lost, pending.place) for pending in lost)
         return lost
 
@@ -233,15 +234,15 @@ class Dispatch:
                 wanted.append(pending)
         return given
 
-    def grants(self, worker: Worker, now: float) -> dict[str, Grant]:
-        """Return the grants of `worker` that changed."""
+    def grants(self, worker: Worker, now: float, *, allot: bool) -> dict[str, Grant]:
+        """Return the grants of `worker` that changed; it gets more only if it is to `allot` what is free."""
         changed: dict[str, Grant] = {}
         pages_wait = self._waiting.open[Kind.PAGE] > 0
         for authority in set(worker.held_at) | set(worker.granted):
             pace = self._waiting.paces.get(authority)
             if pace is None or not authority:
                 continue
-            if authority in worker.held_at:
+            if allot and authority in worker.held_at:
                 pace.allot(worker.name, worker.feeds, pages_wait, now)
             grant = pace.grant(worker.name, now) if worker.name in pace.shares else Grant(0, pace.delay, 0.0)
             if grant.wait or worker.granted.get(authority) != grant:

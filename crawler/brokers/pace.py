@@ -63,23 +63,25 @@ class Pace:
             return
         share.ceiling = max(busy, share.count) if heard else max(share.ceiling, share.count, busy)
         if not holds and heard and busy == 0:
-            self._take_back(worker)
-            if self.delay:
-                self.blocked_until = max(self.blocked_until, now + self.delay)
+            self.forget(worker, now)
 
     def adopt(self, worker: str, busy: int, pages: bool) -> None:
         """Count what a worker of before the broker's restart is using."""
         if worker not in self.shares:
             self.shares[worker] = Share(busy, busy, pages)
 
-    def forget(self, worker: str) -> None:
-        self._take_back(worker)
+    def forget(self, worker: str, now: float) -> None:
+        """Let others have what `worker` had; it may have asked until now."""
         self.waiting.pop(worker, None)
-
-    def _take_back(self, worker: str) -> None:
-        self.shares.pop(worker, None)
+        if self.shares.pop(worker, None) is not None:
+            self.asked(now)
         if not self.shares:
             self.shares = {}  # one that had an entry keeps its 232 bytes, and hosts may be a hundred thousand
+
+    def asked(self, when: float) -> None:
+        """Keep the delay from a time until which the host may have been asked."""
+        if self.delay:
+            self.blocked_until = max(self.blocked_until, when + self.delay)
 
     def allot(self, worker: str, pages: bool, pages_wait: bool, now: float) -> int:
         """Return how many requests at a time `worker` may have from now on; 0 for none."""

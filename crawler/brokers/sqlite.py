@@ -49,8 +49,8 @@ from crawler.spec import Spec
 
 log = logging.getLogger(__name__)
 
-#: Seconds after an unclean restart in which workers name what they hold before anything new is given out.
-GRACE = 5.0
+#: Seconds between two notes in the state that its process lives.
+ALIVE_EVERY = 1.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -91,11 +91,20 @@ class SqliteBroker:
         with self.group():
             if self._run.number:
                 self._adopt_spec(decode(self._records.meta("spec"), Spec))
+                self._grace_until = self._waiting.asked_until = self._leases_end()
                 self._waiting.restore(self._run.number)
                 self._images_before = int(self._records.meta("images_before") or 0)
-                if not self._records.meta("clean"):
-                    self._grace_until = self._clock() + GRACE
             self._records.set_meta("clean", 0)
+
+    def _leases_end(self) -> float:
+        """Return until when workers may go on as the process before this one told them.
+
+        Until then they name what they hold, and nothing new is given out; who is not heard of has let go.
+        """
+        now = self._clock()
+        if self._records.meta("clean"):
+            return now
+        return min(now, float(self._records.meta("alive") or now)) + ALIVE_EVERY + self._spec.lease
 
     def _adopt_spec(self, spec: Spec) -> None:
         self._spec = spec
@@ -173,7 +182,7 @@ class SqliteBroker:
                 given = self._dispatch.hand_out(w, self._capped(report.room), now, probe=down)
                 self._settler.close_lanes(now)
             self._note_finished(now)
-            grants = self._dispatch.grants(w, now)
+            grants = self._dispatch.grants(w, now, allot=now >= self._grace_until)
             w.serial += 1
             w.told = self.state is not State.OPEN
             return Reply(
@@ -200,7 +209,7 @@ class SqliteBroker:
     def _every_second(self, now: float) -> None:
         if now < self._next_second:
             return
-        self._next_second = now + 1.0
+        self._next_second = now + ALIVE_EVERY
         self._records.flush()
         self._records.set_meta("alive", now)
         self._run.save()
@@ -291,7 +300,7 @@ class SqliteBroker:
         """Forget a worker whose connection ended, unless it holds tasks: then it has its lease to come back."""
         worker = self._dispatch.workers.get(name)
         if worker is not None and not worker.held:
-            self._dispatch.forget(worker)
+            self._dispatch.forget(worker, self._clock())
 
     def deserted(self) -> bool:
         """Tell whether every worker has heard that it is over, and holds nothing."""
@@ -302,9 +311,9 @@ class SqliteBroker:
         self._draining = True
 
     def close(self) -> None:
-        """Leave the state so that the next start needs no grace."""
+        """Leave the state so that the next start needs no grace, if no worker goes on with what it has."""
         with self.group():
-            self._records.set_meta("clean", 1)
+            self._records.set_meta("clean", int(self.deserted()))
         self._records.close()
 
     def settle_url(self, worker: str, url: str, outcome: str, message: str, result: bytes) -> bool:

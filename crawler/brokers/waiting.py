@@ -40,6 +40,7 @@ class Waiting:
         self._sleeping: list[tuple[float, int, Lane, Kind]] = []
         self._closed: set[Lane] = set()
         self._images_of: dict[int, int] = {}
+        self.asked_until = 0.0  #: when workers may last have asked on the word of the process before this one
         self.paces: dict[str, Pace] = {}
         self.resident: dict[int, Pending] = {}
         self.rotation: dict[Kind, deque[Lane]] = {kind: deque() for kind in Kind}
@@ -96,6 +97,7 @@ class Waiting:
         elif row.robots is not None and row.robots_run == self._run and self._clock() - row.robots_time < MAX_AGE:
             lane.robots, lane.robots_time = row.robots, row.robots_time
             pace.delay = max(pace.delay, row.crawl_delay)
+        pace.asked(self.asked_until)
         if row.url == NOWHERE:
             lane.closed, lane.closed_why = Outcome.BAD_URL, "no http or https URL"
         if row.closed and row.closed_run == self._run:

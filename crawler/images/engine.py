@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import socket
+import struct
 import time
 
 import pycurl
@@ -19,6 +22,8 @@ from crawler.urls import address
 
 #: Seconds after which a transfer is taken to be held up by its server.
 LAG = 2.0
+#: Lets a socket forget what is not sent yet when it is closed.
+_RESET = struct.pack("ii", 1, 0)
 
 
 class Engine:
@@ -90,6 +95,17 @@ class Engine:
                 writable = event & (select.EPOLLOUT | select.EPOLLERR)
                 self._act(descriptor, (pycurl.CSELECT_IN if readable else 0) | (pycurl.CSELECT_OUT if writable else 0))
         return self._collect()
+
+    def abandon(self) -> list[Task]:
+        """End all that runs, and return its tasks; of a request that has not reached its host nothing is sent later."""
+        for descriptor in self._watched:
+            with contextlib.suppress(OSError), socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as ours:
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        running = list(self._begun)
+        tasks = [handle.task for handle in running if handle.task is not None]
+        for handle in running:
+            self._release(handle)
+        return tasks
 
     def wake(self) -> None:
         """Let `wait` return at once."""

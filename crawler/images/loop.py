@@ -114,6 +114,11 @@ class DownloadLoop(WorkLoop):
             self._agenda.ended(task, now - 3600.0)  # no request was made, so none is to be waited for
             self._give_up(task, FetchError(Outcome.ROBOTS_DENIED, "robots.txt forbids it"))
 
+    def _abandon(self, now: float) -> None:
+        for task in self._engine.abandon():
+            self._agenda.ended(task, now)
+            self._agenda.settle(Settlement(number=task.number, verb=Verb.RETURNED))
+
     # What came of a request
 
     def _take(self, transfer: Transfer) -> None:

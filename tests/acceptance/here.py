@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,12 +11,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from crawler.brokers.wire import make_key
 from servers.faulty import FaultySite
 
 OPEN = ["--allow-net", "127.0.0.0/8"]
@@ -124,6 +126,12 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
+def write_key(path: Path) -> Path:
+    path.write_text(make_key())
+    path.chmod(0o600)
+    return path
+
+
 def children(process: int) -> list[int]:
     """Return what descends from a process: its children, theirs, and so on."""
     text = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True).stdout
@@ -133,12 +141,15 @@ def children(process: int) -> list[int]:
 
 def kill_all(door: subprocess.Popen[str]) -> None:
     """Kill a door and all its processes with SIGKILL."""
-    for victim in [door.pid, *children(door.pid)]:
-        try:
-            os.kill(victim, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    send(signal.SIGKILL, [door.pid, *children(door.pid)])
     door.wait()
+
+
+def send(number: signal.Signals, processes: Iterable[int]) -> None:
+    """Send a signal to those of `processes` that still are."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def permitted(*command: str) -> None:

@@ -1,90 +1,21 @@
-"""Two machines, each a network namespace, joined by a cable; and peers on the network that do not have the key."""
+"""Peers on the network that do not have the key, and a name server whose answers change."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import datetime
 import itertools
-import os
-import shutil
 import socket
 import ssl
-import subprocess
 import tempfile
 import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-
-from acceptance.here import permitted
-
-T = TypeVar("T")
-
-#: The addresses of the two machines, which no other machine of this system has.
-A, B = "10.177.66.1", "10.177.66.2"
-OPEN_CABLE = ["--allow-net", "10.177.66.0/24"]
-
-
-#: Where `ip netns exec` finds what a namespace has in place of the system's files.
-_SETTINGS = Path("/etc/netns")
-
-
-class Cable:
-    """Two namespaces with an address each; needs root."""
-
-    def __init__(self) -> None:
-        self._names = {address: f"crawler-{os.getpid()}-{address[-1]}" for address in (A, B)}
-        a, b = self._names.values()
-        permitted("ip", "netns", "add", a)
-        self._run("ip", "netns", "add", b)
-        self._run("ip", "-n", a, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", b)
-        for address, name in self._names.items():
-            self._run("ip", "-n", name, "address", "add", f"{address}/24", "dev", "cable")
-            self._run("ip", "-n", name, "link", "set", "lo", "up")
-            self.set(address, "up")
-
-    def close(self) -> None:
-        for name in self._names.values():
-            self._run("ip", "netns", "delete", name)
-            shutil.rmtree(_SETTINGS / name, ignore_errors=True)
-
-    def look_up_at(self, address: str, server: str) -> None:
-        """Let commands on a machine ask a name server."""
-        (_SETTINGS / self._names[address]).mkdir(parents=True)
-        (_SETTINGS / self._names[address] / "resolv.conf").write_text(f"nameserver {server}\n")
-
-    def set(self, address: str, state: str) -> None:
-        """Plug the cable in at a machine ("up"), or pull it out ("down")."""
-        self._run("ip", "-n", self._names[address], "link", "set", "cable", state)
-
-    def at(self, address: str) -> tuple[str, ...]:
-        """Return the command that runs another on a machine."""
-        return ("ip", "netns", "exec", self._names[address])
-
-    def inside(self, address: str, make: Callable[[], T]) -> T:
-        """Call `make` in a thread on a machine: its sockets and threads stay there."""
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(self._enter, address, make).result()
-
-    def _enter(self, address: str, make: Callable[[], T]) -> T:
-        handle = os.open(f"/run/netns/{self._names[address]}", os.O_RDONLY)
-        try:
-            if ctypes.CDLL(None, use_errno=True).setns(handle, 0):
-                raise OSError(ctypes.get_errno(), "setns")
-        finally:
-            os.close(handle)
-        return make()
-
-    def _run(self, *command: str) -> None:
-        subprocess.run(command, check=True, timeout=10)
 
 
 class Names:
@@ -154,12 +85,21 @@ class Peer(ABC):
             self.received += data
 
 
-class Wiretap(Peer):
-    """Passes all on to a server of its own machine, and remembers what passes in both directions."""
+class Relay(Peer):
+    """Passes all on to a server in both directions, `delay` seconds late; while it is held, nothing passes."""
 
-    def __init__(self, address: str, target: int) -> None:
-        self._target = (address, target)
+    def __init__(self, address: str, target: tuple[str, int], delay: float = 0.0) -> None:
+        self._target = target
+        self._delay = delay
+        self._flows = threading.Event()
+        self._flows.set()
         super().__init__(address)
+
+    def hold(self) -> None:
+        self._flows.clear()
+
+    def go_on(self) -> None:
+        self._flows.set()
 
     def talk(self, client: socket.socket) -> None:
         with socket.create_connection(self._target) as server:
@@ -171,11 +111,26 @@ class Wiretap(Peer):
     def _pass(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                self.received += data
+                self.see(data)
+                time.sleep(self._delay)
+                self._flows.wait()
                 sink.sendall(data)
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def see(self, data: bytes) -> None:
+        """Take note of what passes."""
+
+
+class Wiretap(Relay):
+    """Remembers what passes to and from a server of its own machine."""
+
+    def __init__(self, address: str, port: int) -> None:
+        super().__init__(address, (address, port))
+
+    def see(self, data: bytes) -> None:
+        self.received += data
 
 
 class Leaver(Peer):

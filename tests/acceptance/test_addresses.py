@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from acceptance.here import Here, asked, free_port, page
-from acceptance.network import OPEN_CABLE, A, Cable, Names
+from acceptance.machines import OPEN_NETWORK, A, Machines
+from acceptance.network import Names
 from hostile_urls import ALL, at
 from servers.faulty import CountingServer, FaultySite
 from servers.pictures import png
@@ -83,12 +84,12 @@ def test_nobody_is_led_to_the_broker_or_past_what_is_open(here: Here) -> None:
 
 def test_a_name_that_changes_leads_nowhere_else(here: Here) -> None:
     """A real name server answers each question otherwise: with an open address, a private one, and with both."""
-    cable = Cable()
+    machine = Machines(A)
     try:
-        cable.look_up_at(A, A)
-        names = cable.inside(A, lambda: Names(A, [[A], ["127.0.0.1"], [A, "127.0.0.1"], ["127.0.0.1", A]]))
-        with cable.inside(A, lambda: FaultySite(A)) as site:
-            canary = cable.inside(A, lambda: CountingServer("127.0.0.1", site.port))
+        machine.look_up_at(A, A)
+        names = machine.inside(A, lambda: Names(A, [[A], ["127.0.0.1"], [A, "127.0.0.1"], ["127.0.0.1", A]]))
+        with machine.inside(A, lambda: FaultySite(A)) as site:
+            canary = machine.inside(A, lambda: CountingServer("127.0.0.1", site.port))
             there = f"http://name.test:{site.port}"
             links = [f"{there}/i/{n}.html" for n in range(40)]
             for n in range(40):
@@ -107,7 +108,7 @@ def test_a_name_that_changes_leads_nowhere_else(here: Here) -> None:
                 "--output",
                 str(here.output),
             ]
-            door = here.start("crawler", site.url, *flags, *OPEN_CABLE, prefix=cable.at(A))
+            door = here.start("crawler", site.url, *flags, *OPEN_NETWORK, prefix=machine.at(A))
             _, errors = door.communicate(timeout=90)
             assert (canary.connections, canary.received) == (0, 0)
             assert asked(site) and ["127.0.0.1"] in names.given, "it was led to both"
@@ -115,4 +116,4 @@ def test_a_name_that_changes_leads_nowhere_else(here: Here) -> None:
             canary.close()
         names.close()
     finally:
-        cable.close()
+        machine.close()

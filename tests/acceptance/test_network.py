@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.here import Here, asked, is_open, page, wait_for
-from acceptance.network import OPEN_CABLE, A, B, Cable, Impostor, Leaver, Middleman, Wiretap, tls_records
-from crawler.brokers.wire import make_key
+from acceptance.here import Here, asked, is_open, page, wait_for, write_key
+from acceptance.machines import OPEN_NETWORK, A, B, Machines
+from acceptance.network import Impostor, Leaver, Middleman, Wiretap, tls_records
 from servers.faulty import FaultySite
 from servers.pictures import png
 
@@ -24,44 +24,38 @@ HANDSHAKE, CLIENT_HELLO, ALERT = 22, 1, 21
 
 
 @pytest.fixture(scope="module")
-def cable() -> Iterator[Cable]:
-    made = Cable()
+def machines() -> Iterator[Machines]:
+    made = Machines(A, B)
     yield made
     made.close()
 
 
-def site_at(cable: Cable, address: str) -> FaultySite:
+def site_at(machines: Machines, address: str) -> FaultySite:
     """Return a site on a machine: 480 images, each over a connection of its own, that take 3 seconds in all."""
-    site = cable.inside(address, lambda: FaultySite(address))
+    site = machines.inside(address, lambda: FaultySite(address))
     site.add("/", page(*IMAGES), "text/html")
     for n, path in enumerate(IMAGES):
         site.slow(path, png(n), 0.05, headers={"Connection": "close"})
     return site
 
 
-def collect(here: Here, cable: Cable, site: FaultySite) -> subprocess.Popen[str]:
+def collect(here: Here, machines: Machines, site: FaultySite) -> subprocess.Popen[str]:
     """Start a collector on one machine, and wait until it listens."""
-    arguments = here.job("--site", site.url, "--listen", f"{A}:{PORT}", "--timeout", "2", *OPEN_CABLE)
-    collector = here.start("crawler.collect", *arguments, prefix=cable.at(A))
-    wait_for(lambda: cable.inside(A, lambda: is_open(PORT, A)))
+    arguments = here.job("--site", site.url, "--listen", f"{A}:{PORT}", "--timeout", "2", *OPEN_NETWORK)
+    collector = here.start("crawler.collect", *arguments, prefix=machines.at(A))
+    wait_for(lambda: machines.inside(A, lambda: is_open(PORT, A)))
     return collector
 
 
 def work(
-    here: Here, cable: Cable, port: int = PORT, key: Path | None = None, wait: str = "20"
+    here: Here, machines: Machines, port: int = PORT, key: Path | None = None, wait: str = "20"
 ) -> subprocess.Popen[str]:
     """Start a worker on the other machine, with the key copied there."""
     if key is None:
         key = here.folder / "copied-key"
         shutil.copy(here.state / "key", key)
     arguments = ["--server", f"{A}:{port}", "--key-file", str(key), "--processes", "1", "--wait", wait]
-    return here.start("crawler.download", *arguments, prefix=cable.at(B))
-
-
-def write_key(path: Path) -> Path:
-    path.write_text(make_key())
-    path.chmod(0o600)
-    return path
+    return here.start("crawler.download", *arguments, prefix=machines.at(B))
 
 
 def is_saved_whole(here: Here, site: FaultySite) -> bool:
@@ -70,11 +64,11 @@ def is_saved_whole(here: Here, site: FaultySite) -> bool:
     return here.is_clean()
 
 
-def test_what_passes_between_machines_cannot_be_read(here: Here, cable: Cable) -> None:
-    with site_at(cable, A) as site:
-        collector = collect(here, cable, site)
-        tap = cable.inside(A, lambda: Wiretap(A, PORT))
-        worker = work(here, cable, tap.port)
+def test_what_passes_between_machines_cannot_be_read(here: Here, machines: Machines) -> None:
+    with site_at(machines, A) as site:
+        collector = collect(here, machines, site)
+        tap = machines.inside(A, lambda: Wiretap(A, PORT))
+        worker = work(here, machines, tap.port)
         lines, errors = collector.communicate(timeout=40)
         assert (collector.returncode, worker.wait(10)) == (0, 0), errors
         assert f"python -m crawler.download --server {A}:{PORT} --key-file key" in errors
@@ -86,15 +80,15 @@ def test_what_passes_between_machines_cannot_be_read(here: Here, cable: Cable) -
         assert secret not in tap.received
 
 
-def test_another_key_opens_nothing(here: Here, cable: Cable) -> None:
-    with site_at(cable, A) as site:
-        collector = collect(here, cable, site)
+def test_another_key_opens_nothing(here: Here, machines: Machines) -> None:
+    with site_at(machines, A) as site:
+        collector = collect(here, machines, site)
         began = time.monotonic()
-        worker = work(here, cable, key=write_key(here.folder / "other-key"))
+        worker = work(here, machines, key=write_key(here.folder / "other-key"))
         _, errors = worker.communicate(timeout=20)
         assert worker.returncode == 2 and f"{A}:{PORT} has another key" in errors
         assert time.monotonic() - began < 5, "at once"
-        assert cable.inside(B, anonymous_tls) == b"", "without the key's certificate nothing is said"
+        assert machines.inside(B, anonymous_tls) == b"", "without the key's certificate nothing is said"
         assert collector.poll() is None
 
 
@@ -110,9 +104,9 @@ def anonymous_tls() -> bytes:
             return b""
 
 
-def test_a_server_without_the_key_gets_a_hello_and_nothing_else(here: Here, cable: Cable) -> None:
-    impostor = cable.inside(A, lambda: Impostor(A))
-    worker = work(here, cable, impostor.port, write_key(here.folder / "key"))
+def test_a_server_without_the_key_gets_a_hello_and_nothing_else(here: Here, machines: Machines) -> None:
+    impostor = machines.inside(A, lambda: Impostor(A))
+    worker = work(here, machines, impostor.port, write_key(here.folder / "key"))
     _, errors = worker.communicate(timeout=20)
     impostor.close()
     assert worker.returncode == 2 and "does not speak TLS" in errors
@@ -120,9 +114,9 @@ def test_a_server_without_the_key_gets_a_hello_and_nothing_else(here: Here, cabl
     assert first == (HANDSHAKE, CLIENT_HELLO) and all(kind == ALERT for kind, _ in rest)
 
 
-def test_a_relay_without_the_key_gets_nothing(here: Here, cable: Cable) -> None:
-    middleman = cable.inside(A, lambda: Middleman(A))
-    worker = work(here, cable, middleman.port, write_key(here.folder / "key"))
+def test_a_relay_without_the_key_gets_nothing(here: Here, machines: Machines) -> None:
+    middleman = machines.inside(A, lambda: Middleman(A))
+    worker = work(here, machines, middleman.port, write_key(here.folder / "key"))
     _, errors = worker.communicate(timeout=20)
     middleman.close()
     assert worker.returncode == 2 and "another key" in errors
@@ -130,10 +124,10 @@ def test_a_relay_without_the_key_gets_nothing(here: Here, cable: Cable) -> None:
     wait_for(lambda: len(middleman.refusals) == middleman.connections)
 
 
-def test_a_server_that_hangs_up_is_waited_for(here: Here, cable: Cable) -> None:
+def test_a_server_that_hangs_up_is_waited_for(here: Here, machines: Machines) -> None:
     """A tunnel whose other end is not there yet, or a broker that is killed while it greets: that is no wrong key."""
-    leaver = cable.inside(A, lambda: Leaver(A))
-    worker = work(here, cable, leaver.port, write_key(here.folder / "key"), wait="2")
+    leaver = machines.inside(A, lambda: Leaver(A))
+    worker = work(here, machines, leaver.port, write_key(here.folder / "key"), wait="2")
     _, errors = worker.communicate(timeout=20)
     leaver.close()
     assert worker.returncode == 69 and "waiting for a collector" in errors and "another key" not in errors
@@ -141,16 +135,16 @@ def test_a_server_that_hangs_up_is_waited_for(here: Here, cable: Cable) -> None:
 
 
 @pytest.mark.parametrize(("place", "pulled"), [(B, A), (A, B)], ids=["to-the-collector", "to-everything"])
-def test_a_cable_that_was_pulled_out_costs_nothing(here: Here, cable: Cable, place: str, pulled: str) -> None:
+def test_a_cable_that_was_pulled_out_costs_nothing(here: Here, machines: Machines, place: str, pulled: str) -> None:
     """The worker loses its collector, and in the second case the site as well."""
-    with site_at(cable, place) as site:
-        collector, worker = collect(here, cable, site), work(here, cable)
+    with site_at(machines, place) as site:
+        collector, worker = collect(here, machines, site), work(here, machines)
         wait_for(lambda: len(asked(site)) > 200)
-        cable.set(pulled, "down")
+        machines.set(pulled, "down")
         try:
             time.sleep(5)
         finally:
-            cable.set(pulled, "up")
+            machines.set(pulled, "up")
         _, errors = collector.communicate(timeout=60)
         assert "480 success" in errors, errors
         assert (collector.returncode, worker.wait(20)) == (0, 0)

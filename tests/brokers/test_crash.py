@@ -11,10 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from brokers.driver import ALL_ROOM, DOWNLOADS, SITE, Clock, Hand, Job, done, image, images, retry, returned, spec
 from crawler.brokers.offline import read_counts
-from crawler.brokers.sqlite import GRACE, SqliteBroker
+from crawler.brokers.sqlite import ALIVE_EVERY, SqliteBroker
 from crawler.model import Found, ImageDetail, Kind, LedgerRow, Settlement, SourceDetail, State, Task, pack
 
 WORKERS = ("a", "b", "c")
+#: Seconds after a crash in which workers may hold what they were given before.
+GRACE = spec().lease + ALIVE_EVERY
 SAYS = {"success": done, "http_404": lambda task: done(task, "http_404"), "retry": retry, "returned": returned}
 
 
@@ -174,8 +176,9 @@ def test_what_a_worker_names_after_a_crash_is_its_again(tmp_path: Path, clock: C
     broker, hand, tasks = started(tmp_path / "q", clock)
     crash(broker)
     hand.broker = broker = SqliteBroker(tmp_path / "q", clock=clock)
-    assert hand.exchange() == []
-    clock.advance(GRACE + 1)
+    for seconds in (0, GRACE / 2, GRACE / 2):
+        clock.advance(seconds)
+        assert hand.exchange() == []
     assert Hand(broker, "other").exchange() == []
     assert broker.counts().held == 3
     hand.exchange(*(done(task, "http_404") for task in tasks))  # a failure is its holder's to tell
@@ -194,11 +197,64 @@ def test_after_a_crash_nothing_is_given_at_once(tmp_path: Path, clock: Clock) ->
     broker.close()
 
 
+def test_after_a_crash_workers_together_ask_no_more_than_before(tmp_path: Path, clock: Clock) -> None:
+    broker = SqliteBroker(tmp_path / "q", clock=clock)
+    broker.begin(spec(requests_per_host=4))
+    broker.put(images(100))
+    hands = [Hand(broker, name) for name in "ab"]
+    for hand in 4 * hands:
+        hand.exchange(busy={"a.test": hand.grants["a.test"].count} if hand.grants else {})
+    assert [hand.grants["a.test"].count for hand in hands] == [2, 2]
+    crash(broker)
+    broker = SqliteBroker(tmp_path / "q", clock=clock)
+    for seconds in (0.0, 1.0, *5 * [GRACE / 4]):
+        clock.advance(seconds)
+        for hand in hands:
+            hand.broker = broker
+            hand.exchange(busy={"a.test": min(2, hand.grants["a.test"].count)})
+            assert sum(hand.grants["a.test"].count for hand in hands) <= 4
+    assert [hand.grants["a.test"].count for hand in hands] == [2, 2]
+    broker.close()
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_after_a_restart_the_delay_is_kept(tmp_path: Path, clock: Clock, clean: bool) -> None:
+    broker = SqliteBroker(tmp_path / "q", clock=clock)
+    broker.begin(spec(delay=60.0))
+    broker.put(images(3))
+    hand = Hand(broker, "a")
+    hand.exchange(done(hand.exchange()[0]), busy={"a.test": 1}, room={})
+    if clean:
+        broker.drain()
+        hand.exchange(*map(returned, hand.held.values()), room={})
+        broker.close()
+    else:
+        crash(broker)
+    broker = SqliteBroker(tmp_path / "q", clock=clock)
+    other = Hand(broker, "b")
+    clock.advance(59.0)
+    assert other.exchange() == []
+    clock.advance(1.0 if clean else GRACE + 1.0)
+    assert other.exchange()
+    broker.close()
+
+
 def test_after_a_proper_end_there_is_no_grace(tmp_path: Path, clock: Clock) -> None:
-    broker, _, _ = started(tmp_path / "q", clock)
+    broker, hand, tasks = started(tmp_path / "q", clock)
+    broker.drain()
+    hand.exchange(*map(returned, tasks), room={})
     broker.close()
     broker = SqliteBroker(tmp_path / "q", clock=clock)
     assert len(Hand(broker, "other").exchange()) == 3
+    broker.close()
+
+
+def test_an_end_while_a_worker_goes_on_is_no_proper_one(tmp_path: Path, clock: Clock) -> None:
+    """As where the door of the broker was killed."""
+    broker, _, _ = started(tmp_path / "q", clock)
+    broker.close()
+    broker = SqliteBroker(tmp_path / "q", clock=clock)
+    assert Hand(broker, "other").exchange() == []
     broker.close()
 
 
@@ -208,7 +264,7 @@ def test_attempts_survive(tmp_path: Path, clock: Clock) -> None:
         assert hand.exchange(retry(tasks[0])) == []
         crash(broker)
         hand.broker = broker = SqliteBroker(tmp_path / "q", clock=clock)
-        clock.advance(10)
+        clock.advance(GRACE)
         tasks = hand.exchange()
         assert tasks[0].attempts == attempt
     hand.exchange(retry(tasks[0]))

@@ -64,8 +64,18 @@ def test_a_worker_still_busy_keeps_its_share() -> None:
 def test_a_forgotten_worker_has_none() -> None:
     host = pace()
     host.allot("a", False, False, 0.0)
-    host.forget("a")
+    host.forget("a", 0.1)
     assert host.allot("b", False, False, 0.1) == 8
+    assert host.blocked_until == 0.0
+
+
+def test_the_delay_counts_from_the_end_of_a_forgotten_worker() -> None:
+    host = pace(delay=2.0)
+    host.allot("a", False, False, 0.0)
+    host.forget("b", 5.0)
+    assert host.blocked_until == 0.0
+    host.forget("a", 5.0)
+    assert host.blocked_until == 7.0
 
 
 def test_what_was_under_way_before_a_restart_is_counted() -> None:

@@ -87,6 +87,23 @@ def test_many_transfers(site: FaultySite, make: Any) -> None:
     assert site.most_at_once <= 16
 
 
+def test_what_is_abandoned_is_over_at_once(site: FaultySite, make: Any) -> None:
+    engine = make(2)
+    for number, path in enumerate(("/a.jpg", "/b.jpg")):
+        site.hang(path)
+        engine.start(task(site.url + path, number), "")
+    until = time.monotonic() + 10
+    while len(site.requests) < 2:
+        assert time.monotonic() < until
+        engine.wait(0.05)
+    assert sorted(task.number for task in engine.abandon()) == [0, 1]
+    assert (engine.running, engine.abandon()) == (0, [])
+    site.add("/c.jpg", BODY)
+    (transfer,) = run(engine, site.url + "/c.jpg")
+    assert transfer.body == BODY
+    assert site.most_at_once == 2, "the site has seen the end of both"
+
+
 def test_one_that_hangs_stops_no_other(site: FaultySite, make: Any) -> None:
     site.hang("/hang")
     site.add("/a.jpg", BODY)

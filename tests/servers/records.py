@@ -6,7 +6,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,7 +67,7 @@ class Records:
                 for entry in self._entries
                 if path is None or entry.request.path == path
             )
-        return list(_between(spans))
+        return list(between(spans))
 
     def _drop_abandoned(self, now: float) -> None:
         """A client that gave up may be back before the thread of its old request has noticed."""
@@ -80,7 +80,8 @@ class Records:
             self._open.discard(entry)
 
 
-def _between(spans: list[tuple[float, float]]) -> Iterator[float]:
+def between(spans: Iterable[tuple[float, float]]) -> Iterator[float]:
+    """Yield the time from the end of all before it to the start of each of `spans`, which are in order."""
     latest: float | None = None
     for start, end in spans:
         if latest is not None:
