@@ -42,7 +42,9 @@ local function forget_old_waiters(pace)
   end
 end
 
+-- Let others have what `worker` had; it may have asked until now.
 local function leave(pace, worker)
+  if pace.shares[worker] and pace.delay > 0 then pace.blocked = math.max(pace.blocked, now + pace.delay) end
   pace.shares[worker] = nil
   local place = place_of(pace, worker)
   if place then table.remove(pace.waiting, place) end
