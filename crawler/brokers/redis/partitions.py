@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from crawler.brokers.redis.job import Job
 from crawler.brokers.redis.rows import Row, pack_call
 from crawler.brokers.redis.server import Server, partition_key
-from crawler.brokers.words import NOWHERE, PAGES_AT_A_TIME
+from crawler.brokers.words import ALONE_AFTER, DEADLY, DEADLY_AFTER, NOWHERE, PAGES_AT_A_TIME
 from crawler.errors import BrokerUnreachable
 from crawler.outcomes import SUCCESSES, Outcome
 from crawler.robots import MAX_AGE
@@ -27,6 +27,9 @@ _WORDS: Final[dict[str, Any]] = {
     "worker_died": Outcome.WORKER_DIED,
     "bad_url": Outcome.BAD_URL,
     "nowhere": NOWHERE,
+    "alone_after": ALONE_AFTER,
+    "deadly_after": DEADLY_AFTER,
+    "deadly": DEADLY,
     "robots_age": MAX_AGE,
     "most_pages": PAGES_AT_A_TIME,
 }
