@@ -103,7 +103,7 @@ class Partitions:
                 (self.key(partition, ""), pack_call({**common, **calls[partition], "partition": partition}))
                 for partition in left
             ]
-            replies = zip(left, self._server.run(packed), strict=True)
+            replies = zip(left, self._server.run(packed, grows=operation == "put"), strict=True)
             answers |= {partition: reply for partition, reply in replies if reply is not None}
             if len(answers) < len(calls):
                 self._job.refresh()
