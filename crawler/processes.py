@@ -142,7 +142,8 @@ def download_process(link: Link, place: Place) -> None:
         worker = worker_name()
         store = folder.open_store(worker, slow=folder.path is not None and bool(is_on_network(folder.path)))
         loop = DownloadLoop(
-            broker, worker, spec, store, folder.file_name, connections=place.connections, patience=place.wait,
+            broker, worker, spec, store, folder.file_name, connections=place.connections,
+            patience=max(place.wait, link.patience) if link.redis else place.wait,
             own=(*link.listening, *broker.addresses),
         )  # fmt: skip
         return loop, store.close
@@ -191,14 +192,16 @@ def _work(link: Link, wait: float, *, forever: bool, make: Maker) -> None:
 
 
 def wait_for_job(
-    broker: BrokerClient, wait: float, forever: bool, go_on: Callable[[], bool], *, after: str = ""
-) -> Spec | None:
+    broker: BrokerClient, wait: float, forever: bool, go_on: Callable[[], bool], *, after: str = "",
+    idle: float = float("inf"),
+) -> Spec | None:  # fmt: skip
     """Return the settings of the job that the broker has work for; None when told to stop or it is finished.
 
     `after` is the job that ended before: its collector may well be gone, which is worth no warning.
-    Raises BrokerUnreachable after `wait` seconds without a collector.
+    Raises BrokerUnreachable after `wait` seconds without a collector, or `idle` seconds without a job.
     """
-    until = time.monotonic() + wait
+    begun = time.monotonic()
+    until = begun + wait
     said = bool(after)
     while go_on():
         try:
@@ -215,6 +218,8 @@ def wait_for_job(
             return spec
         if counts.state is State.FINISHED and spec.job and not forever:
             return None
+        if not spec.job and time.monotonic() > begun + idle:
+            raise BrokerUnreachable("no job has work")
         until = max(until, time.monotonic() + wait)
         time.sleep(0.2)
     return None

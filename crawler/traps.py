@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from itertools import islice
@@ -69,6 +70,15 @@ class Traps:
         if len(self._counts) > MAX_PATTERNS:
             self._forget()
         return True
+
+    def warn(self, log: logging.Logger) -> None:
+        """Tell of the patterns that became full since the last time."""
+        for pattern in self.news:
+            log.warning(
+                "%d pages are alike: %s; further ones are left out, as calendars and the like never end (--max-alike)",
+                self.most, pattern,
+            )  # fmt: skip
+        self.news.clear()
 
     def _tell(self, pattern: str) -> None:
         if pattern not in self._told and len(self._told) < 1000:

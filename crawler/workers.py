@@ -28,8 +28,10 @@ def _settled(settings: DownloadSettings) -> tuple[Link, Place]:
     if settings.processes < 1 or settings.connections < 1:
         raise UsageError("--processes and --connections must be at least 1")
     check_store(settings, parse_output(settings.output) if settings.output else None)
-    wait = settings.wait if settings.wait is not None else float("inf") if settings.forever else WAIT
     link = _link(settings)
+    wait = float("inf") if settings.forever else WAIT
+    if settings.wait is not None:
+        wait = settings.wait
     if settings.unencrypted and not link.server.path and not link.redis:
         log.warning("%s", UNENCRYPTED)
     return link, Place(
@@ -57,10 +59,13 @@ def work(settings: DownloadSettings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: signals.append(received))
     broker = link.broker()
-    spec = wait_for_job(broker, place.wait, place.forever, lambda: not signals)
+    idle = place.wait if link.redis else float("inf")
+    spec = wait_for_job(broker, place.wait, place.forever, lambda: not signals, idle=idle)
     broker.close()
     if spec is None:
         return 128 + signals[0] if signals else 0
+    if link.redis and not place.forever:
+        link = link._replace(job=spec.job)  # all processes work on the same
     folder = job_folder(place, spec)
     if place.keep_local and folder.path is None:
         raise UsageError(

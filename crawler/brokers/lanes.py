@@ -14,6 +14,7 @@ import msgspec
 
 from crawler.brokers.pace import Pace
 from crawler.brokers.tasks import Place
+from crawler.brokers.words import ALONE_AFTER
 from crawler.model import Kind, Task
 
 #: Tasks of a lane loaded at a time.
@@ -40,8 +41,8 @@ class Pending(msgspec.Struct, eq=False, gc=False):
 
     @property
     def alone(self) -> bool:
-        """Its lease was lost twice: it may be what kills workers, and is given out by itself."""
-        return self.lost >= 2
+        """Its lease was lost so often that it may be what kills workers: it is given out by itself."""
+        return self.lost >= ALONE_AFTER
 
 
 #: What a queue has at first: of a hundred thousand lanes most have nothing in memory; a deque has 600 bytes.

@@ -65,7 +65,7 @@ class Putter:
                     number = new[identity] = self.insert(identity, item, source)
             if item.words is not None:
                 self._records.tasks.mention(number, parent, encode(item.words), self._run.number)
-        self._tell_of_traps()
+        self._traps.warn(log)
         return len(new)
 
     def _left_out(self, item: Found, known: Known | None, *, first: bool) -> str:
@@ -76,14 +76,6 @@ class Putter:
             return "max_pages"
         listed = decode(item.detail, PageDetail).listed  # a sitemap has an end, and names what the site wants read
         return "" if listed or self._traps.admits(item.url) else "alike"
-
-    def _tell_of_traps(self) -> None:
-        for pattern in self._traps.news:
-            log.warning(
-                "%d pages are alike: %s; further ones are left out, as calendars and the like never end (--max-alike)",
-                self._traps.most, pattern,
-            )  # fmt: skip
-        self._traps.news.clear()
 
     def insert(self, identity: bytes, item: Found, source: int) -> int:
         """Add a new task, and return its number."""

@@ -25,7 +25,7 @@ from crawler.brokers.run import Run
 from crawler.brokers.settle import Settler
 from crawler.brokers.waiting import Waiting
 from crawler.brokers.wire import HERE
-from crawler.brokers.words import FEEDING
+from crawler.brokers.words import DEADLY, DEADLY_AFTER, FEEDING
 from crawler.errors import UsageError
 from crawler.model import (
     Begun,
@@ -214,8 +214,8 @@ class SqliteBroker:
         self._records.set_meta("alive", now)
         self._run.save()
         for pending in self._dispatch.expire(now):
-            if pending.lost > 2:
-                self._settler.finish(pending, Outcome.WORKER_DIED, "three workers died while they held it", now)
+            if pending.lost >= DEADLY_AFTER:
+                self._settler.finish(pending, Outcome.WORKER_DIED, DEADLY, now)
         self._settler.close_lanes(now)
         self._note_finished(now)
 

@@ -14,6 +14,12 @@ LEFT_OUT: Final = "left_out:"
 NOWHERE: Final = "nowhere"
 #: Requests for pages at a time per host, at most.
 PAGES_AT_A_TIME: Final = 2
+#: Lost leases after which a task is given out by itself, and after which it is what killed its workers. Of the latter
+#: two are of workers that held nothing else: that several tasks are lost with one worker tells nothing of each.
+ALONE_AFTER: Final = 2
+DEADLY_AFTER: Final = 4
+#: Why a task ended as `worker_died`.
+DEADLY: Final = f"{DEADLY_AFTER} workers died while they held it, the last two nothing else"
 #: Kinds of which a worker that is no download worker takes some.
 FEEDING: Final = frozenset({Kind.SOURCE, Kind.PAGE})
 #: Distinct mentions that a row of the ledger shows, and bytes of one page of the ledger, about.

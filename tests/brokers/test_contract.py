@@ -458,14 +458,14 @@ def test_lost_twice_is_given_out_alone(job: Job) -> None:
     assert len(fourth.exchange()) == 1
 
 
-def test_lost_thrice_is_worker_died(job: Job) -> None:
+def test_what_is_lost_twice_while_it_is_alone_is_worker_died(job: Job) -> None:
     job.begin(images(2))
     job.worker("one").exchange()
     silence(job, job.worker("two"))
-    (alone,) = silence(job, job.worker("three"))
-    (other,) = silence(job, job.worker("four"))
-    assert other.number != alone.number
-    assert job.outcomes() == {alone.url: "worker_died"}
+    alone = [silence(job, job.worker(f"alone {number}")) for number in range(3)]
+    assert [len(tasks) for tasks in alone] == [1, 1, 1] and job.outcomes() == {}
+    silence(job, job.worker("last"))
+    assert list(job.outcomes().values()) == ["worker_died"]
 
 
 def test_a_list_that_is_read_on_after_each_death_loses_nothing(job: Job) -> None:

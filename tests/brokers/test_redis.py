@@ -177,3 +177,20 @@ def test_pages_and_images_of_a_host_keep_to_its_limit(redis: str) -> None:
         worker.exchange()
         used = sum(hand.grants["a.test"].count for hand in (reader, worker) if "a.test" in hand.grants)
         assert used <= 4
+
+
+def test_without_memory_nothing_is_put_and_everything_settled() -> None:
+    with redis_server("--maxmemory-policy", "noeviction") as server:
+        clock = Clock()
+        job = Job(broker_at(server.url, clock, name="memory"), clock)
+        job.begin(images(500))
+        worker = job.worker()
+        tasks = worker.exchange()
+        with library.Redis.from_url(server.url) as client:
+            client.config_set("maxmemory", 2**20)
+            with pytest.raises(BrokerUnreachable, match="takes nothing now"):
+                job.broker.put(images(600), job.source.number)
+            worker.exchange(*map(done, tasks), room={})
+            assert job.broker.counts().images == {"success": len(tasks)}
+            client.config_set("maxmemory", 0)
+        assert job.broker.put(images(600), job.source.number) == 100

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from crawler.brokers.redis.job import Job
 from crawler.brokers.redis.rows import Row, pack_call
 from crawler.brokers.redis.server import Server, partition_key
-from crawler.brokers.words import NOWHERE, PAGES_AT_A_TIME
+from crawler.brokers.words import ALONE_AFTER, DEADLY, DEADLY_AFTER, NOWHERE, PAGES_AT_A_TIME
 from crawler.errors import BrokerUnreachable
 from crawler.outcomes import SUCCESSES, Outcome
 from crawler.robots import MAX_AGE
@@ -27,6 +27,9 @@ _WORDS: Final[dict[str, Any]] = {
     "worker_died": Outcome.WORKER_DIED,
     "bad_url": Outcome.BAD_URL,
     "nowhere": NOWHERE,
+    "alone_after": ALONE_AFTER,
+    "deadly_after": DEADLY_AFTER,
+    "deadly": DEADLY,
     "robots_age": MAX_AGE,
     "most_pages": PAGES_AT_A_TIME,
 }
@@ -100,7 +103,7 @@ class Partitions:
                 (self.key(partition, ""), pack_call({**common, **calls[partition], "partition": partition}))
                 for partition in left
             ]
-            replies = zip(left, self._server.run(packed), strict=True)
+            replies = zip(left, self._server.run(packed, grows=operation == "put"), strict=True)
             answers |= {partition: reply for partition, reply in replies if reply is not None}
             if len(answers) < len(calls):
                 self._job.refresh()

@@ -105,7 +105,7 @@ class Putting:
                 continue
             room -= known == "u"
             kept.append(item)
-        self._tell_of_traps()
+        self._traps.warn(log)
         return kept
 
     def _begin_run(self) -> None:
@@ -138,11 +138,3 @@ class Putting:
         partition = self._partitions.place_of("").partition
         said = {"verb": "left_out", "source": source, "reason": reason, "times": 1}
         self._partitions.call("settle", {partition: {"worker": "", "settled": [said]}})
-
-    def _tell_of_traps(self) -> None:
-        for pattern in self._traps.news:
-            log.warning(
-                "%d pages are alike: %s; further ones are left out, as calendars and the like never end (--max-alike)",
-                self._traps.most, pattern,
-            )  # fmt: skip
-        self._traps.news.clear()

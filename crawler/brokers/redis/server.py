@@ -25,6 +25,19 @@ except ImportError as error:  # pragma: no cover
 
 #: Seconds that an answer may take; Redis may be writing its file anew.
 ANSWER_TIME, CONNECT_TIME = 30.0, 5.0
+#: The first line of a script that is refused where no memory is left, and of one that is not.
+_GROWS, _ALWAYS = "#!lua\n", "#!lua flags=allow-oom\n"
+#: Plain commands that write little, and are needed most where no memory is left.
+_PLAIN = _ALWAYS + "return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))"
+_WRITES = frozenset({"SADD", "SREM", "ZADD", "SET", "HSET"})
+#: Errors that pass: no memory left, a replica that takes over, scripts of others that run long, a disk that is full.
+_PASSING = (
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.TryAgainError,
+    redis.exceptions.MasterDownError,
+)
+_PASSING_WORDS = ("BUSY", "MISCONF", "NOREPLICAS")
 #: Times that calls are repeated which came to a node that has not the script, or not the partition any more.
 REPEATS = 4
 
@@ -35,24 +48,41 @@ def _script() -> str:
     return "".join(part.read_text(encoding="utf-8") for part in parts)
 
 
+class _Script:
+    """A script, and the digest by which nodes know it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.digest = hashlib.sha1(text.encode()).hexdigest()
+
+
 class Server:
     """One Redis, or a Cluster. Nothing is repeated but what certainly has not run; a lost connection is told."""
 
     def __init__(self, url: str) -> None:
         self.shown = shown_url(url)
         self._url = url
-        self._script = _script()
-        self._digest = hashlib.sha1(self._script.encode()).hexdigest()
+        script = _script()
+        self._grows, self._always = _Script(_GROWS + script), _Script(_ALWAYS + script)
+        self._plain = _Script(_PLAIN)
         self._single: redis.Redis | None = None
         self._cluster: RedisCluster | None = None
 
-    def run(self, calls: Sequence[tuple[str, bytes]]) -> list[Any]:
-        """Run the script for each (key, call), and return the answers; None where the call was of an older run."""
-        return self._all([("EVALSHA", self._digest, 1, key, call) for key, call in calls], keys=[k for k, _ in calls])
+    def run(self, calls: Sequence[tuple[str, bytes]], *, grows: bool) -> list[Any]:
+        """Run the script for each (key, call), and return the answers; None where the call was of an older run.
+
+        What `grows` is refused where there is no memory left; all else makes room, and is not.
+        """
+        digest = (self._grows if grows else self._always).digest
+        return self._all([("EVALSHA", digest, 1, key, call) for key, call in calls], keys=[key for key, _ in calls])
 
     def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Run plain commands, whose second word is their key, and return the answers."""
-        return self._all(commands, keys=[command[1] for command in commands])
+        asked = [
+            ("EVALSHA", self._plain.digest, 1, key, name, *rest) if name in _WRITES else (name, key, *rest)
+            for name, key, *rest in commands
+        ]
+        return self._all(asked, keys=[command[1] for command in commands])
 
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
@@ -85,6 +115,10 @@ class Server:
         except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError) as error:
             self.close()
             raise BrokerUnreachable(f"no answer from {self.shown}: {error}") from error
+        except redis.ResponseError as error:
+            if isinstance(error, _PASSING) or str(error).startswith(_PASSING_WORDS):
+                raise BrokerUnreachable(f"{self.shown} takes nothing now: {error}") from error
+            raise StateError(f"{self.shown}: {error}") from error
         except redis.RedisError as error:
             raise StateError(f"{self.shown}: {error}") from error
 
@@ -117,7 +151,8 @@ class Server:
         if any(isinstance(error, redis.exceptions.MovedError) for error in errors) and self._cluster is not None:
             self._cluster.nodes_manager.initialize()
         for client in self._nodes():
-            client.script_load(self._script)
+            for script in (self._grows, self._always, self._plain):
+                client.script_load(script.text)
 
     def _nodes(self) -> list[redis.Redis]:
         if self._cluster is None:

@@ -14,6 +14,7 @@ from crawler.brokers.redis.job import Job
 from crawler.brokers.redis.partitions import Given, Partitions
 from crawler.brokers.redis.rows import keys_of, read_row, text
 from crawler.brokers.redis.settling import Calls, Settling
+from crawler.brokers.words import ALONE_AFTER
 from crawler.model import Grant, Kind, Reply, Report, State
 from crawler.outcomes import SUCCESSES
 
@@ -265,7 +266,7 @@ class Taking:
 
     def _keep_alone(self, worker: str, taken: Taken) -> None:
         """Give back what came together with a task that is given out by itself."""
-        alone = next(given for given in taken.given if given.row.lost >= 2)
+        alone = next(given for given in taken.given if given.row.lost >= ALONE_AFTER)
         rest = [given for given in taken.given if given is not alone]
         back = Calls()
         for given in rest:

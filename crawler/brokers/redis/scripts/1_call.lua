@@ -1,4 +1,3 @@
-#!lua
 -- One call on one partition: what all parts of the script share. KEYS[1] begins every key of the partition, so that
 -- all share its hash tag; ARGV[1] is the packed call. What is gathered here is written once, by `write_back`.
 

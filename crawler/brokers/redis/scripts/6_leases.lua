@@ -88,8 +88,8 @@ end
 
 local function give_back(task, origin, times)
   task.lost = math.min(task.lost + times, 255)
-  if task.kind ~= ROBOTS and task.lost > 2 then
-    finish_here(task, origin, call.worker_died, 'three workers died while they held it')
+  if task.kind ~= ROBOTS and task.lost >= call.deadly_after then
+    finish_here(task, origin, call.worker_died, call.deadly)
     return
   end
   task.first = task.first % 2 + 2

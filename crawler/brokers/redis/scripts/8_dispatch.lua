@@ -44,7 +44,7 @@ local function take(worker, queue, most)
   local taken, size, left = {}, 0, nil
   local rows = redis.call('LPOP', queue, math.min(most, 1000)) or {}
   for place, row in ipairs(rows) do
-    if lost_of(row) >= 2 then
+    if lost_of(row) >= call.alone_after then
       left = place
       if #taken > 0 or call.holds > 0 then
         alone = 'waits'
