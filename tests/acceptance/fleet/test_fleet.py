@@ -85,7 +85,7 @@ def test_a_collector_that_is_killed(make_crew: MakeCrew) -> None:
     start(crew)
     crew.fetched(20)
     crew.collectors[0].kill()
-    crew.collect()
+    crew.collectors[0].start()
     ends_well(crew)
 
 
