@@ -53,10 +53,10 @@ class RedisBroker:
         self._looked = self._patrolled = float("-inf")
         self._outage = Outage()
         self._job = Job(server, job)
-        self._partitions = Partitions(server, self._job, clock)
+        self._partitions = Partitions(server, self._job, clock, 4 * look_every)
         self._putting = Putting(self._partitions, self._job)
         self._settling = Settling(self._partitions, self._job, self._putting, self._outage, chance)
-        self._taking = Taking(self._partitions, self._job, self._settling, self._outage, 4 * look_every)
+        self._taking = Taking(self._partitions, self._job, self._settling, self._outage)
         self._results = ResultReader(self._partitions, self._job, archive)
 
     # The contract

@@ -58,12 +58,17 @@ class Given(NamedTuple):
 
 
 class Partitions:
-    """Calls the scripts of a job's partitions."""
+    """Calls the scripts of a job's partitions; leases are renewed after `renew_every` seconds, or earlier."""
 
-    def __init__(self, server: Server, job: Job, clock: Callable[[], float] | None) -> None:
+    def __init__(self, server: Server, job: Job, clock: Callable[[], float] | None, renew_every: float) -> None:
         self._server = server
         self._job = job
         self._clock = clock
+        self._renew_every = renew_every
+
+    @property
+    def renew_every(self) -> float:
+        return min(self._renew_every, self._job.spec.lease / 4)
 
     def now(self) -> float:
         return self._clock() if self._clock else time.time()
@@ -119,7 +124,7 @@ class Partitions:
             "most": spec.requests_per_host,
             "delay": spec.delay,
             "robots": spec.obey_robots,
-            "lease": spec.lease,
+            "lease": spec.lease + self.renew_every,  # it counts from the last report, which need not have renewed it
         }
 
     def ask(self, *commands: tuple[Any, ...]) -> list[Any]:

@@ -98,14 +98,14 @@ local function give_back(task, origin, times)
   enrol(origin, task.kind)
 end
 
--- Let go of what silent workers hold.
+-- Let go of what silent workers hold; of what a worker never named it may not even have heard.
 local function expire()
   local silent = redis.call('ZRANGEBYSCORE', BASE .. 'workers', '-inf', '(' .. string.format('%.6f', now - call.lease))
   for _, worker in ipairs(silent) do
     local held = redis.call('HGETALL', held_of(worker))
     for at = 2, #held, 2 do
       local origin, row = split(held[at])
-      give_back(read_row(row), origin, 1)
+      give_back(read_row(row), origin, 1 - redis.call('HEXISTS', BASE .. 'unnamed:' .. worker, held[at - 1]))
     end
     forget_worker(worker)
   end
