@@ -291,6 +291,25 @@ def test_a_report_that_was_not_heard_renews_no_lease(taken: tuple[Job, Hand, Han
     assert takes(two) == 0
 
 
+def test_what_workers_hold_is_theirs_after_a_server_was_gone(taken: tuple[Job, Hand, Hand]) -> None:
+    job, one, two = taken
+    job.clock.advance(20 * LEASE)
+    assert takes(two) == 0
+    job.clock.advance(LEASE / 4)
+    one.exchange(*map(done, one.held.values()))
+    assert job.broker.counts().images == {"success": 3}
+
+
+def test_who_died_while_the_server_was_gone_is_missed_in_the_end(taken: tuple[Job, Hand, Hand]) -> None:
+    job, _, two = taken
+    job.clock.advance(20 * LEASE)
+    given = 0
+    for _ in range(8):
+        job.clock.advance(LEASE / 4)
+        given += takes(two)
+    assert given == 3
+
+
 def test_what_nobody_heard_of_was_lost_by_nobody(redis: str) -> None:
     clock = Clock()
     job = Job(broker_at(redis, clock), clock)

@@ -53,7 +53,7 @@ class RedisBroker:
         self._looked = self._patrolled = float("-inf")
         self._outage = Outage()
         self._job = Job(server, job)
-        self._partitions = Partitions(server, self._job, clock, 4 * look_every)
+        self._partitions = Partitions(server, self._job, clock, 4 * look_every, patrol_every / 1000)
         self._putting = Putting(self._partitions, self._job)
         self._settling = Settling(self._partitions, self._job, self._putting, self._outage, chance)
         self._taking = Taking(self._partitions, self._job, self._settling, self._outage)
