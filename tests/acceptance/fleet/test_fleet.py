@@ -6,8 +6,6 @@ import json
 import signal
 import time
 
-import pytest
-
 from acceptance.fleet.conftest import LEASE, PLAN, MakeCrew
 from acceptance.fleet.crew import JOB, Crew
 from acceptance.fleet.judging import Found
@@ -51,11 +49,11 @@ def test_machines_share_a_crawl(make_crew: MakeCrew) -> None:
     assert len({row["worker"].rpartition("-")[0] for row in rows}) == len(PLAN.workers)
 
 
-@pytest.mark.parametrize("machine", [PLAN.workers[0], PLAN.collectors[0]], ids=["worker", "collector"])
-def test_a_link_that_is_cut_briefly_and_beyond_the_lease(make_crew: MakeCrew, machine: str) -> None:
+def test_links_that_are_cut_briefly_and_beyond_the_lease(make_crew: MakeCrew) -> None:
     crew = make_crew(210, 0.15, *POLITE)
     start(crew)
-    for fetched, leases in ((20, 0.3), (40, 1.3)):
+    worker, collector = PLAN.workers[0], PLAN.collectors[0]
+    for fetched, machine, leases in ((20, worker, 0.3), (40, worker, 1.3), (60, collector, 0.3), (80, collector, 1.3)):
         crew.fetched(fetched)
         crew.cut(machine)
         try:
@@ -63,7 +61,7 @@ def test_a_link_that_is_cut_briefly_and_beyond_the_lease(make_crew: MakeCrew, ma
         finally:
             crew.restore(machine)
     assert crew.collectors[0].code is None
-    ends_well(crew, late=machine)
+    ends_well(crew, late=collector)
 
 
 def test_workers_that_are_killed_and_stopped_beyond_the_lease(make_crew: MakeCrew) -> None:
@@ -93,7 +91,7 @@ def test_a_machine_that_does_not_hear_the_broker_beyond_the_lease(
     make_crew: MakeCrew, machines: Machines, transport: Transport
 ) -> None:
     """It still reaches the site: what it asks there must be over before others get what it held."""
-    crew = make_crew(60, 1.5, *POLITE)
+    crew = make_crew(45, 1.5, *POLITE)
     deaf, (broker, _) = PLAN.workers[0], transport.target
     relay = machines.inside(broker, lambda: Relay(broker, transport.target, delay=0.05))
     transport.detours[deaf] = broker, relay.port
