@@ -30,9 +30,9 @@ WRITTEN_TOGETHER, WRITE_OUT_EVERY = 2000, 1000
 class RedisBroker:
     """Keeps the Broker contract; see `crawler.contracts`. Not thread-safe: one thread calls it.
 
-    `look_every` is for how many seconds what others change of the job need not be seen (leases are renewed at a quarter
-    of that pace); `patrol_every` is how often,
-    in milliseconds, somebody looks at all partitions for silent workers, delays that are over, and the end.
+    `look_every` is for how many seconds what others change of the job need not be seen; twice as long for its counts,
+    four times for leases that are not spoken of. `patrol_every` is how often, in milliseconds, somebody looks at all
+    partitions for silent workers, delays that are over, and the end.
     """
 
     def __init__(
@@ -51,6 +51,8 @@ class RedisBroker:
         self._count = partitions
         self._look_every, self._patrol_every = look_every, patrol_every
         self._looked = self._patrolled = float("-inf")
+        self._counted = float("-inf")
+        self._counts = Counts(run=0, state=State.OPEN, began=0.0, ended=0.0)
         self._outage = Outage()
         self._job = Job(server, job)
         self._partitions = Partitions(server, self._job, clock)
@@ -121,8 +123,14 @@ class RedisBroker:
             return Counts(run=0, state=State.OPEN, began=0.0, ended=0.0)
         self._patrol(soon=not self._job.ready)
         now = self._partitions.now()
+        if now - self._counted >= 2 * self._look_every or self._counts.state is not self._job.state:
+            self._counted, self._counts = now, self._sum_up(now)
+        return self._counts
+
+    def _sum_up(self, now: float) -> Counts:
+        run = self._job.run
         answers = self._partitions.call("counts", {at: {"closely": False} for at in self._partitions.all})
-        counts = Counts(run=run.number, state=self._job.state, began=run.began, ended=self._job.run.ended)
+        counts = Counts(run=run.number, state=self._job.state, began=run.began, ended=run.ended)
         _fill(counts, list(answers.values()), run)
         workers, _ = self._job.workers(now - self._job.spec.lease)
         counts.workers = len(workers)
