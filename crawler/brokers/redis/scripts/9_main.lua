@@ -8,7 +8,9 @@ local function open_run()
     for kind = SOURCE, ROBOTS do
       redis.call('DEL', BASE .. 'ready:' .. kind)
     end
-    redis.call('DEL', BASE .. 'times', BASE .. 'lanes', BASE .. 'paces', BASE .. 'closed', BASE .. 'hosts:' .. (call.run - 2))
+    for _, name in ipairs({'times', 'delayed', 'visitors', 'lanes', 'paces', 'closed', 'hosts:' .. (call.run - 2)}) do
+      redis.call('DEL', BASE .. name)
+    end
     numbers.run, changed_numbers.run = call.run, true
     advance('already_there', -(numbers.already_there or 0))
     advance('pages_before', (numbers.added1 or 0) - (numbers.pages_before or 0))
