@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import time
 from pathlib import Path
 
 import pytest
 import redis as library
 
-from brokers.driver import ALL_ROOM, Clock, Hand, Job, done, image, images, moved, page, spec
+from brokers.driver import ALL_ROOM, Clock, Job, done, image, images, moved, page, spec
 from crawler.archive import Archive
 from crawler.brokers.redis import check_url, shown_url
 from crawler.brokers.redis.broker import RedisBroker, jobs_in
@@ -195,22 +194,3 @@ def test_without_memory_nothing_is_put_and_everything_settled() -> None:
             assert job.broker.counts().images == {"success": len(tasks)}
             client.config_set("maxmemory", 0)
         assert job.broker.put(images(600), job.source.number) == 100
-
-
-def test_who_could_not_report_because_the_server_was_gone_loses_nothing() -> None:
-    with redis_server() as server:
-        broker = RedisBroker(Server(server.url), "grace", partitions=2)
-        broker.begin(spec(lease=1.0))
-        worker, other = Hand(broker, "w"), Hand(broker, "other")
-        source = Hand(broker, "collector", {Kind.SOURCE: 1}).one()
-        broker.put(images(4), source.number)
-        time.sleep(0.6)
-        tasks = worker.exchange()
-        assert len(tasks) == 4
-        server.kill()
-        time.sleep(3.5)
-        server.start()
-        assert other.exchange() == []
-        worker.exchange(*map(done, tasks), room={})
-        assert broker.results("", 10).rows[0].worker == "w"
-        assert all(row.worker == "w" for row in broker.results("", 10).rows)

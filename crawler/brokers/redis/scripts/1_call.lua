@@ -8,9 +8,11 @@ local HEADER = '>I6I6BBBBc16'
 local HEADER_SIZE = 32
 local BROKER = 'broker'
 
-local time = redis.call('TIME')
-local clock = time[1] + time[2] / 1e6  -- the server's own
-local now = call.now == 0 and clock or call.now
+local now = call.now
+if now == 0 then
+  local time = redis.call('TIME')
+  now = time[1] + time[2] / 1e6
+end
 
 local numbers = {number = 0, seq = 0, turn = 0, run = 0, known = 0, buckets = 1}  -- the partition's counters
 do

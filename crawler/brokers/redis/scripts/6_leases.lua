@@ -98,19 +98,8 @@ local function give_back(task, origin, times)
   enrol(origin, task.kind)
 end
 
--- Note that somebody calls, as somebody does every second. Where nobody did for some time it was this server that was
--- gone: everybody gets a lease's time to come back.
-local function note_call()
-  local before, milliseconds = numbers.called or 0, math.floor(clock * 1000)
-  if before > 0 and milliseconds - before > 1000 * math.max(call.lease / 2, 3) then
-    numbers.grace, changed_numbers.grace = milliseconds + 1000 * call.lease, true
-  end
-  if milliseconds - before > 500 then numbers.called, changed_numbers.called = milliseconds, true end
-end
-
 -- Let go of what silent workers hold.
 local function expire()
-  if (numbers.grace or 0) > clock * 1000 then return end
   local silent = redis.call('ZRANGEBYSCORE', BASE .. 'workers', '-inf', '(' .. string.format('%.6f', now - call.lease))
   for _, worker in ipairs(silent) do
     local held = redis.call('HGETALL', held_of(worker))

@@ -33,7 +33,6 @@ local function is_ready()
 end
 
 local function look_after()
-  note_call()
   expire()
   wake()
   settle_closed(1000)
