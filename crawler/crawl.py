@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from crawler import progress
 from crawler.brokers.client import ServerAddress
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from crawler.bar import Bar
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 #: Seconds between looks at results and limits.
 LOOK_EVERY = 0.2
@@ -168,7 +170,7 @@ class Crawl:
                 f"job {self._spec.job} has images, but {self._folder} is gone: mount it or name its place with "
                 f"--output, or remove {self._directory} to fetch everything anew"
             )
-        begun = self._broker.begin(self._spec)
+        begun = self._patiently(lambda: self._broker.begin(self._spec))
         self._folder.mark(begun.job_id)
         forget_others(self._directory, {Path(detail.path) for _, detail in self._spec.sources})
         if begun.rebooted_since and self._folder.path is not None:
@@ -235,12 +237,16 @@ class Crawl:
                 raise StateError(f"the {child.name} process cannot work here; the log says why")
 
     def _counts(self) -> Counts:
+        self._last = self._patiently(self._broker.counts)
+        return self._last
+
+    def _patiently(self, ask: Callable[[], _T]) -> _T:
+        """Ask the broker, and again where it is gone; raises BrokerUnreachable where it stays so."""
         until = time.monotonic() + (self._link.patience if self._link.redis else BROKER_PATIENCE)
         said = not self._link.redis  # a broker of our own is started again at once
         while True:
             try:
-                self._last = self._broker.counts()
-                return self._last
+                return ask()
             except BrokerUnreachable as error:
                 if time.monotonic() > until or self._signals:
                     raise
@@ -292,13 +298,13 @@ class Crawl:
 
     def _finish(self) -> None:
         try:
-            self._keeper.write(self._broker)
+            self._patiently(lambda: self._keeper.write(self._broker))
         except StoreError as error:
             log.error("%s; write it again with --export", error)
         self._supervisor.stop(10.0, only="download")
         self._supervisor.stop(5.0, only="page")
         self._supervisor.stop(5.0, only="source")
-        living = frozenset(self._broker.workers())
+        living = frozenset(self._patiently(self._broker.workers))
         self._supervisor.stop(10.0, only="broker")
         self._folder.sweep(living, finished=True)
 

@@ -22,11 +22,11 @@ from pathlib import Path
 from acceptance.fleet.crew import Crew
 from acceptance.fleet.faults import Faults
 from acceptance.fleet.networks import Loopback, plan
-from acceptance.fleet.transports import Here, Manager, Transport
+from acceptance.fleet.transports import Here, Manager, Redis, Transport
 from acceptance.machines import NETWORK, Machines
 from servers.gallery import Gallery, GallerySite
 
-TRANSPORTS: dict[str, type[Transport]] = {"here": Here, "manager": Manager}
+TRANSPORTS: dict[str, type[Transport]] = {"here": Here, "manager": Manager, "redis": Redis}
 LOOPBACK = "127.0.0.0/8"
 #: Download processes on the machines of workers.
 PROCESSES = (3, 3, 2)
@@ -56,7 +56,8 @@ def arguments() -> argparse.Namespace:
 def make_crew(args: argparse.Namespace, folder: Path, stack: ExitStack) -> Crew:
     is_root = os.geteuid() == 0
     opened = NETWORK if is_root else LOOPBACK
-    where = plan(opened, hosts=HOSTS)
+    made = TRANSPORTS[args.transport]
+    where = plan(opened, hosts=HOSTS, collectors=made.collectors)
     network = Machines(*where.machines) if is_root else Loopback()
     stack.callback(network.close)
     if isinstance(network, Machines):
@@ -65,9 +66,10 @@ def make_crew(args: argparse.Namespace, folder: Path, stack: ExitStack) -> Crew:
     pages = max(1, args.images // EACH_PAGE)
     gallery = Gallery(where.hosts, pages, args.images, latency=args.latency, port=8080)
     site = stack.enter_context(GallerySite(gallery, folder / "record", network.at(where.hosts[0])))
-    transport = stack.enter_context(TRANSPORTS[args.transport](where, network, folder))
+    transport = stack.enter_context(made(where, network, folder))
     if isinstance(network, Loopback) and transport.is_spread:
-        transport.detours = {machine: network.detour(machine, transport.target) for machine in where.workers}
+        others = where.workers if not transport.machine else (*where.collectors, *where.workers)
+        transport.detours = {machine: network.detour(machine, transport.target) for machine in others}
     flags = ["--allow-net", opened, "--lease", str(args.lease), "--timeout", "10", "--max-alike", "0"]
     flags += ["--requests-per-host", str(args.requests_per_host), "--delay", str(args.delay)]
     crew = Crew(folder, where, network, transport, site, flags, write_list(gallery, folder) if args.list else None)

@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis as library
 
-from brokers.driver import ALL_ROOM, Clock, Job, done, image, images, moved, page, spec
+from brokers.driver import ALL_ROOM, Clock, Hand, Job, done, image, images, moved, page, spec
 from crawler.archive import Archive
 from crawler.brokers.redis import check_url, shown_url
 from crawler.brokers.redis.broker import RedisBroker, jobs_in
 from crawler.brokers.redis.server import Server
+from crawler.contracts import Broker
 from crawler.errors import BrokerUnreachable, StateError, UsageError
-from crawler.model import Kind, Report, State, Words
+from crawler.model import Grant, Kind, Report, State, Words
 from servers.redis import redis_server
 
 _JOBS = itertools.count()
+_NONE = Grant(0)
 
 
-def broker_at(url: str, clock: Clock, name: str = "", archive: Archive | None = None) -> RedisBroker:
+def broker_at(
+    url: str, clock: Clock, name: str = "", archive: Archive | None = None, look_every: float = 0, patrol_every: int = 0
+) -> RedisBroker:
     return RedisBroker(
         Server(url), name or f"other {next(_JOBS)}", archive,
-        partitions=4, clock=clock, chance=lambda: 0.5, look_every=0, patrol_every=0,
+        partitions=4, clock=clock, chance=lambda: 0.5, look_every=look_every, patrol_every=patrol_every,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def no_answers(broker: Broker, *, heard: bool) -> Iterator[None]:
+    """Let no call of the scripts be answered; they are `heard` all the same, or not."""
+    assert isinstance(broker, RedisBroker)
+    server = broker._server
+    run = server.run
+
+    def lose(calls: Sequence[tuple[str, bytes]], *, grows: bool) -> list[Any]:
+        if heard:
+            run(calls, grows=grows)
+        raise BrokerUnreachable("no answer")
+
+    server.run = lose  # type: ignore[method-assign]
+    with pytest.raises(BrokerUnreachable):
+        yield
+    server.run = run  # type: ignore[method-assign]
 
 
 def test_two_processes_share_a_job(redis: str) -> None:
@@ -194,3 +220,105 @@ def test_without_memory_nothing_is_put_and_everything_settled() -> None:
             assert job.broker.counts().images == {"success": len(tasks)}
             client.config_set("maxmemory", 0)
         assert job.broker.put(images(600), job.source.number) == 100
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["answered", "answer lost"])
+def test_a_worker_has_what_it_was_granted_until_it_says_that_it_heard_of_less(redis: str, lost: bool) -> None:
+    clock = Clock()
+    job = Job(broker_at(redis, clock), clock)
+    job.begin(images(300), requests_per_host=4)
+    one, two = job.worker("one", {Kind.IMAGE: 20}), job.worker("two", {Kind.IMAGE: 20})
+    one.exchange()
+    assert one.grants["a.test"].count == 4
+    two.exchange()
+    if lost:
+        with no_answers(job.broker, heard=True):
+            one.exchange(busy={"a.test": 2})
+    told = [] if lost else [done(task) for task in list(one.held.values())[:12]]
+    one.exchange(*told, busy={"a.test": 2}, room={Kind.IMAGE: 200})  # it begins two more before it hears the answer
+    assert one.grants["a.test"].count == 2
+    two.exchange()
+    assert two.grants.get("a.test", _NONE).count == 0
+    one.exchange(busy={"a.test": 2})
+    two.exchange()
+    assert two.grants["a.test"].count == 2
+
+
+LEASE = 4.0
+
+
+@pytest.fixture
+def taken(redis: str) -> tuple[Job, Hand, Hand]:
+    """A job whose images a first worker holds, and a second worker, of another process."""
+    clock, name = Clock(), f"taken {next(_JOBS)}"
+    brokers = [broker_at(redis, clock, name, look_every=0.5, patrol_every=1) for _ in range(2)]
+    job = Job(brokers[0], clock)
+    job.begin(images(3), lease=LEASE)
+    one, two = job.worker("one"), Hand(brokers[1], "two")
+    assert len(one.exchange()) == 3
+    return job, one, two
+
+
+def takes(worker: Hand) -> int:
+    """Return how many tasks a worker is given; somebody else may just have looked at all partitions."""
+    given = 0
+    for _ in range(3):
+        time.sleep(0.002)
+        given += len(worker.exchange())
+    return given
+
+
+def test_a_lease_counts_from_the_last_report_though_not_each_renews_it(taken: tuple[Job, Hand, Hand]) -> None:
+    job, one, two = taken
+    job.clock.advance(LEASE / 5)
+    one.exchange()
+    for _ in range(3):
+        job.clock.advance(0.3 * LEASE)
+        assert takes(two) == 0
+    job.clock.advance(0.4 * LEASE)
+    assert takes(two) == 3
+
+
+def test_a_report_that_was_not_heard_renews_no_lease(taken: tuple[Job, Hand, Hand]) -> None:
+    job, one, two = taken
+    job.clock.advance(0.6 * LEASE)
+    assert takes(two) == 0
+    with no_answers(job.broker, heard=False):
+        one.exchange()
+    job.clock.advance(0.2 * LEASE)
+    one.exchange()
+    job.clock.advance(0.6 * LEASE)
+    assert takes(two) == 0
+
+
+def test_what_workers_hold_is_theirs_after_a_server_was_gone(taken: tuple[Job, Hand, Hand]) -> None:
+    job, one, two = taken
+    job.clock.advance(20 * LEASE)
+    assert takes(two) == 0
+    job.clock.advance(LEASE / 4)
+    one.exchange(*map(done, one.held.values()))
+    assert job.broker.counts().images == {"success": 3}
+
+
+def test_who_died_while_the_server_was_gone_is_missed_in_the_end(taken: tuple[Job, Hand, Hand]) -> None:
+    job, _, two = taken
+    job.clock.advance(20 * LEASE)
+    given = 0
+    for _ in range(8):
+        job.clock.advance(LEASE / 4)
+        given += takes(two)
+    assert given == 3
+
+
+def test_what_nobody_heard_of_was_lost_by_nobody(redis: str) -> None:
+    clock = Clock()
+    job = Job(broker_at(redis, clock), clock)
+    job.begin(images(8, host="b.test"))
+    for number in range(3):
+        with no_answers(job.broker, heard=True):
+            job.worker(f"unlucky {number}").exchange()
+        job.worker(f"unlucky {number}").exchange(room={})
+        clock.advance(spec().lease + 1)
+        job.worker("other").exchange(room={})
+    job.finish()
+    assert job.broker.counts().images == {"success": 8}

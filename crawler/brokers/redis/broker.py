@@ -55,10 +55,10 @@ class RedisBroker:
         self._counts = Counts(run=0, state=State.OPEN, began=0.0, ended=0.0)
         self._outage = Outage()
         self._job = Job(server, job)
-        self._partitions = Partitions(server, self._job, clock)
+        self._partitions = Partitions(server, self._job, clock, 4 * look_every, patrol_every / 1000)
         self._putting = Putting(self._partitions, self._job)
         self._settling = Settling(self._partitions, self._job, self._putting, self._outage, chance)
-        self._taking = Taking(self._partitions, self._job, self._settling, self._outage, 4 * look_every)
+        self._taking = Taking(self._partitions, self._job, self._settling, self._outage)
         self._results = ResultReader(self._partitions, self._job, archive)
 
     # The contract

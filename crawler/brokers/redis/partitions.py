@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
 from collections.abc import Callable
@@ -58,12 +59,29 @@ class Given(NamedTuple):
 
 
 class Partitions:
-    """Calls the scripts of a job's partitions."""
+    """Calls the scripts of a job's partitions.
 
-    def __init__(self, server: Server, job: Job, clock: Callable[[], float] | None) -> None:
+    Leases are renewed after `renew_every` seconds, or earlier; every `patrol_every` seconds somebody looks at each
+    partition, where it is 0 nobody does.
+    """
+
+    def __init__(
+        self, server: Server, job: Job, clock: Callable[[], float] | None, renew_every: float, patrol_every: float
+    ) -> None:
         self._server = server
         self._job = job
         self._clock = clock
+        self._renew_every = renew_every
+        self._patrol_every = patrol_every
+
+    @property
+    def renew_every(self) -> float:
+        return min(self._renew_every, self._job.spec.lease / 4)
+
+    @property
+    def _silence(self) -> float:
+        """Return the seconds without any call of a partition after which Redis must have been gone, not the workers."""
+        return max(self._job.spec.lease / 2, 2 * self._patrol_every) if self._patrol_every else math.inf
 
     def now(self) -> float:
         return self._clock() if self._clock else time.time()
@@ -119,7 +137,8 @@ class Partitions:
             "most": spec.requests_per_host,
             "delay": spec.delay,
             "robots": spec.obey_robots,
-            "lease": spec.lease,
+            "lease": spec.lease + self.renew_every,  # it counts from the last report, which need not have renewed it
+            "silence": self._silence,
         }
 
     def ask(self, *commands: tuple[Any, ...]) -> list[Any]:

@@ -60,19 +60,18 @@ class Asker(NamedTuple):
     now: float
     memory: Memory
     held: dict[int, list[Given]]
+    heard: bool  #: the last reply came to it
+    asked: set[int]  #: partitions that were told in this exchange
 
 
 class Taking:
     """Asks partitions for tasks, for the workers of this process."""
 
-    def __init__(
-        self, partitions: Partitions, job: Job, settling: Settling, outage: Outage, renew_every: float
-    ) -> None:
+    def __init__(self, partitions: Partitions, job: Job, settling: Settling, outage: Outage) -> None:
         self._partitions = partitions
         self._job = job
         self._settling = settling
         self._outage = outage
-        self._renew_every = renew_every
         self._memories: dict[str, Memory] = defaultdict(Memory)
         self._next_probe = 0.0
         self._turn = 0
@@ -94,7 +93,8 @@ class Taking:
         if memory.alone and not report.held:
             memory.alone = ""
         down = self._outage.check(now)
-        asker = Asker(worker, report, feeds, now, memory, self._held(report))
+        asker = Asker(worker, report, feeds, now, memory, self._held(report), report.heard == memory.serial, set())
+        memory.serial += 1  # by now: a reply may be lost on its way
         taken = Taken(self._room(report, memory, down, now))
         with self._counted(taken.room):
             self._rounds(asker, calls, taken)
@@ -174,7 +174,7 @@ class Taking:
     def _to_renew(self, asker: Asker) -> set[int]:
         """Return the partitions where its leases and grants have not been renewed for some time."""
         renewed = asker.memory.renewed
-        late = asker.now - min(self._renew_every, self._job.spec.lease / 4)
+        late = asker.now - self._partitions.renew_every
         return {at for at in asker.memory.at.union(asker.held) if renewed.get(at, late) <= late}
 
     def _in_turn(self) -> list[int]:
@@ -218,12 +218,14 @@ class Taking:
                 at, asker.worker, held=keys_of([*(given.row.number for given in named), *also]),
                 claims=[[given.row.number, text(given.origin), int(given.row.kind)] for given in named if late],
                 busy=busy.get(at, {}), latency={} if taken.given else latency.get(at, {}),
-                heard=report.heard == memory.serial,
+                heard=asker.heard and at not in asker.asked,
                 gives=any(shares.get(at, ())), room=shares.get(at, [0, 0, 0, 0]),
                 holds=len(report.held) + len(taken.given), feeds=asker.feeds, crowded=self._crowded,
             )  # fmt: skip
-            memory.renewed[at] = asker.now
+        memory.at.update(requests)  # until they answer: they may have given what we never heard of
         answers = self._partitions.call("exchange", requests)
+        memory.renewed.update(dict.fromkeys(requests, asker.now))
+        asker.asked.update(requests)
         self._tell(asker.worker, self._settling.strange(asker.worker, calls, answers))
         return answers
 
@@ -284,7 +286,6 @@ class Taking:
                 del known[number]
 
     def _reply(self, memory: Memory, report: Report, taken: Taken, down: bool, now: float) -> Reply:
-        memory.serial += 1
         news = bool(taken.given or report.settlements)
         memory.rest = FIRST_REST if news else min(2 * memory.rest, LONGEST_REST)
         return Reply(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,11 +12,12 @@ import pytest
 
 from acceptance.fleet.crew import Crew
 from acceptance.fleet.networks import plan
-from acceptance.fleet.transports import Manager, Transport
+from acceptance.fleet.transports import Manager, Redis, Transport
 from acceptance.machines import NETWORK, OPEN_NETWORK, Machines
 from servers.gallery import Gallery, GallerySite
+from servers.redis import redis_available
 
-PLAN = plan(NETWORK)
+PLAN = plan(NETWORK, collectors=Redis.collectors)
 #: Seconds of silence after which others get what a worker holds.
 LEASE = 3.0
 
@@ -30,8 +32,10 @@ def machines() -> Iterator[Machines]:
     made.close()
 
 
-@pytest.fixture(params=[Manager], ids=["manager"])
+@pytest.fixture(params=[Manager, Redis], ids=["manager", "redis"])
 def transport(request: pytest.FixtureRequest, machines: Machines, tmp_path: Path) -> Iterator[Transport]:
+    if request.param is Redis and not redis_available():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("redis-server is not installed")
     with request.param(PLAN, machines, tmp_path) as made:
         yield made
 

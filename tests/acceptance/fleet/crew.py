@@ -110,6 +110,24 @@ class Crew:
         return [*self.collectors, *self.workers.values()]
 
     @property
+    def machines(self) -> list[str]:
+        """Return all that can be cut off: each door's, and that of the transport."""
+        return [door.machine for door in self.doors] + [self.broker_machine] * bool(self.broker_machine)
+
+    @property
+    def broker_machine(self) -> str:
+        """Return where the queue is, `""` where that is a collector's business."""
+        return self._transport.machine
+
+    @property
+    def brokers(self) -> list[int]:
+        """Return the processes where the queue is."""
+        own = self._transport.process
+        if own is not None:
+            return [own.pid] if own.poll() is None else []
+        return [process for door in self.collectors if door.code is None for process in door.broker]
+
+    @property
     def output(self) -> Path:
         return self._folder / "out"
 
@@ -138,6 +156,10 @@ class Crew:
                 door.kill()
 
     # What befalls it
+
+    def mend_broker(self) -> None:
+        """Start again what nobody else does."""
+        self._transport.mend()
 
     def cut(self, machine: str) -> None:
         self._network.set(machine, "down")

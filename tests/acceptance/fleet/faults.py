@@ -15,6 +15,8 @@ from acceptance.here import send
 KILLS = {"door": 3, "broker": 3, "process": 6, "machine": 2}
 #: Seconds for which links are cut: at least, at most, and most often.
 SHORTEST_CUT, LONGEST_CUT, USUAL_CUT = 5.0, 90.0, 8.0
+#: Leases for which a broker is gone that nobody starts again by himself, at most.
+LONGEST_GONE = 2.0
 #: Leases for which processes are stopped: at least and at most.
 SHORTEST_STOP, LONGEST_STOP = 1.2, 4.0
 #: What a door ends with that is done, one where something failed, and one that refuses its flags.
@@ -74,30 +76,36 @@ class Faults:
         elif self._spread and self._chance.random() < 0.1:
             self._stop(now)
         else:
-            self._kill()
+            self._kill(now)
 
-    def _kill(self) -> None:
+    def _kill(self, now: float) -> None:
         door = self._chance.choice(self._crew.doors)
         kind = self._chance.choices(list(KILLS), list(KILLS.values()))[0]
-        victims = self._victims(kind, door)
+        victims = self._broker(now) if kind == "broker" else self._victims(kind, door)
         if victims:
             send(signal.SIGKILL, victims)
             self.killed += 1
             self.injected[f"kill of a {kind}"] += 1
 
+    def _broker(self, now: float) -> list[int]:
+        """Return what is to be killed, which is started again after a while."""
+        machine, victims = self._crew.broker_machine, self._crew.brokers
+        if machine in self._ills:
+            return []
+        if machine and victims:
+            gone = self._lease * self._chance.uniform(0, LONGEST_GONE)
+            self._ills[machine] = now + gone, self._crew.mend_broker
+        return victims
+
     def _victims(self, kind: str, door: Door) -> list[int]:
-        if kind == "broker":
-            door = self._chance.choice(self._crew.collectors)
         if door.code is not None:
             return []
-        if kind == "broker":
-            return door.broker
         if kind == "door":
             return door.processes[:1]
         return door.processes if kind == "machine" else [self._chance.choice(door.children or door.processes)]
 
     def _cut(self, now: float) -> None:
-        machine = self._chance.choice(self._crew.doors).machine
+        machine = self._chance.choice(self._crew.machines)
         seconds = self._chance.triangular(SHORTEST_CUT, LONGEST_CUT, USUAL_CUT)
         if machine not in self._ills:
             self._crew.cut(machine)

@@ -12,6 +12,8 @@ from servers.manners import Asked, Stopped, apart, at_once, gaps
 
 #: What is in a job's directory beside the images that its ledger names.
 _OWN = frozenset({"metadata.jsonl", "failures.jsonl", ".job"})
+#: Results that were written out of a Redis.
+_PARTS = ".ledger/*/*.part"
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,13 @@ def judge(directory: Path, digests: dict[str, str]) -> Found:
     rows = _rows(directory / "metadata.jsonl")
     failures = _rows(directory / "failures.jsonl")
     urls = [row["url"] for row in rows + failures]
+    parts = {str(path.relative_to(directory)) for path in directory.glob(_PARTS)}
     there = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file() or _is_empty(path)}
     return Found(
         lost=len(digests.keys() - set(urls)),
         double=len(urls) - len(set(urls)),
         partial=sum(_digest(directory / row["file_name"]) != digests.get(row["url"]) for row in rows),
-        left_over=len(there - {row["file_name"] for row in rows} - _OWN),
+        left_over=len(there - {row["file_name"] for row in rows} - _OWN - parts),
         failed=len(failures),
     )
 

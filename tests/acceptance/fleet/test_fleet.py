@@ -85,7 +85,7 @@ def test_a_collector_that_is_killed(make_crew: MakeCrew) -> None:
     start(crew)
     crew.fetched(20)
     crew.collectors[0].kill()
-    crew.collect()
+    crew.collectors[0].start()
     ends_well(crew)
 
 
@@ -110,7 +110,10 @@ def test_a_machine_that_does_not_hear_the_broker_beyond_the_lease(
 def test_a_delay_is_kept_whoever_is_killed(make_crew: MakeCrew) -> None:
     crew = make_crew(30, 0.0, "--delay", str(DELAY))
     start(crew)
-    for fetched, victims in ((5, crew.collectors[0].broker), (10, crew.workers[PLAN.workers[0]].children)):
-        crew.fetched(fetched)
-        send(signal.SIGKILL, victims)
+    crew.fetched(5)
+    send(signal.SIGKILL, crew.brokers)
+    time.sleep(LEASE / 3)
+    crew.mend_broker()
+    crew.fetched(10)
+    send(signal.SIGKILL, crew.workers[PLAN.workers[0]].children)
     ends_well(crew, delay=DELAY)

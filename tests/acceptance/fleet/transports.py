@@ -28,7 +28,8 @@ class Transport(ABC):
         self.plan = plan
         self.network = network
         self.folder = folder
-        self.process: subprocess.Popen[bytes] | None = None  #: of what is neither collector nor worker
+        self.machine = ""  #: of what is neither collector nor worker
+        self.process: subprocess.Popen[bytes] | None = None  #: of what is on that machine
         self.detours: dict[str, tuple[str, int]] = {}  #: where machines find the broker that do not reach it directly
 
     def __enter__(self) -> Transport:
@@ -43,6 +44,11 @@ class Transport(ABC):
     def start(self) -> None:
         """Start the process, or start it again."""
         return
+
+    def mend(self) -> None:
+        """Start the process again where it was killed."""
+        if self.process is not None and self.process.poll() is not None:
+            self.start()
 
     @property
     @abstractmethod
@@ -103,14 +109,18 @@ class Redis(Transport):
 
     collectors = 3
 
+    def __init__(self, plan: Plan, network: Network, folder: Path) -> None:
+        super().__init__(plan, network, folder)
+        self.machine = plan.redis
+
     @property
     def target(self) -> tuple[str, int]:
-        return self.plan.redis, REDIS_PORT
+        return self.machine, REDIS_PORT
 
     def start(self) -> None:
         program = shutil.which("redis-server")
         assert program is not None, "redis-server is not installed"
-        host, directory = self.plan.redis, self.folder / "redis"
+        host, directory = self.machine, self.folder / "redis"
         directory.mkdir(exist_ok=True)
         flags = ["--bind", host, "--port", str(REDIS_PORT), "--protected-mode", "no", "--dir", str(directory)]
         flags += ["--save", "", "--appendonly", "yes", "--appendfsync", "always"]

@@ -98,14 +98,27 @@ local function give_back(task, origin, times)
   enrol(origin, task.kind)
 end
 
--- Let go of what silent workers hold.
+-- Where nobody at all came for long, the server was gone, and its workers could not report: their leases begin anew.
+local function forgive_silence()
+  local silent = now - (numbers.watched or now * 1000) / 1000
+  if silent > call.silence then
+    for _, worker in ipairs(redis.call('ZRANGE', BASE .. 'workers', 0, -1)) do
+      redis.call('ZADD', BASE .. 'workers', string.format('%.6f', now), worker)
+    end
+  end
+  if not numbers.watched or silent > call.silence / 4 then
+    numbers.watched, changed_numbers.watched = now * 1000, true
+  end
+end
+
+-- Let go of what silent workers hold; of what a worker never named it may not even have heard.
 local function expire()
   local silent = redis.call('ZRANGEBYSCORE', BASE .. 'workers', '-inf', '(' .. string.format('%.6f', now - call.lease))
   for _, worker in ipairs(silent) do
     local held = redis.call('HGETALL', held_of(worker))
     for at = 2, #held, 2 do
       local origin, row = split(held[at])
-      give_back(read_row(row), origin, 1)
+      give_back(read_row(row), origin, 1 - redis.call('HEXISTS', BASE .. 'unnamed:' .. worker, held[at - 1]))
     end
     forget_worker(worker)
   end

@@ -33,6 +33,7 @@ local function is_ready()
 end
 
 local function look_after()
+  forgive_silence()
   expire()
   wake()
   settle_closed(1000)

@@ -1,0 +1,51 @@
+"""What a run that is over asks of a broker that is gone for a moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crawler.brokers.client import ServerAddress
+from crawler.brokers.sqlite import SqliteBroker
+from crawler.crawl import Crawl
+from crawler.errors import BrokerUnreachable
+from crawler.limits import Limits
+from crawler.model import LedgerPage
+from crawler.processes import Link, Place
+from crawler.spec import Spec
+
+
+class Returning(SqliteBroker):
+    """A broker that answers each question only when it is asked again."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.asked: set[str] = set()
+
+    def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
+        self._gone("results")
+        return super().results(cursor, limit, mentions)
+
+    def workers(self) -> list[str]:
+        self._gone("workers")
+        return super().workers()
+
+    def _gone(self, asked: str) -> None:
+        if asked not in self.asked:
+            self.asked.add(asked)
+            raise BrokerUnreachable("gone")
+
+
+def test_the_ledger_is_written_though_the_broker_was_gone(tmp_path: Path) -> None:
+    spec = Spec(job="j", output=str(tmp_path))
+    crawl = Crawl(
+        spec, tmp_path / "state", Link(ServerAddress(), b""), Limits(0, 0, 0, 0),
+        listen=None, processes=0, page_processes=0, place=Place(1), print_lines=False, fail_above=0.0,
+    )  # fmt: skip
+    crawl._broker = broker = Returning(tmp_path / "queue")  # type: ignore[assignment]
+    broker.begin(spec)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "j").mkdir()
+    crawl._finish()
+    assert broker.asked == {"results", "workers"}
+    assert (tmp_path / "j" / "metadata.jsonl").exists()
+    broker.close()
