@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Archive:
         """
         directory = self._directory(partition)
         name = f"{parcels[0].first:015}-{parcels[-1].last:015}.part"
-        draft = directory / f".{name}.{os.getpid()}"
+        draft = directory / f".{name}.{uuid.uuid4().hex}"
         try:
             directory.mkdir(parents=True, exist_ok=True)
             with draft.open("wb") as file:
@@ -44,7 +45,8 @@ class Archive:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(directory / name)
-            _sync(directory)
+            for folder in (directory, self._root, self._root.parent):
+                _sync(folder)
         except OSError as error:
             raise StoreError(f"the results in {directory} cannot be written: {error.strerror}") from error
 

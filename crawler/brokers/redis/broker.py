@@ -12,7 +12,7 @@ from crawler.brokers.redis.job import Job, Run
 from crawler.brokers.redis.partitions import LOCAL_BITS, Partitions, exchange_call
 from crawler.brokers.redis.putting import Putting
 from crawler.brokers.redis.results import ResultReader
-from crawler.brokers.redis.rows import binary, read_row
+from crawler.brokers.redis.rows import binary, read_away, read_row
 from crawler.brokers.redis.server import JOBS, Server
 from crawler.brokers.redis.settling import Calls, Settling
 from crawler.brokers.redis.taking import Taking
@@ -140,13 +140,11 @@ class RedisBroker:
     def reopen(self, seqs: list[int]) -> int:
         self._job.refresh()
         told = self._results.reopening(seqs)
+        if told and self._job.run.ended:
+            self._job.end(0.0)  # first: what waits when a run has ended, waits for the next
         answers = self._partitions.call("settle", {at: {"worker": "", "settled": said} for at, said in told.items()})
-        reopened = sum(int(answer[0]) for answer in answers.values())
-        if reopened:
-            self._job.note_ready(set(told))
-            if self._job.run.ended:
-                self._job.end(0.0)
-        return reopened
+        self._job.note_ready(set(told))
+        return sum(int(answer[0]) for answer in answers.values())
 
     def workers(self) -> list[str]:
         self._patrol()
@@ -218,11 +216,11 @@ class RedisBroker:
         calls = Calls()
         for partition, answer in answers.items():
             for kept in answer[6]:
-                origin, outcome, why, packed = kept.split(b"\0", 3)
+                origin, outcome, why, body, packed = read_away(kept)
                 row = read_row(packed)
                 calls.before[row.number >> LOCAL_BITS].append({
                     "verb": "record", "row": binary(packed), "origin": binary(origin), "outcome": outcome.decode(),
-                    "message": binary(why), "size": 0, "body": binary(b"\xc0"),
+                    "message": binary(why), "size": 0, "body": binary(body),
                 })  # fmt: skip
                 forget = {"verb": "forget", "number": row.number, "row": binary(packed)}
                 calls.after[partition].append(forget)

@@ -94,6 +94,19 @@ def read_items(blob: bytes, skipped: int) -> Iterator[Item]:
         yield Item(high << 32 | low, said, blob[told:found], lane, blob[origin:at])
 
 
+_AWAY = struct.Struct(">IIII")
+
+
+def read_away(kept: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    """Return origin, outcome, message, encoded result and row of what ended away from home."""
+    parts, at = [], _AWAY.size
+    for size in _AWAY.unpack_from(kept):
+        parts.append(kept[at : at + size])
+        at += size
+    origin, outcome, message, body = parts
+    return origin, outcome, message, body, kept[at:]
+
+
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
