@@ -1,14 +1,13 @@
 """Results that were written out of a Redis: parts in the job's directory, which all of its collectors see.
 
-A part is written beside, synced and renamed, so it is there whole or not at all; what two collectors wrote twice has
-the same numbers, and is read once.
+A part is written beside, where leftovers are swept, synced and renamed, so it is there whole or not at all; what two
+collectors wrote twice has the same numbers, and is read once.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import msgspec
 
 from crawler.contracts import Parcel
 from crawler.errors import StoreError
+from crawler.stores.files import draft_of
 
 DIRECTORY = ".ledger"
 _PART = re.compile(r"(\d{15})-(\d{15})\.part")
@@ -37,7 +37,7 @@ class Archive:
         """
         directory = self._directory(partition)
         name = f"{parcels[0].first:015}-{parcels[-1].last:015}.part"
-        draft = directory / f".{name}.{uuid.uuid4().hex}"
+        draft = self._root.parent / draft_of(f"{partition:04}-{name}")
         try:
             directory.mkdir(parents=True, exist_ok=True)
             with draft.open("wb") as file:

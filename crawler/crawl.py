@@ -166,7 +166,7 @@ class Crawl:
     # The beginning
 
     def _begin(self) -> Begun:
-        before = self._broker.counts()
+        before = self._patiently(self._broker.counts)
         if (before.run > 1 or before.images.get(Outcome.SUCCESS)) and not self._folder.is_marked():
             raise StateError(
                 f"job {self._spec.job} has images, but {self._folder} is gone: mount it or name its place with "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import msgspec
 from crawler.errors import StoreError
 from crawler.model import ImageResult, LedgerPage, LedgerRow, Words, decode
 from crawler.outcomes import Outcome
+from crawler.stores.files import draft_of
 
 METADATA = "metadata.jsonl"
 FAILURES = "failures.jsonl"
@@ -97,7 +97,7 @@ def write_ledger(broker: Results, root: Path) -> tuple[int, int]:
 
     Raises StoreError where they cannot be written.
     """
-    drafts = {name: root / f".{name}.{os.getpid()}" for name in (METADATA, FAILURES)}
+    drafts = {name: root / draft_of(name) for name in (METADATA, FAILURES)}
     try:
         for draft in drafts.values():
             draft.unlink(missing_ok=True)  # be it a link; `x` follows none

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 #: Deaths of one process within WINDOW seconds that are too many.
 MOST_DEATHS = 20
 WINDOW = 60.0
+#: Times that a process is tried to be forked.
+STARTS = 3
 #: Exit codes after which a child is not started again: it is done, or trying again would end the same way.
 FINAL_CODES = frozenset({0, UsageError.exit_code, BrokerUnreachable.exit_code})
 
@@ -105,9 +107,17 @@ class Supervisor:
             child.done = True
 
     def _spawn(self, child: Child) -> None:
-        start_server()  # it may have been killed
-        child.process = self._context.Process(target=child.target, args=child.arguments, name=child.name, daemon=True)
-        child.process.start()
+        for left in reversed(range(STARTS)):
+            start_server()  # it may have been killed
+            process = self._context.Process(target=child.target, args=child.arguments, name=child.name, daemon=True)
+            try:
+                process.start()
+            except (EOFError, ConnectionError):  # it was, this very moment
+                if not left:
+                    raise
+            else:
+                child.process = process
+                return
 
     def _note_death(self, child: Child, code: int) -> None:
         now = time.monotonic()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from crawler.archive import Archive
 from crawler.contracts import Parcel
 from crawler.errors import StoreError
+from crawler.stores.files import sweep
 
 
 def parcel(first: int, last: int) -> Parcel:
@@ -43,3 +46,16 @@ def test_a_place_that_takes_nothing_is_told(tmp_path: Path) -> None:
     (tmp_path / ".ledger").write_text("a file")
     with pytest.raises(StoreError, match="cannot be written"):
         Archive(tmp_path).write(0, [parcel(1, 1)])
+
+
+def test_what_a_killed_process_had_begun_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", killed)
+    monkeypatch.setattr("crawler.stores.files.process_name", lambda: f"{socket.gethostname()}-4194305")
+    with pytest.raises(KeyboardInterrupt):
+        Archive(tmp_path).write(0, [parcel(1, 4)])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()]
+    sweep(tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -1,4 +1,4 @@
-"""What a run that is over asks of a broker that is gone for a moment."""
+"""What a run asks of a broker that is gone for a moment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crawler.brokers.sqlite import SqliteBroker
 from crawler.crawl import Crawl
 from crawler.errors import BrokerUnreachable
 from crawler.limits import Limits
-from crawler.model import LedgerPage
+from crawler.model import Begun, Counts, LedgerPage
 from crawler.processes import Link, Place
 from crawler.spec import Spec
 
@@ -20,6 +20,14 @@ class Returning(SqliteBroker):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.asked: set[str] = set()
+
+    def counts(self) -> Counts:
+        self._gone("counts")
+        return super().counts()
+
+    def begin(self, spec: Spec) -> Begun:
+        self._gone("begin")
+        return super().begin(spec)
 
     def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
         self._gone("results")
@@ -35,17 +43,16 @@ class Returning(SqliteBroker):
             raise BrokerUnreachable("gone")
 
 
-def test_the_ledger_is_written_though_the_broker_was_gone(tmp_path: Path) -> None:
+def test_a_run_begins_and_ends_though_the_broker_is_gone_now_and_then(tmp_path: Path) -> None:
     spec = Spec(job="j", output=str(tmp_path))
     crawl = Crawl(
         spec, tmp_path / "state", Link(ServerAddress(), b""), Limits(0, 0, 0, 0),
         listen=None, processes=0, page_processes=0, place=Place(1), print_lines=False, fail_above=0.0,
     )  # fmt: skip
     crawl._broker = broker = Returning(tmp_path / "queue")  # type: ignore[assignment]
-    broker.begin(spec)
     (tmp_path / "state").mkdir()
-    (tmp_path / "j").mkdir()
+    crawl._begin()
     crawl._finish()
-    assert broker.asked == {"results", "workers"}
+    assert broker.asked == {"counts", "begin", "results", "workers"}
     assert (tmp_path / "j" / "metadata.jsonl").exists()
     broker.close()

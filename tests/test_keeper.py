@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
 from typing import Any, cast
@@ -54,7 +55,7 @@ def test_in_a_directory_the_files_are_written_there(there: Path) -> None:
 def test_in_a_bucket_they_are_put(there: Path) -> None:
     state = there.parent / "state"
     (state / "ledger").mkdir()
-    (state / "ledger" / f".{METADATA}.4194305").write_text("{")  # of a door that is gone
+    (state / "ledger" / f".{METADATA}~{socket.gethostname()}-4194305").write_text("{")  # of a door that is gone
     for _ in range(2):
         assert Keeper(Bucket(there), state).write(Results(saved(1, "u1"), row(2, "u2", "dns"))) == (1, 1)
     assert names(there) == names(state / "ledger") == {METADATA, FAILURES}

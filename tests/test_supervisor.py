@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,21 @@ def test_one_that_dies_again_and_again_is_given_up(
     with pytest.raises(CrawlerError, match=r"the worker process died .* times within a minute, the last by exit 1"):
         boss.watch()
     assert len(starts(notes)) == 2
+
+
+def test_one_is_forked_though_what_forks_it_is_killed(
+    boss: Supervisor, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, killed = ForkServerProcess.start, [EOFError(), ConnectionResetError()]
+
+    def start_again(process: ForkServerProcess) -> None:
+        if killed:
+            raise killed.pop()
+        start(process)
+
+    monkeypatch.setattr(ForkServerProcess, "start", start_again)
+    child = boss.start("one", live, notes)
+    assert child.is_alive and not killed
 
 
 def test_deaths_long_ago_do_not_count(boss: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:

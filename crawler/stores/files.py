@@ -28,9 +28,19 @@ _OF_THE_NAME = frozenset(
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
+def process_name() -> str:
+    """Return what no other process has that runs now, on any machine."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
 def worker_name() -> str:
     """Return an id that no other process start has had: host, process and a random part."""
-    return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
+    return f"{process_name()}-{os.urandom(4).hex()}"
+
+
+def draft_of(name: str) -> str:
+    """Return the name of the draft of a file, in a directory where others may write the same one."""
+    return f".{name.lstrip('.')}~{process_name()}"
 
 
 class FileStore:
@@ -167,9 +177,10 @@ def sweep(root: Path, living: frozenset[str] = frozenset(), *, finished: bool = 
     Gone is a process of this machine that does not run, one of another machine that wrote nothing for an hour, and
     when the run is `finished` everyone who is not in `living`.
     """
-    for draft in root.glob(".*.[0-9]*"):  # of ledger and mark: `.metadata.jsonl.<process>`
-        if draft.is_file() and not _runs(draft.name.rpartition(".")[2]):
-            draft.unlink(missing_ok=True)
+    for draft in root.glob(".*~*"):
+        with contextlib.suppress(OSError):
+            if draft.is_file() and _has_ended(draft.name.rpartition("~")[2], draft.stat().st_mtime):
+                draft.unlink()
     if not (names := names_in(root, INCOMING)) and not (root / INCOMING).is_dir():
         return
     with contextlib.suppress(OSError):
@@ -181,13 +192,15 @@ def sweep(root: Path, living: frozenset[str] = frozenset(), *, finished: bool = 
 
 
 def _is_gone(folder: Folder, name: str) -> bool:
-    host, _, process = name.rpartition("-")[0].rpartition("-")
-    if host == socket.gethostname():
-        return not _runs(process)
     with contextlib.suppress(OSError):
         found = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
-        return time.time() - found.st_mtime > ABANDONED
+        return _has_ended(name.rpartition("-")[0], found.st_mtime)
     return False
+
+
+def _has_ended(process: str, last_wrote: float) -> bool:
+    host, _, number = process.rpartition("-")
+    return not _runs(number) if host == socket.gethostname() else time.time() - last_wrote > ABANDONED
 
 
 def _runs(process: str) -> bool:
@@ -213,7 +226,7 @@ def mark(root: Path, job_id: str) -> None:
                 f"{root} belongs to another job, whose state is elsewhere or was removed: choose another --output or "
                 f"--job, or remove {root / MARK} to let this job have it"
             )
-        draft = root / f"{MARK}.{os.getpid()}"
+        draft = root / draft_of(MARK)
         write_file(draft, f"{job_id}\n".encode())
         draft.replace(root / MARK)
     except OSError as error:

@@ -15,7 +15,7 @@ import pytest
 
 from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.stores import files
-from crawler.stores.files import ABANDONED, INCOMING, FileStore, check_mark, mark, sweep, worker_name
+from crawler.stores.files import ABANDONED, INCOMING, FileStore, check_mark, draft_of, mark, sweep, worker_name
 from servers.storing import BODY, is_open, put
 
 
@@ -313,8 +313,11 @@ def test_no_two_workers_have_one_name() -> None:
 
 
 def test_drafts_of_processes_that_are_gone_are_swept(tmp_path: Path) -> None:
-    (tmp_path / ".metadata.jsonl.4194305").write_text("{")
-    (tmp_path / f".failures.jsonl.{os.getpid()}").write_text("{")
-    (tmp_path / ".job").write_text("id")
+    here = socket.gethostname()
+    gone = f".metadata.jsonl~{here}-4194305", ".metadata.jsonl~long.ago-1"
+    kept = draft_of("failures.jsonl"), ".metadata.jsonl~other.machine-4194305", ".job"
+    for name in (*gone, *kept):
+        (tmp_path / name).write_text("{")
+    os.utime(tmp_path / gone[1], (0, 0))
     sweep(tmp_path, finished=True)
-    assert {path.name for path in tmp_path.iterdir()} == {f".failures.jsonl.{os.getpid()}", ".job"}
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)

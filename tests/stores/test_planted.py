@@ -12,7 +12,7 @@ from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.ledger import write_ledger
 from crawler.model import LedgerPage
 from crawler.stores import folders
-from crawler.stores.files import INCOMING, FileStore, check_mark, mark, sweep
+from crawler.stores.files import INCOMING, FileStore, check_mark, draft_of, mark, sweep
 from servers.storing import BODY, is_open, put
 
 
@@ -131,7 +131,7 @@ def test_the_users_own_way_may_have_links(tmp_path: Path, root: Path) -> None:
 
 def test_the_mark_and_the_ledger_follow_no_link(root: Path, elsewhere: Path) -> None:
     before = tree(elsewhere)
-    for name in (f".job.{os.getpid()}", f".metadata.jsonl.{os.getpid()}", f".failures.jsonl.{os.getpid()}"):
+    for name in map(draft_of, (".job", "metadata.jsonl", "failures.jsonl")):
         (root / name).symlink_to(elsewhere / "a.jpeg")
     mark(root, "id1")
     check_mark(root, "id1")
