@@ -45,7 +45,8 @@ class Archive:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(directory / name)
-            _sync(directory)
+            for folder in (directory, self._root, self._root.parent):
+                _sync(folder)
         except OSError as error:
             raise StoreError(f"the results in {directory} cannot be written: {error.strerror}") from error
 

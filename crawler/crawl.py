@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from crawler import progress
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.local import is_running
-from crawler.brokers.redis import check_url
+from crawler.brokers.redis import check_url, shown_url
 from crawler.building import build_spec, local_key
 from crawler.contracts import BrokerClient
 from crawler.errors import BrokerUnreachable, StateError, StoreError, UsageError
@@ -158,6 +158,8 @@ class Crawl:
                 broker = local_link(self._directory, self._link).broker()
             else:
                 broker = stack.enter_context(hosted_broker(self._supervisor, self._directory, self._listen, self._link))
+            if self._link.redis and not broker.counts().run:
+                raise UsageError(f"there is no job {self._spec.job} in {shown_url(self._link.redis)}")
             there, rest = self._keeper.write(broker)
         print(f"{counted(there, 'image')} and {counted(rest, 'failure')} are in {self._folder}", file=sys.stderr)
 

@@ -214,7 +214,9 @@ class CollectSettings(Job):
 
     site: Annotated[tuple[str, ...], Flag("A site's first page; may be repeated.", JOB, common=True)] = ()
     listen: Annotated[str, Flag("HOST:PORT for workers.", _NETWORK, common=True)] = "127.0.0.1:8001"
-    server: Annotated[str, Flag("Queue in this Redis (redis://HOST:PORT/0) and listen nowhere.", _NETWORK)] = ""
+    server: Annotated[
+        str, Flag("Queue in this Redis (redis://HOST:PORT/0) and listen nowhere.", _NETWORK, common=True)
+    ] = ""
     advertise: Annotated[str, Flag("The address by which workers reach this machine.", _NETWORK)] = ""
     processes: Annotated[int, Flag("Download processes here, beside the workers.", _PROCESSES, common=True)] = 0
 
@@ -246,7 +248,9 @@ class StatusSettings(Keyed):
     """`python -m crawler.status`."""
 
     job: Annotated[str, Flag("The same as JOB, for configuration.", JOB)] = ""
-    server: Annotated[str, Flag("Jobs of this Redis (redis://HOST:PORT/0), not of this machine.", _NETWORK)] = ""
+    server: Annotated[
+        str, Flag("Jobs of this Redis (redis://HOST:PORT/0), not of this machine.", _NETWORK, common=True)
+    ] = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -322,3 +322,87 @@ def test_what_nobody_heard_of_was_lost_by_nobody(redis: str) -> None:
         job.worker("other").exchange(room={})
     job.finish()
     assert job.broker.counts().images == {"success": 8}
+
+
+def test_redirects_that_go_there_and_back_lose_nothing(redis: str) -> None:
+    clock = Clock()
+    job = Job(broker_at(redis, clock), clock)
+    job.begin([image(f"http://{name}.test/1.png") for name in "abcdefgh"])
+    worker = job.worker()
+    for hop in range(4):
+        tasks = worker.exchange()
+        while len(tasks) < 8:
+            tasks += worker.exchange()
+        there = [task.url.replace(".test", "-b.test") if hop % 2 == 0 else task.url for task in tasks]
+        worker.exchange(*(moved(task, at, hop + 1) for task, at in zip(tasks, there, strict=True)), room={})
+    job.finish()
+    assert sorted(job.outcomes().values()) == ["success"] * 8 and len(job.rows()) == 8
+
+
+def test_what_is_put_after_the_end_waits_for_the_next_run(redis: str) -> None:
+    clock = Clock()
+    job = Job(broker_at(redis, clock), clock)
+    job.begin(images(2))
+    source = job.source
+    job.finish()
+    job.broker.put([*images(4), image("no url")], source.number)
+    job.begin()
+    job.finish()
+    assert job.broker.counts().state is State.FINISHED
+    assert job.outcomes() == {**{found.url: "success" for found in images(4)}, "no url": "bad_url"}
+
+
+def test_only_its_holder_says_that_what_moved_failed(redis: str) -> None:
+    clock = Clock()
+    first, second = broker_at(redis, clock, name="holders"), broker_at(redis, clock, name="holders")
+    job = Job(first, clock)
+    job.begin([image(f"http://{name}.test/1.png") for name in "abcdefgh"])
+    one, two = job.worker("one"), Hand(second, "two")
+    tasks = one.exchange()
+    again = one.exchange(*(moved(task, task.url.replace(".test", "-b.test")) for task in tasks))
+    while len(again) < 8:
+        again += one.exchange()
+    clock.advance(spec().lease + 3)
+    held = two.exchange()
+    while len(held) < 8:
+        held += two.exchange()
+    one.exchange(*(done(task, "http_404") for task in again), room={})
+    two.exchange(*map(done, held))
+    job.finish()
+    assert set(job.outcomes().values()) == {"success"} and len(job.rows()) == 8
+
+
+def test_what_moved_and_failed_is_one_row(redis: str) -> None:
+    clock = Clock()
+    job = Job(broker_at(redis, clock), clock)
+    job.begin([image(f"http://{name}.test/1.png") for name in "abcdefgh"])
+    worker = job.worker()
+    again = worker.exchange(*(moved(task, task.url.replace(".test", "-b.test")) for task in worker.exchange()))
+    while len(again) < 8:
+        again += worker.exchange()
+    worker.exchange(*(done(task, "http_404", message="gone") for task in again), room={})
+    job.finish()
+    assert [(row.outcome, row.message) for row in job.rows()] == [("http_404", "gone")] * 8
+
+
+@pytest.mark.parametrize("tail", ["/two", "/0?nonsense=1", "/0?socket_timeout=abc"])
+def test_what_an_url_must_not_say_is_a_message(redis: str, tail: str) -> None:
+    with pytest.raises(UsageError):
+        broker_at(check_url(redis.removesuffix("/0") + tail), Clock()).counts()
+
+
+def test_a_password_with_signs_is_not_shown() -> None:
+    for url in ("redis://ann:12/secret@host", "redis://ann:12#secret@host", "redis://ann:12?secret@host"):
+        with pytest.raises(UsageError) as caught:
+            check_url(url)
+        assert "secret" not in str(caught.value)
+
+
+def test_a_redis_that_was_emptied_is_told(redis: str) -> None:
+    clock = Clock()
+    job = Job(broker_at(redis, clock, name="emptied"), clock)
+    job.begin(images(1))
+    with library.Redis.from_url(redis) as client:
+        client.delete("crawler:{emptied}:job")
+    with pytest.raises(StateError, match="is gone from"):
+        job.worker().exchange()

@@ -19,7 +19,7 @@ def shown_url(url: str) -> str:
     """Return the URL without its password."""
     parts = urlsplit(url)
     user = f"{parts.username or ''}:…@" if "@" in parts.netloc else ""
-    return urlunsplit(parts._replace(netloc=user + parts.netloc.rpartition("@")[2], query=""))
+    return urlunsplit(parts._replace(netloc=user + parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def check_url(url: str) -> str:
@@ -27,8 +27,14 @@ def check_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         valid = is_redis(url) and (parts.scheme == "unix" or bool(parts.hostname)) and parts.port != 0
+        database = parts.path.strip("/")
+        valid &= parts.scheme == "unix" or not database or database.isdecimal()
+        valid &= "@" not in parts.path + parts.query + parts.fragment  # a password with / or # in it
     except ValueError:
         valid = False
     if not valid:
-        raise UsageError("--server: write redis://HOST:PORT/0, or rediss:// for TLS")
+        raise UsageError(
+            "--server, or CRAWLER_SERVER: write redis://HOST:PORT/0, or rediss:// for TLS; a password with signs in it "
+            f"belongs into {REDIS_PASSWORD_VARIABLE}"
+        )
     return url

@@ -12,7 +12,7 @@ from crawler.brokers.redis.job import Job, Run
 from crawler.brokers.redis.partitions import LOCAL_BITS, Partitions, exchange_call
 from crawler.brokers.redis.putting import Putting
 from crawler.brokers.redis.results import ResultReader
-from crawler.brokers.redis.rows import binary, read_row
+from crawler.brokers.redis.rows import binary, read_away, read_row
 from crawler.brokers.redis.server import JOBS, Server
 from crawler.brokers.redis.settling import Calls, Settling
 from crawler.brokers.redis.taking import Taking
@@ -30,9 +30,9 @@ WRITTEN_TOGETHER, WRITE_OUT_EVERY = 2000, 1000
 class RedisBroker:
     """Keeps the Broker contract; see `crawler.contracts`. Not thread-safe: one thread calls it.
 
-    `look_every` is for how many seconds what others change of the job need not be seen (leases are renewed at a quarter
-    of that pace); `patrol_every` is how often,
-    in milliseconds, somebody looks at all partitions for silent workers, delays that are over, and the end.
+    `look_every` is for how many seconds what others change of the job need not be seen; twice as long for its counts,
+    four times for leases that are not spoken of. `patrol_every` is how often, in milliseconds, somebody looks at all
+    partitions for silent workers, delays that are over, and the end.
     """
 
     def __init__(
@@ -51,6 +51,8 @@ class RedisBroker:
         self._count = partitions
         self._look_every, self._patrol_every = look_every, patrol_every
         self._looked = self._patrolled = float("-inf")
+        self._counted = float("-inf")
+        self._counts = Counts(run=0, state=State.OPEN, began=0.0, ended=0.0)
         self._outage = Outage()
         self._job = Job(server, job)
         self._partitions = Partitions(server, self._job, clock, 4 * look_every, patrol_every / 1000)
@@ -121,8 +123,14 @@ class RedisBroker:
             return Counts(run=0, state=State.OPEN, began=0.0, ended=0.0)
         self._patrol(soon=not self._job.ready)
         now = self._partitions.now()
+        if now - self._counted >= 2 * self._look_every or self._counts.state is not self._job.state:
+            self._counted, self._counts = now, self._sum_up(now)
+        return self._counts
+
+    def _sum_up(self, now: float) -> Counts:
+        run = self._job.run
         answers = self._partitions.call("counts", {at: {"closely": False} for at in self._partitions.all})
-        counts = Counts(run=run.number, state=self._job.state, began=run.began, ended=self._job.run.ended)
+        counts = Counts(run=run.number, state=self._job.state, began=run.began, ended=run.ended)
         _fill(counts, list(answers.values()), run)
         workers, _ = self._job.workers(now - self._job.spec.lease)
         counts.workers = len(workers)
@@ -132,13 +140,11 @@ class RedisBroker:
     def reopen(self, seqs: list[int]) -> int:
         self._job.refresh()
         told = self._results.reopening(seqs)
+        if told and self._job.run.ended:
+            self._job.end(0.0)  # first: what waits when a run has ended, waits for the next
         answers = self._partitions.call("settle", {at: {"worker": "", "settled": said} for at, said in told.items()})
-        reopened = sum(int(answer[0]) for answer in answers.values())
-        if reopened:
-            self._job.note_ready(set(told))
-            if self._job.run.ended:
-                self._job.end(0.0)
-        return reopened
+        self._job.note_ready(set(told))
+        return sum(int(answer[0]) for answer in answers.values())
 
     def workers(self) -> list[str]:
         self._patrol()
@@ -210,11 +216,11 @@ class RedisBroker:
         calls = Calls()
         for partition, answer in answers.items():
             for kept in answer[6]:
-                origin, outcome, why, packed = kept.split(b"\0", 3)
+                origin, outcome, why, body, packed = read_away(kept)
                 row = read_row(packed)
                 calls.before[row.number >> LOCAL_BITS].append({
                     "verb": "record", "row": binary(packed), "origin": binary(origin), "outcome": outcome.decode(),
-                    "message": binary(why), "size": 0, "body": binary(b"\xc0"),
+                    "message": binary(why), "size": 0, "body": binary(body),
                 })  # fmt: skip
                 forget = {"verb": "forget", "number": row.number, "row": binary(packed)}
                 calls.after[partition].append(forget)

@@ -66,6 +66,8 @@ class Job:
             commands.append(("ZADD", self._key + ("feeders" if feeds else "workers"), now, worker))
         kept, ready, *_ = self._server.ask(*commands)
         self.ready = {int(number) for number in ready}
+        if not kept and self.run.number and self.spec.job:
+            raise StateError(f"job {self.name} is gone from {self._server.shown}: it was emptied, or lost its file")
         if not kept:
             self.spec, self.run = Spec(job=""), Run(0, 0.0, 0.0, 0, {})
             return

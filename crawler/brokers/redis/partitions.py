@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import zlib
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -11,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from crawler.brokers.redis.job import Job
 from crawler.brokers.redis.rows import Row, pack_call
 from crawler.brokers.redis.server import Server, partition_key
-from crawler.brokers.words import ALONE_AFTER, DEADLY, DEADLY_AFTER, NOWHERE, PAGES_AT_A_TIME
+from crawler.brokers.words import ALONE_AFTER, DEADLY, DEADLY_AFTER, MENTIONS_SHOWN, NOWHERE, PAGES_AT_A_TIME
 from crawler.errors import BrokerUnreachable
 from crawler.outcomes import SUCCESSES, Outcome
 from crawler.robots import MAX_AGE
@@ -28,6 +27,7 @@ _WORDS: Final[dict[str, Any]] = {
     "worker_died": Outcome.WORKER_DIED,
     "bad_url": Outcome.BAD_URL,
     "nowhere": NOWHERE,
+    "mentions_shown": MENTIONS_SHOWN,
     "alone_after": ALONE_AFTER,
     "deadly_after": DEADLY_AFTER,
     "deadly": DEADLY,
@@ -84,7 +84,7 @@ class Partitions:
         return max(self._job.spec.lease / 2, 2 * self._patrol_every) if self._patrol_every else math.inf
 
     def now(self) -> float:
-        return self._clock() if self._clock else time.time()
+        return self._clock() if self._clock else self._server.now()
 
     @property
     def all(self) -> range:

@@ -130,9 +130,8 @@ class Putting:
         if not most:
             return float("inf")
         keys = [self._partitions.key(at, "numbers") for at in self._partitions.all]
-        counters = self._partitions.ask(*(("HMGET", key, "run", f"added{Kind.PAGE:d}", "pages_before") for key in keys))
-        ours = [counter for counter in counters if int(counter[0] or 0) == self._job.run.number]
-        return most - sum(int(added or 0) - int(before or 0) for _, added, before in ours)
+        counters = self._partitions.ask(*(("HMGET", key, "run", "new_pages") for key in keys))
+        return most - sum(int(pages or 0) for run, pages in counters if int(run or 0) == self._job.run.number)
 
     def _leave_out(self, source: int, reason: str) -> None:
         partition = self._partitions.place_of("").partition

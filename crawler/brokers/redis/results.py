@@ -67,6 +67,8 @@ class ResultReader:
                 if result.row.kind is Kind.IMAGE:
                     found.append((partition, result))
                     size += len(result.item.result) + len(result.item.row)
+            if len(found) == limit or size > LEDGER_PAGE_BYTES:
+                break
         known = self._known(found)
         extra = self._extra(found, known) if mentions else {}
         rows = [
@@ -109,10 +111,21 @@ class ResultReader:
                 for kept in self._archived(partition, seq):
                     yield kept
                     seq = max(seq, kept.last)
+                self._check(parcel.first - 1, seq)
             yield parcel
             seq = max(seq, parcel.last)
         if self._last[partition] > seq:
-            yield from self._archived(partition, seq)
+            for kept in self._archived(partition, seq):
+                yield kept
+                seq = max(seq, kept.last)
+            self._check(self._last[partition], seq)
+
+    def _check(self, wanted: int, seq: int) -> None:
+        if seq < wanted:
+            raise StateError(
+                f"{wanted - seq} results of job {self._job.name} are not in the directory of this collector: give all "
+                "collectors of a job the same --output"
+            )
 
     def _archived(self, partition: int, seq: int) -> Iterator[Parcel]:
         if self._archive is None:
@@ -182,10 +195,7 @@ class ResultReader:
             for place in places
         ]
         answers = self._partitions.ask(*commands) if commands else []
-        return {
-            place: [(body.page, body.words) for body in (decode(value, Body) for value in values)]
-            for place, values in zip(places, answers, strict=True)
-        }
+        return {place: [_mention(value) for value in values] for place, values in zip(places, answers, strict=True)}
 
     def _row(
         self, place: int, partition: int, result: Result, known: Known | None, extra: list[tuple[str, Raw]] | None
@@ -245,6 +255,14 @@ def _results(parcel: Parcel, after: int) -> Iterator[Result]:
     head, first = decode(parcel.head, Head), max(parcel.first, after + 1)
     for seq, item in enumerate(read_items(parcel.body, first - parcel.first), first):
         yield Result(seq, head, item, read_row(item.row))
+
+
+def _mention(value: bytes) -> tuple[str, Raw]:
+    """Return page and words of a mention; of one beyond those that are shown nothing is kept."""
+    if not value:
+        return "", Raw(b"\xc0")
+    body = decode(value, Body)
+    return body.page, body.words
 
 
 def _number(known: Known | None) -> int:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from crawler.model import Kind, Message, Task, decode, encode
+from crawler.model import Kind, Message, Task, encode
 
-_HEADER = struct.Struct(">6s6sBBBB16s")
-_ITEM = struct.Struct(">6sIII")
+_HEADER = struct.Struct(">HIHIBBBB16s")
+_ITEM = struct.Struct(">HIIII")
 _NIL = Raw(b"\xc0")
 
 
@@ -27,6 +27,10 @@ class Body(Message):
     candidate: int = 0
     page: str = ""
     words: Raw = _NIL
+
+
+_read_body = msgspec.msgpack.Decoder(Body).decode
+_KINDS = tuple(Kind)
 
 
 class Row(NamedTuple):
@@ -50,20 +54,18 @@ class Row(NamedTuple):
 
 
 def read_row(row: bytes) -> Row:
-    number, source, kind, attempts, lost, first, identity = _HEADER.unpack_from(row)
-    body = decode(memoryview(row)[_HEADER.size :], Body)
-    return Row(_whole(number), _whole(source), Kind(kind), attempts, lost, first, identity, body)
+    high, low, source_high, source_low, kind, attempts, lost, first, identity = _HEADER.unpack_from(row)
+    body = _read_body(memoryview(row)[_HEADER.size :])
+    number, source = high << 32 | low, source_high << 32 | source_low
+    return Row(number, source, _KINDS[kind], attempts, lost, first, identity, body)
 
 
 def write_row(row: Row) -> bytes:
-    number, source = row.number.to_bytes(6, "big"), row.source.to_bytes(6, "big")
+    high, low = divmod(row.number, 2**32)
+    source_high, source_low = divmod(row.source, 2**32)
     return _HEADER.pack(
-        number, source, int(row.kind), row.attempts, row.lost, row.first, row.identity
+        high, low, source_high, source_low, row.kind, row.attempts, row.lost, row.first, row.identity
     ) + encode(row.body)  # fmt: skip
-
-
-def _whole(data: bytes) -> int:
-    return int.from_bytes(data, "big")
 
 
 class Item(NamedTuple):
@@ -80,17 +82,29 @@ def read_items(blob: bytes, skipped: int) -> Iterator[Item]:
     """Give the results of a parcel but for the first `skipped`."""
     at = 0
     for _ in range(skipped):
-        _, message, result, kept = _ITEM.unpack_from(blob, at)
+        _, _, message, result, kept = _ITEM.unpack_from(blob, at)
         at += _ITEM.size + message + result + kept
     while at < len(blob):
-        size, message, result, kept = _ITEM.unpack_from(blob, at)
+        high, low, message, result, kept = _ITEM.unpack_from(blob, at)
         start = at + _ITEM.size
         told, found = start + message, start + message + result
         origin = found + 2 + int.from_bytes(blob[found : found + 2], "big")
         at = found + kept
-        yield Item(
-            _whole(size), _text(blob[start:told]), blob[told:found], _text(blob[found + 2 : origin]), blob[origin:at]
-        )  # fmt: skip
+        said, lane = _text(blob[start:told]), _text(blob[found + 2 : origin])
+        yield Item(high << 32 | low, said, blob[told:found], lane, blob[origin:at])
+
+
+_AWAY = struct.Struct(">IIII")
+
+
+def read_away(kept: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    """Return origin, outcome, message, encoded result and row of what ended away from home."""
+    parts, at = [], _AWAY.size
+    for size in _AWAY.unpack_from(kept):
+        parts.append(kept[at : at + size])
+        at += size
+    origin, outcome, message, body = parts
+    return origin, outcome, message, body, kept[at:]
 
 
 def _text(data: bytes) -> str:
@@ -144,7 +158,7 @@ def keys_of(numbers: Iterable[int]) -> Raw:
 
 def numbers_of(keys: Raw) -> list[int]:
     data = unpacked(keys)
-    return [_whole(data[at : at + 6]) for at in range(0, len(data), 6)]
+    return [int.from_bytes(data[at : at + 6], "big") for at in range(0, len(data), 6)]
 
 
 def text(data: str) -> Raw:

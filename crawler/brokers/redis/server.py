@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import time
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -16,7 +17,7 @@ from crawler.errors import BrokerUnreachable, StateError, UsageError
 try:
     import redis
     from redis.backoff import NoBackoff
-    from redis.cluster import RedisCluster
+    from redis.cluster import ClusterNode, RedisCluster
     from redis.retry import Retry
 except ImportError as error:  # pragma: no cover
     raise UsageError(
@@ -36,8 +37,12 @@ _PASSING = (
     redis.exceptions.ReadOnlyError,
     redis.exceptions.TryAgainError,
     redis.exceptions.MasterDownError,
+    redis.exceptions.AskError,
+    redis.exceptions.MovedError,
 )
 _PASSING_WORDS = ("BUSY", "MISCONF", "NOREPLICAS")
+#: Seconds after which our idea of the server's time is set anew.
+SET_EVERY = 60.0
 #: Times that calls are repeated which came to a node that has not the script, or not the partition any more.
 REPEATS = 4
 
@@ -65,6 +70,8 @@ class Server:
         script = _script()
         self._grows, self._always = _Script(_GROWS + script), _Script(_ALWAYS + script)
         self._plain = _Script(_PLAIN)
+        self._nodes_once: list[tuple[str, int]] = []
+        self._set, self._ahead = float("-inf"), 0.0
         self._single: redis.Redis | None = None
         self._cluster: RedisCluster | None = None
 
@@ -111,12 +118,15 @@ class Server:
         try:
             return self._repeat(commands, keys)
         except redis.AuthenticationError as error:
-            raise UsageError(f"{self.shown} refuses the user or password: {error}") from error
+            raise UsageError(
+                f"{self.shown} wants another user or password, in --server or {REDIS_PASSWORD_VARIABLE}"
+            ) from error
         except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError) as error:
             self.close()
             raise BrokerUnreachable(f"no answer from {self.shown}: {error}") from error
         except redis.ResponseError as error:
             if isinstance(error, _PASSING) or str(error).startswith(_PASSING_WORDS):
+                self.close()  # another node may have its place
                 raise BrokerUnreachable(f"{self.shown} takes nothing now: {error}") from error
             raise StateError(f"{self.shown}: {error}") from error
         except redis.RedisError as error:
@@ -173,12 +183,40 @@ class Server:
 
     def _connected(self) -> redis.Redis:
         if self._single is None:
-            options = self._options()
-            single = redis.Redis.from_url(self._url, **options)
-            if single.info("cluster").get("cluster_enabled"):
-                self._cluster = RedisCluster.from_url(self._url, **options)
-            self._single = single
+            try:
+                self._single = self._connect()
+            except (ValueError, TypeError) as error:
+                raise UsageError(f"--server {self.shown}: {error}") from error
+            except redis.ConnectionError:
+                if not self._nodes_once:
+                    raise
+                # The node that is named may be gone for good while the others go on.
+                nodes = [ClusterNode(host, port) for host, port in self._nodes_once]  # type: ignore[no-untyped-call]
+                self._cluster = RedisCluster(startup_nodes=nodes, **self._single_options())
+                self._single = self._nodes()[0]
         return self._single
+
+    def _connect(self) -> redis.Redis:
+        options = self._options()
+        single = redis.Redis.from_url(self._url, **options)
+        if single.info("cluster").get("cluster_enabled"):
+            self._cluster = RedisCluster.from_url(self._url, **options)
+            nodes = self._cluster.get_nodes()  # type: ignore[no-untyped-call]
+            self._nodes_once = [(node.host, node.port) for node in nodes]
+        return single
+
+    def _single_options(self) -> dict[str, Any]:
+        """Return what the URL says beside its host, as a node takes it."""
+        parts = urlsplit(self._url)
+        said = {"username": parts.username, "password": parts.password, "ssl": parts.scheme == "rediss"}
+        return {name: value for name, value in said.items() if value} | self._options()
+
+    def now(self) -> float:
+        """Return the time of the server, which all processes share."""
+        if time.monotonic() - self._set > SET_EVERY:
+            (answer,) = self._all([("TIME",)], keys=[""])
+            self._set, self._ahead = time.monotonic(), _seconds(answer) - time.monotonic()
+        return time.monotonic() + self._ahead
 
     def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
@@ -190,6 +228,10 @@ class Server:
         if password and not urlsplit(self._url).password:
             options["password"] = password
         return options
+
+
+def _seconds(answer: tuple[int, int]) -> float:
+    return int(answer[0]) + int(answer[1]) / 1e6
 
 
 def job_key(job: str) -> str:

@@ -153,7 +153,7 @@ class Settling:
             done["first"] = 1
         elif row.kind is Kind.SOURCE and said.outcome not in PAGES_READ:
             done["first"] = 0
-        if given.home != given.partition:
+        if given.home != given.partition and said.outcome in SUCCESSES:  # a failure counts where it is held
             calls.before[given.home].append({**done, "verb": "record", "row": binary(write_row(row))})
         calls.after[given.partition].append(done)
 
@@ -164,7 +164,7 @@ class Settling:
         if again is None:
             self._add_done(worker, given, said, calls, lesson)
             return
-        delay = {"verb": "delay", "number": given.row.number, "attempts": attempts, "due": now + again.delay}
+        delay = {"verb": "delay", "number": given.row.number, "attempts": attempts, "after": again.delay}
         calls.after[given.partition].append({**delay, "lesson": lesson})
 
     def _add_move(self, given: Given, row: Row, at: str, calls: Calls) -> None:
@@ -198,7 +198,7 @@ class Settling:
         origin = address(row.body.url).origin
         leaving = {"verb": "depart", "number": row.number, "lesson": None}
         if said.verb is not Verb.DONE:
-            again = {"verb": "robots_again", "origin": text(origin), "attempts": row.attempts, "due": now}
+            again = {"verb": "robots_again", "origin": text(origin), "attempts": row.attempts, "after": 0.0}
         else:
             robots = decode(said.result, RobotsFile)
             again, leaving["lesson"] = self._robots_told(given, origin, said, robots, now)
@@ -221,8 +221,8 @@ class Settling:
         never = said.outcome in (Outcome.DNS, Outcome.PRIVATE_ADDRESS)  # nothing can be asked there at all
         again = decide(max(attempts, 1), said.retry_after, self._chance())
         if again is not None and (said.suspect or not never):
-            due = now + again.delay
-            return {"verb": "robots_again", "origin": text(origin), "attempts": attempts, "due": due}, lesson
+            after = again.delay
+            return {"verb": "robots_again", "origin": text(origin), "attempts": attempts, "after": after}, lesson
         outcome = said.outcome if never else Outcome.ROBOTS_UNREACHABLE
         return {"verb": "close", "origin": text(origin), "outcome": outcome, "why": text(robots.message)}, lesson
 

@@ -21,6 +21,7 @@ local function write_pushed()
       redis.call('RPUSH', queue_of(origin, kind), unpack(of.rows, first, math.min(first + 999, #of.rows)))
     end
     advance('added' .. kind, #of.rows)
+    if kind == PAGE then advance('new_pages', #of.rows) end
     enrol(origin, kind)
   end
 end
@@ -55,7 +56,9 @@ end
 -- The first mention is in the task's row, the others by number of the task and digest, as rows would have them.
 local function mention(item, known)
   if item[DIGEST] == '' or item[DIGEST] == known.mention then return false end
-  local added = redis.call('HSETNX', BASE .. 'mentions:' .. key_of(known.number), item[DIGEST], item[BODY])
+  local key = BASE .. 'mentions:' .. key_of(known.number)
+  local shown = redis.call('HLEN', key) < call.mentions_shown  -- of the others it is enough to know how many
+  local added = redis.call('HSETNX', key, item[DIGEST], shown and item[BODY] or '')
   if added == 1 and known.more == 0 then
     known.more = 1
     return true

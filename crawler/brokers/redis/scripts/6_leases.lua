@@ -28,7 +28,9 @@ local function release(worker, number)
   return read_row(row), origin
 end
 
--- Take out a task that waits.
+local MOST_SCANNED = 5000  -- rows of a queue that are looked at for one that was lost: these lie at its end
+
+-- Take out a task that waits; nil where it is not near the end of its queue, so that it is worked once more.
 local function take_waiting(number, origin, kind)
   local kept = redis.call('HGET', BASE .. 'delayed', key_of(number))
   if kept then
@@ -38,7 +40,8 @@ local function take_waiting(number, origin, kind)
     return read_row(row), at
   end
   local queue = queue_of(origin, kind)
-  for last = redis.call('LLEN', queue), 1, -1000 do  -- what went back lies at the end
+  local length = redis.call('LLEN', queue)
+  for last = length, math.max(1, length - MOST_SCANNED + 1), -1000 do
     for _, row in ipairs(redis.call('LRANGE', queue, math.max(last - 1000, 0), last - 1)) do
       local task = read_row(row)
       if task.number == number then
@@ -74,6 +77,11 @@ local function note_first(is_page, source, outcome, message)
 end
 
 -- A task that ended here and was named elsewhere is settled there by a client: it lies in `away` until then.
+local function end_away(task, origin, outcome, message, body)
+  redis.call('HSET', BASE .. 'away', key_of(task.number),
+    struct.pack('>I4I4I4I4', #origin, #outcome, #message, #body) .. origin .. outcome .. message .. body .. task.row)
+end
+
 local function finish_here(task, origin, outcome, why)
   if is_home(task) then
     record(BROKER, task, origin, outcome, why, 0, '\192')
@@ -82,7 +90,7 @@ local function finish_here(task, origin, outcome, why)
     end
     count_open(task, -1)
   else
-    redis.call('HSET', BASE .. 'away', key_of(task.number), origin .. '\0' .. outcome .. '\0' .. why .. '\0' .. task.row)
+    end_away(task, origin, outcome, why, '\192')
   end
 end
 
@@ -145,8 +153,9 @@ end
 
 -- Give a worker back what it names and nobody else has: it was silent for too long.
 local function give_again(worker)
-  for _, claim in ipairs(call.claims) do
+  for place, claim in ipairs(call.claims) do
     local number, origin, kind = claim[1], claim[2], claim[3]
+    if place > 100 then break end  -- what is left is worked once more
     if redis.call('HEXISTS', held_of(worker), key_of(number)) == 0 then
       local task, at = take_waiting(number, origin, kind)
       if task then hold(worker, at, {task.row}) end

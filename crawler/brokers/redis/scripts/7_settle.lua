@@ -28,6 +28,7 @@ local function settle_stored(worker, group)
         gone[keys[place]] = true
         gone[#gone + 1] = keys[place]
         if was_lost(kept_row(kept)) then
+          redis.call('HDEL', BASE .. 'visitors', keys[place])
           record(worker, read_row(kept_row(kept)), group.origin, call.success, '', group.sizes[place],
             group.bodies[place])
         else
@@ -54,7 +55,7 @@ local verbs = {}
 -- A task is here no longer.
 local function gone(task)
   count_open(task, -1)
-  if not is_home(task) then redis.call('HDEL', BASE .. 'visitors', key_of(task.number)) end
+  if task.first >= 2 or not is_home(task) then redis.call('HDEL', BASE .. 'visitors', key_of(task.number)) end
 end
 
 -- A task ends. Only its holder may say that it failed; what was named elsewhere has been recorded there.
@@ -66,9 +67,13 @@ function verbs.done(worker, said)
     if not task then return end
   end
   learn(origin, said.lesson)
-  if is_home(task) then record(worker, task, origin, said.outcome, said.message, said.size, said.body) end
+  if is_home(task) then
+    record(worker, task, origin, said.outcome, said.message, said.size, said.body)
+  elseif not call.successes[said.outcome] then
+    end_away(task, origin, said.outcome, said.message, said.body)
+  end
   if said.first then note_first(said.first, task.source, said.outcome, said.message) end
-  gone(task)
+  if redis.call('HEXISTS', BASE .. 'away', key_of(task.number)) == 0 then gone(task) end
 end
 
 -- What ended here, and was named elsewhere, has been recorded there.
@@ -88,7 +93,7 @@ function verbs.delay(worker, said)
   learn(origin, said.lesson)
   task.attempts = said.attempts
   rewritten(task)
-  delay(origin, task, said.due)
+  delay(origin, task, now + said.after)
 end
 
 function verbs.back(worker, said)
@@ -124,6 +129,8 @@ end
 function verbs.arrive(_, said)
   local task = read_row(said.row)
   if redis.call('HSETNX', BASE .. 'visitors', key_of(task.number), '') == 0 then return end
+  task.first = task.first % 2 + 2  -- it may be told again when it is done
+  rewritten(task)
   count_open(task, 1)
   push(said.origin, task, true)
   enrol(said.origin, task.kind)
@@ -144,7 +151,7 @@ function verbs.robots_again(_, said)
   local lane = lane_of(said.origin)
   if lane.closed then return end
   lane.asked = false
-  want_robots(said.origin, lane, said.attempts, said.due)
+  want_robots(said.origin, lane, said.attempts, now + said.after)
 end
 
 function verbs.close(_, said)

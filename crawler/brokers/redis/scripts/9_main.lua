@@ -5,13 +5,18 @@ local operations = {}
 local function open_run()
   if call.run < numbers.run then return false end
   if call.run > numbers.run then
-    for kind = SOURCE, ROBOTS do
-      redis.call('DEL', BASE .. 'ready:' .. kind)
+    -- What waits, as it may where something was put after the end, goes on in the new run.
+    local closed = redis.call('SMEMBERS', BASE .. 'closed')
+    for _, name in ipairs({'lanes', 'paces', 'closed', 'hosts:', 'tally:', 'first:'}) do
+      redis.call('DEL', BASE .. name .. (string.sub(name, -1) == ':' and call.run - 2 or ''))
     end
-    redis.call('DEL', BASE .. 'times', BASE .. 'lanes', BASE .. 'paces', BASE .. 'closed', BASE .. 'hosts:' .. (call.run - 2))
     numbers.run, changed_numbers.run = call.run, true
     advance('already_there', -(numbers.already_there or 0))
-    advance('pages_before', (numbers.added1 or 0) - (numbers.pages_before or 0))
+    advance('new_pages', -(numbers.new_pages or 0))
+    for _, origin in ipairs(closed) do
+      enrol(origin, PAGE)
+      enrol(origin, IMAGE)
+    end
   end
   return true
 end
@@ -40,7 +45,7 @@ end
 local function away()
   local found = {}
   for place, kept in ipairs(redis.call('HVALS', BASE .. 'away')) do
-    if place <= 100 then found[place] = kept end
+    if place <= 1000 then found[place] = kept end
   end
   return found
 end
