@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ OPEN_NETWORK = ["--allow-net", NETWORK]
 #: The addresses of two machines.
 A, B = "10.177.66.1", "10.177.66.2"
 
+_NUMBERS = itertools.count()
 #: Where `ip netns exec` finds what a namespace has in place of the system's files.
 _SETTINGS = Path("/etc/netns")
 #: Gives a machine its name, which is its namespace's, for as long as the command runs.
@@ -32,7 +34,7 @@ class Machines:
     """A machine for each address, all on one switch, which is a namespace too; none sees another network."""
 
     def __init__(self, *addresses: str) -> None:
-        prefix = f"crawler-{os.getpid()}"
+        prefix = f"crawler-{os.getpid()}-{next(_NUMBERS)}"
         self._switch = f"{prefix}-switch"
         self._names = {address: f"{prefix}-{address.rpartition('.')[2]}" for address in addresses}
         permitted("ip", "netns", "add", self._switch)
