@@ -98,6 +98,7 @@ class FetchError(CrawlerError):
         self.retriable = retriable
         self.retry_after = retry_after
         self.suspect = suspect
+        self.no_route = False  #: it never left this machine, whose network is gone
 
 
 class BadImage(CrawlerError):

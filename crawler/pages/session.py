@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
@@ -32,6 +34,9 @@ _PIECE = 64 * 1024
 #: Pieces that a body may come in: chunks of a few bytes each cost more than what they bring.
 MAX_PIECES = 100_000
 _NETWORK_DOWN = frozenset({100, 101, 113, 99, 110})  # ENETDOWN, ENETUNREACH, EHOSTUNREACH, EADDRNOTAVAIL, ETIMEDOUT
+_NO_ROUTE = frozenset({errno.ENETDOWN, errno.ENETUNREACH})
+#: Seconds for which a page waits for this machine's own network.
+NO_ROUTE_PATIENCE = 15.0
 
 
 class Page(NamedTuple):
@@ -114,10 +119,21 @@ class PageSession:
     ) -> Page:
         """Return the answer of `url`, within `seconds` and `max_bytes` (longer ones are `cut`, or fail).
 
-        The body is read where its status is no redirect and `accepts` says yes to its Content-Type.
+        The body is read where its status is no redirect and `accepts` says yes to its Content-Type. Where this machine
+        has no way into the network, the request is made once it has again, but for NO_ROUTE_PATIENCE at most.
 
         Raises FetchError.
         """
+        until = time.monotonic() + min(NO_ROUTE_PATIENCE, seconds / 2)
+        while True:
+            try:
+                return self._ask(url, seconds, max_bytes, accepts, cut)
+            except FetchError as error:
+                if not error.no_route or time.monotonic() > until:
+                    raise
+            time.sleep(0.5)
+
+    def _ask(self, url: str, seconds: float, max_bytes: int, accepts: Callable[[str], bool], cut: bool) -> Page:
         deadline = CURRENT.deadline = Deadline(seconds, max_bytes)
         proxy = self._proxies.of(url)
         self._watchdog.watch(deadline)
@@ -192,7 +208,9 @@ def explain(error: Exception, struck: bool, seconds: float, *, proxied: bool = F
             suspect = again or isinstance(found, requests.ConnectTimeout) or number in _NETWORK_DOWN
             if proxied:  # none of the site's doing where not even the proxy is reached
                 suspect |= any(isinstance(e, urllib3.exceptions.NewConnectionError) for e in chain)
-            return FetchError(outcome, str(found)[:300], retriable=passing or again, suspect=suspect)
+            failure = FetchError(outcome, str(found)[:300], retriable=passing or again, suspect=suspect)
+            failure.no_route = number in _NO_ROUTE and not proxied
+            return failure
     return FetchError(Outcome.PROTOCOL, str(error)[:300])
 
 

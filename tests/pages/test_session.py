@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import time
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import requests
 import responses
+import urllib3
 
 from crawler.errors import FetchError
 from crawler.guard import Guard
@@ -98,6 +100,38 @@ class TestAnswers:
         responses.get("https://example.com/", body=error)
         found = failure("https://example.com/")
         assert (found.outcome, found.retriable) == (outcome, retriable)
+
+
+class TestNoWayIntoTheNetwork:
+    """The request has not left this machine then: it is made once there is a way again."""
+
+    @staticmethod
+    def gone(times: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        asked: list[float] = []
+        ask = requests.Session.get
+
+        def get(self: requests.Session, *args: object, **more: object) -> requests.Response:
+            asked.append(time.monotonic())
+            if len(asked) <= times:
+                why = OSError(errno.ENETUNREACH, "Network is unreachable")
+                failed = urllib3.exceptions.NewConnectionError(None, str(why))  # type: ignore[arg-type]
+                failed.__cause__ = why
+                raise requests.ConnectionError(failed)
+            return ask(self, *args, **more)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(requests.Session, "get", get)
+        return asked
+
+    def test_is_waited_for(self, site: FaultySite, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = self.gone(2, monkeypatch)
+        assert get(site.url + "/nothing-here").status == 404
+        assert len(asked) == 3 and asked[2] - asked[0] >= 1.0
+
+    def test_is_not_waited_for_without_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = self.gone(1000, monkeypatch)
+        error = failure("http://127.0.0.1/", seconds=2.0)
+        assert (error.outcome, error.suspect, error.retriable) == (Outcome.CONNECT, True, True)
+        assert 2 <= len(asked) <= 5
 
 
 class TestNetwork:
