@@ -61,7 +61,7 @@ def test_links_that_are_cut_briefly_and_beyond_the_lease(make_crew: MakeCrew) ->
         finally:
             crew.restore(machine)
     assert crew.collectors[0].code is None
-    ends_well(crew, late=PLAN.workers)
+    ends_well(crew, late=(worker,))
 
 
 def test_workers_that_are_killed_and_stopped_beyond_the_lease(make_crew: MakeCrew) -> None:
