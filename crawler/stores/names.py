@@ -37,10 +37,12 @@ def file_name(url: str, sha256: str, format: str) -> str:
     of the URL's hash, so that URLs never share a name, unless they differ in nothing but http and https and have the
     same content.
     """
-    folder, _, last = url.rpartition("/")
+    path, asks, _ = url.partition("?")
+    folder, _, last = path.rpartition("/")
     stem, _, suffix = last.rpartition(".")
-    if suffix == _SUFFIX.get(format, format) and _PLAIN.fullmatch(stem) and (known := _plain_folder(folder)):
-        return f"{known}/{stem}-{sha256[:12]}.{format}"
+    if suffix.isalnum() and _PLAIN.fullmatch(stem) and (known := _plain_folder(folder)):
+        rest = "" if suffix == _SUFFIX.get(format, format) and not asks else _mark_of(url)
+        return f"{known}/{stem}{rest}-{sha256[:12]}.{format}"
     return careful_name(url, sha256, format)
 
 
@@ -73,8 +75,13 @@ def careful_name(url: str, sha256: str, format: str) -> str:
         shown = [*shown[:_MAX_DEPTH], shown[-1]]
     told = "/".join([split.netloc, *(quote(part, safe=_UNQUOTED) for part in shown[1:])])
     if rest != f"{told}.{_SUFFIX.get(format, format)}":
-        shown[-1] += "~" + hashlib.sha256(url.encode()).hexdigest()[:8]
+        shown[-1] += _mark_of(url)
     return "/".join(shown) + f"-{sha256[:12]}.{format}"
+
+
+def _mark_of(url: str) -> str:
+    """Return what tells a URL from others of the same path."""
+    return "~" + hashlib.sha256(url.encode()).hexdigest()[:8]
 
 
 def _safe(part: str) -> str:

@@ -124,7 +124,28 @@ PARTS = st.lists(
     max_size=18,
 )
 LAST = st.sampled_from(
-    ["a.jpg", "a.b.jpg", "a.jpeg", "a", "a.JPG", ".jpg", "nul.jpg", "a.jpg?b=1.jpg", "con.a.jpg", ""]
+    [
+        "a.jpg",
+        "a.b.jpg",
+        "a.jpeg",
+        "a",
+        "a.JPG",
+        ".jpg",
+        "nul.jpg",
+        "con.a.jpg",
+        "",
+        "a.",
+        "a.j-g",
+        "a.j%70g",
+        "a.jpg;b",
+        "a.jpg?b=1.jpg",
+        "a.jpg?",
+        "a?b.jpg",
+        "a.png?b/c.jpg",
+        "a.webp",
+        "a.jpg?b?c",
+        "a.php?id=7&w=80",
+    ]
 )
 
 
