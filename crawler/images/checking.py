@@ -18,17 +18,16 @@ def checked(body: bytes, spec: Spec) -> Picture:
         raise FetchError(Outcome.UNWANTED_FORMAT, f"it is {picture.format}")
     if picture.active and spec.svg == "safe":
         raise FetchError(Outcome.UNWANTED_FORMAT, "it is an SVG that runs or loads something")
-    size = f"{picture.width} x {picture.height} pixels, {len(body)} bytes"
-    if spec.max_pixels and picture.format != "svg" and picture.width * picture.height > spec.max_pixels:
-        raise FetchError(Outcome.TOO_LARGE, size)
-    too_small = (
-        (picture.width and picture.width < spec.min_width)
-        or (picture.height and picture.height < spec.min_height)
-        or len(body) < spec.min_bytes
-    )
-    if too_small:
-        raise FetchError(Outcome.TOO_SMALL, size)
+    _, width, height, _ = picture
+    if spec.max_pixels and picture.format != "svg" and width * height > spec.max_pixels:
+        raise FetchError(Outcome.TOO_LARGE, _size(picture, body))
+    if 0 < width < spec.min_width or 0 < height < spec.min_height or len(body) < spec.min_bytes:
+        raise FetchError(Outcome.TOO_SMALL, _size(picture, body))
     return picture
+
+
+def _size(picture: Picture, body: bytes) -> str:
+    return f"{picture.width} x {picture.height} pixels, {len(body)} bytes"
 
 
 def refusal(error: BadImage) -> FetchError:

@@ -53,7 +53,8 @@ _FIELD = re.compile(
     rb"\n(etag|last-modified|location|retry-after|content-encoding|x-robots-tag|tdm-reservation)[ \t]*:([^\r\n]*)",
     re.IGNORECASE,
 )
-_STATUS = re.compile(rb"\nHTTP/[0-9.]+ ")
+# The last status line: what is before it is a 1xx.
+_STATUS = re.compile(rb"(?s:.*)\nHTTP/[0-9.]+ ")
 _OPT_OUTS = frozenset({"x-robots-tag", "tdm-reservation"})
 _LISTS = _OPT_OUTS | {"content-encoding"}
 
@@ -188,7 +189,7 @@ class Handle:
         """Keep the header fields that are of use, and whether they say that the image is to be left alone."""
         assert self.task is not None
         text = b"\n" + b"".join(self._header_lines)
-        status = max((match.end() for match in _STATUS.finditer(text)), default=0)  # what is before the last is a 1xx
+        status = match.end() if (match := _STATUS.match(text)) else 0
         self._headers = {}
         for name, value in _FIELD.findall(text, status):
             field, said = name.lower().decode(), header_text(value.strip())

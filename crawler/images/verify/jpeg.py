@@ -39,7 +39,10 @@ def _walk(body: bytes) -> Picture:
         if body[at] != 0xFF:
             raise NotAnImage(f"no JPEG marker at byte {at}")
         if marker in _PASSED_OVER:
-            at += 2 + _length(body, at + 2)
+            length = body[at + 2] << 8 | body[at + 3]
+            if length < 2:
+                raise _short(length, at)
+            at += 2 + length
         elif marker == _EOI:
             if not scanned or not width:
                 raise NotAnImage("a JPEG without image data")
@@ -49,7 +52,9 @@ def _walk(body: bytes) -> Picture:
         elif marker in _STANDALONE:
             at += 2
         else:
-            length = _length(body, at + 2)
+            length = body[at + 2] << 8 | body[at + 3]
+            if length < 2:
+                raise _short(length, at)
             if marker in _FRAMES:
                 height, width = body[at + 5] << 8 | body[at + 6], body[at + 7] << 8 | body[at + 8]
             at += 2 + length
@@ -61,8 +66,5 @@ def _walk(body: bytes) -> Picture:
                 at = end.start()
 
 
-def _length(body: bytes, at: int) -> int:
-    length = body[at] << 8 | body[at + 1]
-    if length < 2:
-        raise NotAnImage(f"a JPEG segment of length {length} at byte {at}")
-    return length
+def _short(length: int, at: int) -> NotAnImage:
+    return NotAnImage(f"a JPEG segment of length {length} at byte {at + 2}")
