@@ -85,7 +85,8 @@ class _SameBytes:
         """Return for each (sha256, file) the other file that had this content first, or None."""
         asked = _LINES.encode([sha256 for sha256, _ in files]).decode()
         (found,) = self._db.execute(
-            "SELECT json_group_object(sha256, file) FROM seen WHERE sha256 IN (SELECT value FROM json_each(?))", (asked,)
+            "SELECT json_group_object(sha256, file) FROM seen WHERE sha256 IN (SELECT value FROM json_each(?))",
+            (asked,),
         ).fetchone()
         known: dict[str, str] = msgspec.json.decode(found)
         new = {sha256: file for sha256, file in reversed(files) if sha256 not in known}
