@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 #: What a run over lists takes, what pages take beside, and what download workers alone take.
-LISTS = ("crawler.processes", "crawler.brokers.process", "crawler.sources.loop", "crawler.images.loop")
+BROKER = "crawler.brokers.process"
+LISTS = ("crawler.processes", BROKER, "crawler.sources.loop", "crawler.images.loop")
 PAGES = ("crawler.pages.loop",)
 DOWNLOAD = ("crawler.processes", "crawler.images.loop")
-#: What all of them take beside where the broker is in a Redis.
+#: What all of them take in place of BROKER where it is in a Redis.
 REDIS = ("crawler.archive", "crawler.brokers.redis.broker")
 #: Kept from children until they can handle them: a service manager and Ctrl-C send them to every process.
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
@@ -25,7 +26,7 @@ def prepare(rooms: Sequence[str], arguments: Sequence[str]) -> None:
     """Begin to import what children need, unless the command line only asks for help."""
     if _ONLY_TELLS.isdisjoint(arguments):
         if any("redis" in argument and "://" in argument for argument in arguments):
-            rooms = [*rooms, *REDIS]
+            rooms = [*(room for room in rooms if room != BROKER), *REDIS]
         import multiprocessing
 
         multiprocessing.set_forkserver_preload(list(rooms))

@@ -21,6 +21,8 @@ from crawler.stores.files import draft_of
 METADATA = "metadata.jsonl"
 FAILURES = "failures.jsonl"
 _BATCH = 1000
+#: Contents, of some 300 bytes with their file's name.
+_MOST_IN_MEMORY = 32_768
 _LINES = msgspec.json.Encoder()
 # C1, marks of direction and of width, separators of lines; C0 is escaped by JSON itself.
 _UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
@@ -71,28 +73,42 @@ class _Kept(msgspec.Struct):
 
 
 class _SameBytes:
-    """Which file first had a content; on disk beyond a few megabytes.
+    """Which file first had a content; on disk beyond some ten megabytes.
 
     SQLite is called for many at a time: where another thread is at work, each call, and each row that it returns, waits
     for its turn (70 µs a row, not 5).
     """
 
     def __init__(self) -> None:
+        self._latest: dict[str, str] = {}
         self._db = sqlite3.connect("")
         self._db.execute("CREATE TABLE seen(sha256 TEXT PRIMARY KEY, file TEXT) WITHOUT ROWID")
+        self._is_empty = True
 
     def first(self, files: list[tuple[str, str]]) -> list[str | None]:
         """Return for each (sha256, file) the other file that had this content first, or None."""
-        asked = _LINES.encode([sha256 for sha256, _ in files]).decode()
+        latest = self._latest
+        if not self._is_empty:
+            latest |= self._on_disk([sha256 for sha256, _ in files if sha256 not in latest])
+        firsts = [latest.setdefault(sha256, file) for sha256, file in files]
+        if len(latest) > _MOST_IN_MEMORY:
+            self._put_away()
+        return [first if first != file else None for first, (_, file) in zip(firsts, files, strict=True)]
+
+    def _on_disk(self, contents: list[str]) -> dict[str, str]:
         (found,) = self._db.execute(
             "SELECT json_group_object(sha256, file) FROM seen WHERE sha256 IN (SELECT value FROM json_each(?))",
-            (asked,),
+            (_LINES.encode(contents).decode(),),
         ).fetchone()
-        known: dict[str, str] = msgspec.json.decode(found)
-        new = {sha256: file for sha256, file in reversed(files) if sha256 not in known}
-        self._db.execute("INSERT INTO seen SELECT key, value FROM json_each(?)", (_LINES.encode(new).decode(),))
-        known |= new
-        return [known[sha256] if known[sha256] != file else None for sha256, file in files]
+        return msgspec.json.decode(found, type=dict[str, str])
+
+    def _put_away(self) -> None:
+        self._db.execute(
+            "INSERT OR IGNORE INTO seen SELECT key, value FROM json_each(?) ORDER BY key",
+            (_LINES.encode(self._latest).decode(),),
+        )
+        self._latest.clear()
+        self._is_empty = False
 
     def close(self) -> None:
         self._db.close()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from crawler import ledger
 from crawler.errors import StoreError
 from crawler.ledger import FAILURES, METADATA, write_ledger
 from crawler.model import ImageResult, LedgerPage, LedgerRow, PageResult, Words, line_of, pack
@@ -99,6 +101,19 @@ def test_same_as_names_the_first_file_of_a_content(tmp_path: Path) -> None:
         None,
         "example.com/1.jpg",
         "example.com/1.jpg",
+    ]
+
+
+@pytest.mark.parametrize("most", [0, 3, 10_000])
+def test_same_as_is_the_first_however_little_is_kept_in_memory(
+    tmp_path: Path, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "_MOST_IN_MEMORY", most)
+    contents = random.Random(7).choices("abcdefghijklmnop", k=200)
+    write_ledger(Results(*(saved(n, f"u{n}", content) for n, content in enumerate(contents))), tmp_path)
+    firsts = [contents.index(content) for content in contents]
+    assert [line["same_as"] for line in lines(tmp_path / METADATA)] == [
+        None if first == n else f"example.com/{first}.jpg" for n, first in enumerate(firsts)
     ]
 
 
