@@ -14,7 +14,7 @@ import redis as library
 
 from brokers.driver import ALL_ROOM, Clock, Hand, Job, done, image, images, moved, page, spec
 from crawler.archive import Archive
-from crawler.brokers.redis import check_url, shown_url
+from crawler.brokers.redis import check_url, shown_url, taking
 from crawler.brokers.redis.broker import RedisBroker, jobs_in
 from crawler.brokers.redis.server import Server
 from crawler.contracts import Broker
@@ -70,6 +70,20 @@ def test_two_processes_share_a_job(redis: str) -> None:
     assert first.counts().state is second.counts().state is State.FINISHED
     assert second.counts().images == {"success": 30}
     assert {row.url for row in second.results("", 100).rows} == {found.url for found in images(30)}
+
+
+def test_the_larger_the_fleet_the_less_often_each_asks_in_vain(redis: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taking, "ASKED_IN_VAIN", 4)
+    clock = Clock()
+    job = Job(broker_at(redis, clock), clock)
+    job.begin([])
+    fleet = [job.worker(f"worker-{number}") for number in range(8)]
+    for worker in fleet * 8:
+        worker.exchange()
+    assert {worker.reply.retry_in for worker in fleet} == {2.0}, "four ask within a second"
+    clock.advance(taking.LONGEST_OF_FLEET)
+    job.broker.put(images(1), job.source.number)
+    assert fleet[0].exchange() and fleet[0].reply.retry_in < 0.1
 
 
 def test_a_task_that_went_elsewhere_ends_where_it_was_named(redis: str) -> None:

@@ -103,7 +103,8 @@ class RedisBroker:
             self._job.note_ready(set(told))
         reply = self._taking.exchange(worker, report, feeds, calls, now)
         if report.settlements or report.stored.numbers or not reply.tasks:
-            self._patrol(soon=not (reply.tasks or report.held or self._job.ready))
+            idle = self._taking.is_idle(worker)  # who just reported something looks soon whether it was the last
+            self._patrol(soon=not (reply.tasks or report.held or self._job.ready or idle))
         reply.state = self._job.state
         return reply
 

@@ -21,6 +21,9 @@ from crawler.spec import Spec
 VERSION = 1
 #: Milliseconds after which the lock of a process that died is free, and seconds that it is waited for.
 LOCK_TIME, LOCK_PATIENCE = 30_000, 60.0
+#: Seconds for which who reported counts as one of the fleet.
+SEEN_WITHIN = 30.0
+_OFTEN_READ = ("version", "digest", "run", "partitions", "images_before", "began", "ended")
 _DECODE_SPEC = msgspec.msgpack.Decoder(Spec)
 
 
@@ -44,6 +47,7 @@ class Job:
         self.spec_digest = ""
         self.run = Run(0, 0.0, 0.0, 0, {})
         self.images_before = 0
+        self.fleet = 1  #: workers of our kind that reported of late
         self.ready: set[int] = set()
 
     @property
@@ -61,31 +65,41 @@ class Job:
         """
         if not self.name:
             return
-        commands: list[tuple[object, ...]] = [("HGETALL", self._key + "job"), ("SMEMBERS", self._key + "ready")]
+        commands: list[tuple[object, ...]] = [
+            ("HMGET", self._key + "job", *_OFTEN_READ), ("SMEMBERS", self._key + "ready"),
+        ]  # fmt: skip
         if worker:
-            commands.append(("ZADD", self._key + ("feeders" if feeds else "workers"), now, worker))
-        kept, ready, *_ = self._server.ask(*commands)
+            fleet = self._key + ("feeders" if feeds else "workers")
+            commands += [("ZADD", fleet, now, worker), ("ZCOUNT", fleet, now - SEEN_WITHIN, "+inf")]
+        (version, digest, *numbers), ready, *counted = self._server.ask(*commands)
         self.ready = {int(number) for number in ready}
-        if not kept and self.run.number and self.spec.job:
-            raise StateError(f"job {self.name} is gone from {self._server.shown}: it was emptied, or lost its file")
-        if not kept:
+        self.fleet = int(counted[1]) if worker else self.fleet
+        if version is None and self.run.number and self.spec.job:
+            raise self._gone()
+        if version is None:
             self.spec, self.run = Spec(job=""), Run(0, 0.0, 0.0, 0, {})
             return
-        if int(kept[b"version"]) != VERSION:
+        if int(version) != VERSION:
             raise StateError(
-                f"job {self.name} in {self._server.shown} has version {int(kept[b'version'])}, this program reads "
+                f"job {self.name} in {self._server.shown} has version {int(version)}, this program reads "
                 f"version {VERSION}; use the program that made it, or another --job"
             )
-        if self.spec_digest != kept[b"digest"].decode():
-            self.spec, self.spec_digest = _DECODE_SPEC.decode(kept[b"spec"]), kept[b"digest"].decode()
-        self.images_before = int(kept[b"images_before"])
-        self.run = Run(
-            int(kept[b"run"]),
-            float(kept[b"began"]),
-            float(kept[b"ended"]),
-            int(kept[b"partitions"]),
-            msgspec.json.decode(kept[b"sources"], type=dict[int, str]),
-        )
+        number, partitions, self.images_before = map(int, numbers[:3])
+        began, ended = map(float, numbers[3:])
+        if self.spec_digest != digest.decode() or self.run.number != number:
+            self._read_settings()
+        self.run = Run(number, began, ended, partitions, self.run.sources)
+
+    def _read_settings(self) -> None:
+        """Read what is large, and changes only when a run begins."""
+        ((digest, spec, sources),) = self._server.ask(("HMGET", self._key + "job", "digest", "spec", "sources"))
+        if digest is None:
+            raise self._gone()
+        self.spec, self.spec_digest = _DECODE_SPEC.decode(spec), digest.decode()
+        self.run = self.run._replace(sources=msgspec.json.decode(sources, type=dict[int, str]))
+
+    def _gone(self) -> StateError:
+        return StateError(f"job {self.name} is gone from {self._server.shown}: it was emptied, or lost its file")
 
     def adopt(self, spec: Spec) -> str:
         """Keep `spec` as the job's settings, and return the job's id; raises UsageError where it has other sources."""

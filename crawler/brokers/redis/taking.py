@@ -22,8 +22,10 @@ from crawler.outcomes import SUCCESSES
 FIRST_GROUP, GROUP = 4, 16
 #: Partitions asked beside those that are told something anyway, so that none is forgotten.
 OTHERS = 1
-#: Seconds after which a worker without news asks again: at first, and in the end.
-FIRST_REST, LONGEST_REST = 0.02, 0.5
+#: Seconds after which a worker without news asks again: at first, in the end, and where the fleet is large.
+FIRST_REST, LONGEST_REST, LONGEST_OF_FLEET = 0.02, 0.5, 5.0
+#: Requests a second that all workers without news make together: they cost a Redis 2% of a core.
+ASKED_IN_VAIN = 200
 #: Seconds between two looks at how many images of each source wait.
 LOOK_AT_SOURCES = 0.2
 _KINDS = (Kind.SOURCE, Kind.PAGE, Kind.IMAGE, Kind.ROBOTS)
@@ -87,6 +89,10 @@ class Taking:
     def hungers(self, worker: str) -> bool:
         """Tell whether a worker got nothing the last time."""
         return self._memories[worker].rest > FIRST_REST
+
+    def is_idle(self, worker: str) -> bool:
+        """Tell whether a worker got nothing for some time."""
+        return self._memories[worker].rest >= LONGEST_REST
 
     def exchange(self, worker: str, report: Report, feeds: bool, calls: Calls, now: float) -> Reply:
         memory = self._memories[worker]
@@ -287,7 +293,8 @@ class Taking:
 
     def _reply(self, memory: Memory, report: Report, taken: Taken, down: bool, now: float) -> Reply:
         news = bool(taken.given or report.settlements)
-        memory.rest = FIRST_REST if news else min(2 * memory.rest, LONGEST_REST)
+        longest = min(max(LONGEST_REST, self._job.fleet / ASKED_IN_VAIN), LONGEST_OF_FLEET)
+        memory.rest = FIRST_REST if news else min(2 * memory.rest, longest)
         return Reply(
             serial=memory.serial,
             state=self._job.state,
