@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from msgspec.structs import replace
 
 from crawler.brokers.lanes import Lane, Pending, Queue
@@ -167,20 +169,14 @@ class Dispatch:
 
     def _take(self, worker: Worker, queue: Queue, most: int) -> list[Pending]:
         """Let `worker` hold up to `most` tasks of a queue; one that must be alone only as the first that it holds."""
-        loaded = queue.loaded
-        taken: list[Pending] = []
-        size = 0
-        while loaded and len(taken) < most and size < MOST_BYTES:
-            if loaded[0].lost and loaded[0].alone:
-                if taken or worker.held:
-                    worker.waits_for_alone = True
-                else:
-                    worker.holds_alone = True
-                    taken.append(loaded.popleft())
-                break
-            pending = loaded.popleft()
-            taken.append(pending)
-            size += len(pending.task.url) + len(pending.task.detail)
+        suspects = queue.suspects
+        if suspects and suspects[0].alone and not worker.held:
+            worker.holds_alone = True
+            taken = [suspects.popleft()]
+        else:
+            taken = _take_loaded(queue.loaded, most)
+            if suspects and not queue.loaded:
+                taken += _take_suspects(suspects, most - len(taken), worker)
         queue.waiting -= len(taken)
         worker.take(taken)
         return taken
@@ -192,7 +188,7 @@ class Dispatch:
             lane.robots = None
         queue.wake(now)
         self._waiting.load(lane, kind, now)
-        if not queue.loaded:
+        if not queue.ready:
             if queue.delayed:
                 self._waiting.sleep(lane, kind, queue.delayed[0][0])
             return False
@@ -203,7 +199,10 @@ class Dispatch:
 
     def _most(self, worker: Worker, lane: Lane, kind: Kind, now: float) -> int:
         """Return how many tasks of a lane `worker` may be given now."""
-        if kind is not Kind.IMAGE and self._waiting.crowded(lane.queue(kind).loaded[0].source):
+        queue = lane.queue(kind)
+        if not queue.loaded and not worker.room_for_suspects():
+            return 0  # before it has a share of requests that it would not use
+        if kind is not Kind.IMAGE and self._waiting.crowded(queue.ready[0].source):
             return 0
         if kind is Kind.SOURCE:
             return 1
@@ -271,3 +270,25 @@ class Dispatch:
             self.release(pending)
             self._waiting.forget_robots(lane)
         self._waiting.close(lane, outcome, why)
+
+
+def _take_loaded(loaded: deque[Pending], most: int) -> list[Pending]:
+    """Take up to `most` tasks out, and no more than one reply may have."""
+    taken: list[Pending] = []
+    size = 0
+    while loaded and len(taken) < most and size < MOST_BYTES:
+        pending = loaded.popleft()
+        taken.append(pending)
+        size += len(pending.task.url) + len(pending.task.detail)
+    return taken
+
+
+def _take_suspects(suspects: deque[Pending], most: int, worker: Worker) -> list[Pending]:
+    """Take up to `most` suspects out, and no more than `worker` may have; it must wait for one that must be alone."""
+    taken: list[Pending] = []
+    for _ in range(min(most, len(suspects), worker.room_for_suspects())):
+        if suspects[0].alone:
+            worker.waits_for_alone = True
+            break
+        taken.append(suspects.popleft())
+    return taken

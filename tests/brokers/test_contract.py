@@ -6,7 +6,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -36,6 +36,7 @@ from crawler.brokers.listen import listen_unix
 from crawler.brokers.redis.broker import RedisBroker
 from crawler.brokers.redis.server import Server
 from crawler.brokers.sqlite import SqliteBroker
+from crawler.brokers.words import DEADLY_AFTER, SUSPECTS_AT_A_TIME
 from crawler.errors import CrawlerError, UsageError
 from crawler.model import (
     Found,
@@ -466,6 +467,107 @@ def test_what_is_lost_twice_while_it_is_alone_is_worker_died(job: Job) -> None:
     assert [len(tasks) for tasks in alone] == [1, 1, 1] and job.outcomes() == {}
     silence(job, job.worker("last"))
     assert list(job.outcomes().values()) == ["worker_died"]
+
+
+def numbers(tasks: Iterable[Task]) -> set[int]:
+    return {task.number for task in tasks}
+
+
+def spread(number: int, hosts: int, name: str = "") -> list[Found]:
+    """Return images of several hosts, by turns."""
+    return [image(f"http://{i % hosts}.test/{name}{i}.png") for i in range(number)]
+
+
+def lose_many(job: Job, hosts: int) -> set[int]:
+    """Begin a job, and let a worker die with 200 tasks of it; return these."""
+    job.begin(spread(200, hosts), requests_per_host=64)
+    lost = numbers(job.worker("lost").exchange())
+    assert len(lost) == 200
+    return lost
+
+
+@pytest.mark.parametrize("hosts", [1, 40])
+def test_few_suspects_are_held_at_a_time_beside_other_tasks(job: Job, hosts: int) -> None:
+    suspects = lose_many(job, hosts)
+    job.broker.put(spread(100, hosts, "more"), job.source.number)
+    worker = job.worker()
+    silence(job, worker)
+    others = [task for task in worker.held.values() if task.number not in suspects]
+    assert len(others) == 100 and len(worker.held) == 100 + SUSPECTS_AT_A_TIME
+    worker.exchange(*map(done, others))
+    while suspects:
+        assert worker.held.keys() <= suspects
+        assert len(worker.held) == min(SUSPECTS_AT_A_TIME, len(suspects))
+        settled = list(worker.held.values())[:5]
+        suspects -= numbers(settled)
+        worker.exchange(*map(done, settled))
+    assert job.broker.counts().images == {"success": 300}
+
+
+def test_suspects_stay_few_when_they_are_returned_or_wait_to_be_tried_again(job: Job) -> None:
+    lose_many(job, 3)
+    worker = job.worker()
+    silence(job, worker)
+    for settle in (returned, lambda task: retry(task, "truncated"), returned, done):
+        assert len(worker.exchange(*map(settle, worker.held.values()))) == SUSPECTS_AT_A_TIME
+        job.clock.advance(LEASE / 2)
+    worker.exchange(*map(done, worker.held.values()), room={})
+    job.finish()
+    assert job.broker.counts().images == {"success": 200}
+
+
+def test_suspects_of_a_host_that_is_down_end_with_it(job: Job) -> None:
+    lose_many(job, 1)
+    worker = job.worker()
+    silence(job, worker)
+    for _ in range(3):
+        worker.exchange(*(done(task, "connect") for task in worker.held.values()))
+        job.clock.advance(LEASE / 2)
+        worker.exchange()
+    assert job.broker.counts().images == {"connect": 2 * SUSPECTS_AT_A_TIME, "host_down": 200 - 2 * SUSPECTS_AT_A_TIME}
+
+
+@pytest.mark.parametrize("hosts", [1, 40])
+def test_only_suspects_that_die_again_are_given_out_alone(job: Job, hosts: int) -> None:
+    suspects = lose_many(job, hosts)
+    job.broker.put(spread(50, hosts, "more"), job.source.number)
+    second = job.worker("second")
+    silence(job, second)
+    twice = second.held.keys() & suspects
+    assert len(twice) == SUSPECTS_AT_A_TIME and len(second.held) == 50 + SUSPECTS_AT_A_TIME
+    third, alone = job.worker("third"), 0
+    silence(job, third)
+    job.end_source()
+    while third.reply.state is State.OPEN:
+        assert len(third.held) == 1 or not third.held.keys() & twice
+        assert len(third.held) <= SUSPECTS_AT_A_TIME
+        alone += bool(third.held.keys() & twice)
+        third.exchange(*map(done, third.held.values()))
+    assert alone == len(twice)
+    assert job.broker.counts().images == {"success": 250}
+
+
+@pytest.mark.parametrize("hosts", [1, 40])
+def test_what_kills_its_workers_takes_few_others_along(job: Job, hosts: int) -> None:
+    job.begin(spread(200, hosts), requests_per_host=64)
+    job.end_source()
+    url = f"http://{77 % hosts}.test/77.png"
+    deaths, most_held = 0, []
+    worker = job.worker("first")
+    worker.exchange()
+    for _ in range(300):
+        if url in {task.url for task in worker.held.values()}:
+            deaths += 1
+            most_held.append(len(worker.held))
+            worker = job.worker(f"after {deaths}")
+            silence(job, worker)
+        else:
+            worker.exchange(*map(done, worker.held.values()))
+        if worker.reply.state is State.FINISHED:
+            break
+    assert deaths == DEADLY_AFTER and most_held[2:] == [1, 1] and most_held[1] <= SUSPECTS_AT_A_TIME
+    assert [it for it, outcome in job.outcomes().items() if outcome == "worker_died"] == [url]
+    assert job.broker.counts().images == {"success": 199, "worker_died": 1}
 
 
 def test_a_list_that_is_read_on_after_each_death_loses_nothing(job: Job) -> None:

@@ -39,14 +39,15 @@ local function take_waiting(number, origin, kind)
     local at, row = split(kept)
     return read_row(row), at
   end
-  local queue = queue_of(origin, kind)
-  local length = redis.call('LLEN', queue)
-  for last = length, math.max(1, length - MOST_SCANNED + 1), -1000 do
-    for _, row in ipairs(redis.call('LRANGE', queue, math.max(last - 1000, 0), last - 1)) do
-      local task = read_row(row)
-      if task.number == number then
-        redis.call('LREM', queue, -1, row)
-        return task, origin
+  for _, queue in ipairs({suspects_of(origin, kind), queue_of(origin, kind)}) do
+    local length = redis.call('LLEN', queue)
+    for last = length, math.max(1, length - MOST_SCANNED + 1), -1000 do
+      for _, row in ipairs(redis.call('LRANGE', queue, math.max(last - 1000, 0), last - 1)) do
+        local task = read_row(row)
+        if task.number == number then
+          redis.call('LREM', queue, -1, row)
+          return task, origin
+        end
       end
     end
   end
