@@ -135,7 +135,8 @@ class Dispatch:
     def hand_out(self, worker: Worker, room: dict[Kind, int], now: float, *, probe: bool = False) -> list[Pending]:
         """Return the tasks that `worker` holds from now on; `probe` asks for a single one now and then."""
         self._waiting.wake(now)
-        if worker.waits_for_alone or worker.holds_alone:
+        waited = worker.waits_for_alone or worker.holds_alone
+        if waited:
             if worker.held:
                 return []
             worker.waits_for_alone = worker.holds_alone = False
@@ -144,7 +145,8 @@ class Dispatch:
                 return []
             self._next_probe = now + PROBE_EVERY
             room = {kind: min(number, 1) for kind, number in room.items()}
-        given = self._robots_for(worker, room.get(Kind.ROBOTS, 0), now)
+        # The next that is given out by itself comes before any robots.txt.
+        given = [] if waited else self._robots_for(worker, room.get(Kind.ROBOTS, 0), now)
         for kind in (Kind.SOURCE, Kind.PAGE, Kind.IMAGE):
             left = room.get(kind, 0)
             rotation = self._waiting.rotation[kind]
@@ -164,7 +166,7 @@ class Dispatch:
             return []
         most = min(room, self._most(worker, lane, kind, now)) if not lane.closed and lane.robots is not None else 0
         taken = self._take(worker, queue, most) if most > 0 else []
-        self._waiting.enrol(lane, kind, first=worker.waits_for_alone)
+        self._waiting.enrol(lane, kind, first=worker.waits_for_alone or worker.holds_alone)
         return taken
 
     def _take(self, worker: Worker, queue: Queue, most: int) -> list[Pending]:

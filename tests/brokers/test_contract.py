@@ -57,6 +57,7 @@ from crawler.model import (
     decode,
     pack,
 )
+from crawler.urls import address
 
 LEASE = spec().lease
 JOBS = itertools.count()
@@ -545,6 +546,43 @@ def test_only_suspects_that_die_again_are_given_out_alone(job: Job, hosts: int) 
         third.exchange(*map(done, third.held.values()))
     assert alone == len(twice)
     assert job.broker.counts().images == {"success": 250}
+
+
+def test_what_is_given_out_alone_is_followed_by_the_next_at_once(job: Job) -> None:
+    job.begin([*images(5), *images(5, "b.test")])
+    job.worker("one").exchange()
+    silence(job, job.worker("two"))
+    job.broker.put(images(50, "c.test"), job.source.number)
+    worker = job.worker()
+    silence(job, worker)
+    while not worker.reply.tasks or len(worker.held) > 1:
+        worker.exchange(*map(done, worker.held.values()))
+    for _ in range(4):
+        (task,) = worker.held.values()
+        assert address(task.at).authority != "c.test"
+        worker.exchange(done(task))
+
+
+def test_what_is_given_out_alone_is_followed_by_the_next_before_any_robots_txt(job: Job) -> None:
+    job.begin(images(3), obey_robots=True)
+    first = job.worker("first")
+    assert len(first.exchange(robots_of(first.one(), RobotsFile()))) == 3
+    silence(job, job.worker("second"))
+    worker = job.worker()
+    (task,) = silence(job, worker)
+    job.broker.put(images(1, "b.test"), job.source.number)
+    for _ in range(2):
+        task = worker.one(done(task))
+        assert (task.kind, address(task.at).authority) == (Kind.IMAGE, "a.test")
+    assert worker.exchange(done(task)) or worker.one().kind is Kind.ROBOTS
+
+
+def test_no_robots_txt_is_a_suspect(job: Job) -> None:
+    job.begin(spread(40, 40), obey_robots=True)
+    assert len(job.worker("first").exchange()) == 40
+    for number in range(DEADLY_AFTER + 1):
+        given = silence(job, job.worker(f"next {number}"))
+        assert [task.kind for task in given] == [Kind.ROBOTS] * 40
 
 
 @pytest.mark.parametrize("hosts", [1, 40])

@@ -102,14 +102,14 @@ class Taking:
 
     def exchange(self, worker: str, report: Report, feeds: bool, calls: Calls, now: float) -> Reply:
         memory = self._memories[worker]
-        if memory.alone and not report.held:
-            memory.alone = ""
         down = self._outage.check(now)
         held = self._held(report)
         asker = Asker(worker, report, feeds, now, memory, held, report.heard == memory.serial, set())
         memory.serial += 1  # by now: a reply may be lost on its way
         suspects = sum(given.row.suspect for given in chain(*held.values()))
         taken = Taken(self._room(report, memory, down, now), max(0, SUSPECTS_AT_A_TIME - suspects))
+        if not report.held:
+            memory.alone = ""
         with self._counted(taken.room):
             self._rounds(asker, calls, taken)
         if down and taken.given:
@@ -130,11 +130,12 @@ class Taking:
     # What there is room for
 
     def _room(self, report: Report, memory: Memory, down: bool, now: float) -> dict[Kind, int]:
-        if memory.alone or self._job.run.ended or (down and now < self._next_probe):
+        if (memory.alone and report.held) or self._job.run.ended or (down and now < self._next_probe):
             return {}
-        if down:
-            return {kind: min(number, 1) for kind, number in report.room.items()}
-        return dict(report.room)
+        room = dict(report.room)
+        if memory.alone:
+            room.pop(Kind.ROBOTS, None)  # the next that is given out by itself comes first
+        return {kind: min(number, 1) for kind, number in room.items()} if down else room
 
     def _left_of_most(self) -> int:
         """Return how many images may still be given out until there are --max-images."""

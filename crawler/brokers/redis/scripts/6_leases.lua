@@ -96,8 +96,8 @@ local function finish_here(task, origin, outcome, why)
 end
 
 local function give_back(task, origin, times)
-  task.lost = math.min(task.lost + times, 255)
-  if task.kind ~= ROBOTS and task.lost >= call.deadly_after then
+  if task.kind ~= ROBOTS then task.lost = task.lost + times end
+  if task.lost >= call.deadly_after then
     finish_here(task, origin, call.worker_died, call.deadly)
     return
   end

@@ -109,7 +109,7 @@ local function serve(worker, origin, kind, room)
   local taken = most > 0 and take(origin, kind, most) or {}
   if #taken > 0 then hold(worker, origin, taken) end
   holds = holds + #taken
-  enrol(origin, kind, alone == 'waits')
+  enrol(origin, kind, alone)
   return taken
 end
 
