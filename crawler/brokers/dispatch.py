@@ -171,14 +171,14 @@ class Dispatch:
 
     def _take(self, worker: Worker, queue: Queue, most: int) -> list[Pending]:
         """Let `worker` hold up to `most` tasks of a queue; one that must be alone only as the first that it holds."""
-        suspects = queue.suspects
-        if suspects and suspects[0].alone and not worker.held:
+        orphans = queue.orphans
+        if orphans and orphans[0].alone and not worker.held:
             worker.holds_alone = True
-            taken = [suspects.popleft()]
+            taken = [orphans.popleft()]
         else:
             taken = _take_loaded(queue.loaded, most)
-            if suspects and not queue.loaded:
-                taken += _take_suspects(suspects, most - len(taken), worker)
+            if orphans and not queue.loaded:
+                taken += _take_orphans(orphans, most - len(taken), worker)
         queue.waiting -= len(taken)
         worker.take(taken)
         return taken
@@ -202,7 +202,7 @@ class Dispatch:
     def _most(self, worker: Worker, lane: Lane, kind: Kind, now: float) -> int:
         """Return how many tasks of a lane `worker` may be given now."""
         queue = lane.queue(kind)
-        if not queue.loaded and not worker.room_for_suspects():
+        if not queue.loaded and not worker.room_for_orphans():
             return 0  # before it has a share of requests that it would not use
         if kind is not Kind.IMAGE and self._waiting.crowded(queue.ready[0].source):
             return 0
@@ -285,12 +285,12 @@ def _take_loaded(loaded: deque[Pending], most: int) -> list[Pending]:
     return taken
 
 
-def _take_suspects(suspects: deque[Pending], most: int, worker: Worker) -> list[Pending]:
-    """Take up to `most` suspects out, and no more than `worker` may have; it must wait for one that must be alone."""
+def _take_orphans(orphans: deque[Pending], most: int, worker: Worker) -> list[Pending]:
+    """Take up to `most` orphans out, and no more than `worker` may have; it must wait for one that must be alone."""
     taken: list[Pending] = []
-    for _ in range(min(most, len(suspects), worker.room_for_suspects())):
-        if suspects[0].alone:
+    for _ in range(min(most, len(orphans), worker.room_for_orphans())):
+        if orphans[0].alone:
             worker.waits_for_alone = True
             break
-        taken.append(suspects.popleft())
+        taken.append(orphans.popleft())
     return taken

@@ -40,7 +40,7 @@ class Pending(msgspec.Struct, eq=False, gc=False):
         return self.lane.number, int(self.task.kind), self.task.number
 
     @property
-    def suspect(self) -> bool:
+    def orphan(self) -> bool:
         """Its lease was lost, so that it may be what kills workers."""
         return self.lost > 0
 
@@ -59,25 +59,25 @@ _NO_DELAYS: list[tuple[float, int, Pending]] = []
 class Queue:
     """The waiting tasks of one kind in a lane; `waiting` counts those in the state too, less what is held.
 
-    Suspects wait apart, so that nothing waits behind one that must not be given out yet.
+    Orphans wait apart, so that nothing waits behind one that must not be given out yet.
     """
 
     waiting: int = 0
     cursor: int = 0
     loaded: deque[Pending] = field(default_factory=lambda: _NOTHING)
-    suspects: deque[Pending] = field(default_factory=lambda: _NOTHING)
+    orphans: deque[Pending] = field(default_factory=lambda: _NOTHING)
     delayed: list[tuple[float, int, Pending]] = field(default_factory=lambda: _NO_DELAYS)
     in_rotation: bool = False
 
     @property
     def is_loaded(self) -> bool:
         """Tell whether all that waits is in memory."""
-        return self.waiting == len(self.loaded) + len(self.suspects) + len(self.delayed)
+        return self.waiting == len(self.loaded) + len(self.orphans) + len(self.delayed)
 
     @property
     def ready(self) -> deque[Pending]:
-        """What comes next: suspects only where nothing else is loaded."""
-        return self.loaded or self.suspects
+        """What comes next: orphans only where nothing else is loaded."""
+        return self.loaded or self.orphans
 
     def load(self, pending: Pending) -> None:
         """Add a task to those in memory."""
@@ -85,10 +85,10 @@ class Queue:
 
     def _line(self, pending: Pending) -> deque[Pending]:
         """Return where a task waits that may be given out."""
-        if pending.suspect:
-            if self.suspects is _NOTHING:
-                self.suspects = deque()
-            return self.suspects
+        if pending.orphan:
+            if self.orphans is _NOTHING:
+                self.orphans = deque()
+            return self.orphans
         if self.loaded is _NOTHING:
             self.loaded = deque()
         return self.loaded

@@ -36,7 +36,7 @@ from crawler.brokers.listen import listen_unix
 from crawler.brokers.redis.broker import RedisBroker
 from crawler.brokers.redis.server import Server
 from crawler.brokers.sqlite import SqliteBroker
-from crawler.brokers.words import DEADLY_AFTER, SUSPECTS_AT_A_TIME
+from crawler.brokers.words import DEADLY_AFTER, ORPHANS_AT_A_TIME
 from crawler.errors import CrawlerError, UsageError
 from crawler.model import (
     Found,
@@ -488,36 +488,36 @@ def lose_many(job: Job, hosts: int) -> set[int]:
 
 
 @pytest.mark.parametrize("hosts", [1, 40])
-def test_few_suspects_are_held_at_a_time_beside_other_tasks(job: Job, hosts: int) -> None:
-    suspects = lose_many(job, hosts)
+def test_few_orphans_are_held_at_a_time_beside_other_tasks(job: Job, hosts: int) -> None:
+    orphans = lose_many(job, hosts)
     job.broker.put(spread(100, hosts, "more"), job.source.number)
     worker = job.worker()
     silence(job, worker)
-    others = [task for task in worker.held.values() if task.number not in suspects]
-    assert len(others) == 100 and len(worker.held) == 100 + SUSPECTS_AT_A_TIME
+    others = [task for task in worker.held.values() if task.number not in orphans]
+    assert len(others) == 100 and len(worker.held) == 100 + ORPHANS_AT_A_TIME
     worker.exchange(*map(done, others))
-    while suspects:
-        assert worker.held.keys() <= suspects
-        assert len(worker.held) == min(SUSPECTS_AT_A_TIME, len(suspects))
+    while orphans:
+        assert worker.held.keys() <= orphans
+        assert len(worker.held) == min(ORPHANS_AT_A_TIME, len(orphans))
         settled = list(worker.held.values())[:5]
-        suspects -= numbers(settled)
+        orphans -= numbers(settled)
         worker.exchange(*map(done, settled))
     assert job.broker.counts().images == {"success": 300}
 
 
-def test_suspects_stay_few_when_they_are_returned_or_wait_to_be_tried_again(job: Job) -> None:
+def test_orphans_stay_few_when_they_are_returned_or_wait_to_be_tried_again(job: Job) -> None:
     lose_many(job, 3)
     worker = job.worker()
     silence(job, worker)
     for settle in (returned, lambda task: retry(task, "truncated"), returned, done):
-        assert len(worker.exchange(*map(settle, worker.held.values()))) == SUSPECTS_AT_A_TIME
+        assert len(worker.exchange(*map(settle, worker.held.values()))) == ORPHANS_AT_A_TIME
         job.clock.advance(LEASE / 2)
     worker.exchange(*map(done, worker.held.values()), room={})
     job.finish()
     assert job.broker.counts().images == {"success": 200}
 
 
-def test_suspects_of_a_host_that_is_down_end_with_it(job: Job) -> None:
+def test_orphans_of_a_host_that_is_down_end_with_it(job: Job) -> None:
     lose_many(job, 1)
     worker = job.worker()
     silence(job, worker)
@@ -525,23 +525,23 @@ def test_suspects_of_a_host_that_is_down_end_with_it(job: Job) -> None:
         worker.exchange(*(done(task, "connect") for task in worker.held.values()))
         job.clock.advance(LEASE / 2)
         worker.exchange()
-    assert job.broker.counts().images == {"connect": 2 * SUSPECTS_AT_A_TIME, "host_down": 200 - 2 * SUSPECTS_AT_A_TIME}
+    assert job.broker.counts().images == {"connect": 2 * ORPHANS_AT_A_TIME, "host_down": 200 - 2 * ORPHANS_AT_A_TIME}
 
 
 @pytest.mark.parametrize("hosts", [1, 40])
-def test_only_suspects_that_die_again_are_given_out_alone(job: Job, hosts: int) -> None:
-    suspects = lose_many(job, hosts)
+def test_only_orphans_that_die_again_are_given_out_alone(job: Job, hosts: int) -> None:
+    orphans = lose_many(job, hosts)
     job.broker.put(spread(50, hosts, "more"), job.source.number)
     second = job.worker("second")
     silence(job, second)
-    twice = second.held.keys() & suspects
-    assert len(twice) == SUSPECTS_AT_A_TIME and len(second.held) == 50 + SUSPECTS_AT_A_TIME
+    twice = second.held.keys() & orphans
+    assert len(twice) == ORPHANS_AT_A_TIME and len(second.held) == 50 + ORPHANS_AT_A_TIME
     third, alone = job.worker("third"), 0
     silence(job, third)
     job.end_source()
     while third.reply.state is State.OPEN:
         assert len(third.held) == 1 or not third.held.keys() & twice
-        assert len(third.held) <= SUSPECTS_AT_A_TIME
+        assert len(third.held) <= ORPHANS_AT_A_TIME
         alone += bool(third.held.keys() & twice)
         third.exchange(*map(done, third.held.values()))
     assert alone == len(twice)
@@ -577,7 +577,7 @@ def test_what_is_given_out_alone_is_followed_by_the_next_before_any_robots_txt(j
     assert worker.exchange(done(task)) or worker.one().kind is Kind.ROBOTS
 
 
-def test_no_robots_txt_is_a_suspect(job: Job) -> None:
+def test_no_robots_txt_is_an_orphan(job: Job) -> None:
     job.begin(spread(40, 40), obey_robots=True)
     assert len(job.worker("first").exchange()) == 40
     for number in range(DEADLY_AFTER + 1):
@@ -603,7 +603,7 @@ def test_what_kills_its_workers_takes_few_others_along(job: Job, hosts: int) -> 
             worker.exchange(*map(done, worker.held.values()))
         if worker.reply.state is State.FINISHED:
             break
-    assert deaths == DEADLY_AFTER and most_held[2:] == [1, 1] and most_held[1] <= SUSPECTS_AT_A_TIME
+    assert deaths == DEADLY_AFTER and most_held[2:] == [1, 1] and most_held[1] <= ORPHANS_AT_A_TIME
     assert [it for it, outcome in job.outcomes().items() if outcome == "worker_died"] == [url]
     assert job.broker.counts().images == {"success": 199, "worker_died": 1}
 

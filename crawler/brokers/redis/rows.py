@@ -46,7 +46,7 @@ class Row(NamedTuple):
     body: Body
 
     @property
-    def suspect(self) -> bool:
+    def orphan(self) -> bool:
         """Its lease was lost, so that it may be what kills workers."""
         return self.lost > 0
 

@@ -15,7 +15,7 @@ from crawler.brokers.redis.job import Job
 from crawler.brokers.redis.partitions import Given, Partitions
 from crawler.brokers.redis.rows import keys_of, read_row, text
 from crawler.brokers.redis.settling import Calls, Settling
-from crawler.brokers.words import ALONE_AFTER, SUSPECTS_AT_A_TIME
+from crawler.brokers.words import ALONE_AFTER, ORPHANS_AT_A_TIME
 from crawler.model import Grant, Kind, Reply, Report, State
 from crawler.outcomes import SUCCESSES
 
@@ -46,7 +46,7 @@ class Taken:
     """What answers said so far in one exchange."""
 
     room: dict[Kind, int]
-    suspects: int  #: how many more it may be given
+    orphans: int  #: how many more it may be given
     given: list[Given] = field(default_factory=list)
     grants: dict[str, Grant] = field(default_factory=dict)
     robots: dict[str, str] = field(default_factory=dict)
@@ -54,10 +54,10 @@ class Taken:
 
 
 class Share(NamedTuple):
-    """For how many tasks a partition is asked, by kind, and how many of them may be suspects."""
+    """For how many tasks a partition is asked, by kind, and how many of them may be orphans."""
 
     room: list[int]
-    suspects: int
+    orphans: int
 
 
 _NO_SHARE = Share([0] * len(_KINDS), 0)
@@ -106,8 +106,8 @@ class Taking:
         held = self._held(report)
         asker = Asker(worker, report, feeds, now, memory, held, report.heard == memory.serial, set())
         memory.serial += 1  # by now: a reply may be lost on its way
-        suspects = sum(given.row.suspect for given in chain(*held.values()))
-        taken = Taken(self._room(report, memory, down, now), max(0, SUSPECTS_AT_A_TIME - suspects))
+        orphans = sum(given.row.orphan for given in chain(*held.values()))
+        taken = Taken(self._room(report, memory, down, now), max(0, ORPHANS_AT_A_TIME - orphans))
         if not report.held:
             memory.alone = ""
         with self._counted(taken.room):
@@ -215,8 +215,8 @@ class Taking:
         wanted = [max(0, taken.room.get(kind, 0)) for kind in _KINDS]
         for place, at in enumerate(takers):
             turn = (place + self._turn) % len(takers)
-            *room, suspects = [n // len(takers) + (turn < n % len(takers)) for n in (*wanted, taken.suspects)]
-            shares[at] = Share(room, suspects)
+            *room, orphans = [n // len(takers) + (turn < n % len(takers)) for n in (*wanted, taken.orphans)]
+            shares[at] = Share(room, orphans)
         return shares
 
     def _ask(
@@ -236,7 +236,7 @@ class Taking:
                 claims=[[given.row.number, text(given.origin), int(given.row.kind)] for given in named if late],
                 busy=busy.get(at, {}), latency={} if taken.given else latency.get(at, {}),
                 heard=asker.heard and at not in asker.asked,
-                gives=any(share.room), room=share.room, suspects=share.suspects,
+                gives=any(share.room), room=share.room, orphans=share.orphans,
                 holds=len(report.held) + len(taken.given), feeds=asker.feeds, crowded=self._crowded,
             )  # fmt: skip
         memory.at.update(requests)  # until they answer: they may have given what we never heard of
@@ -279,7 +279,7 @@ class Taking:
         for packed in rows:
             given = Given(asker.worker, partition, origin, read_row(packed))
             taken.given.append(given)
-            taken.suspects -= given.row.suspect
+            taken.orphans -= given.row.orphan
             self._settling.given[given.row.number] = given
         kind = taken.given[-1].row.kind
         taken.room[kind] = taken.room.get(kind, 0) - len(rows)

@@ -7,13 +7,13 @@ local function queue_of(origin, kind)
   return BASE .. 'queue:' .. kind .. ':' .. origin
 end
 
--- Suspects, which some worker lost, wait apart, so that nothing waits behind one that must not be given out yet.
-local function suspects_of(origin, kind)
-  return BASE .. 'suspects:' .. kind .. ':' .. origin
+-- Orphans, which some worker lost, wait apart, so that nothing waits behind one that must not be given out yet.
+local function orphans_of(origin, kind)
+  return BASE .. 'orphans:' .. kind .. ':' .. origin
 end
 
 local function waits(origin, kind)
-  return redis.call('EXISTS', queue_of(origin, kind), suspects_of(origin, kind)) > 0
+  return redis.call('EXISTS', queue_of(origin, kind), orphans_of(origin, kind)) > 0
 end
 
 local function lane_of(origin)
@@ -47,7 +47,7 @@ local enrol, delay
 local closed_now = false  -- some lane was closed in this call
 
 local function push(origin, task, first)
-  local line = task.lost > 0 and suspects_of or queue_of
+  local line = task.lost > 0 and orphans_of or queue_of
   redis.call(first and 'LPUSH' or 'RPUSH', line(origin, task.kind), task.row)
 end
 

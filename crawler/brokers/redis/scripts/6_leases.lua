@@ -39,7 +39,7 @@ local function take_waiting(number, origin, kind)
     local at, row = split(kept)
     return read_row(row), at
   end
-  for _, queue in ipairs({suspects_of(origin, kind), queue_of(origin, kind)}) do
+  for _, queue in ipairs({orphans_of(origin, kind), queue_of(origin, kind)}) do
     local length = redis.call('LLEN', queue)
     for last = length, math.max(1, length - MOST_SCANNED + 1), -1000 do
       for _, row in ipairs(redis.call('LRANGE', queue, math.max(last - 1000, 0), last - 1)) do

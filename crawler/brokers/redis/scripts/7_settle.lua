@@ -179,7 +179,7 @@ local function settle_closed(most)
   for _, origin in ipairs(redis.call('SMEMBERS', BASE .. 'closed')) do
     local lane = lane_of(origin)
     for kind = PAGE, IMAGE do
-      for _, queue in ipairs({queue_of(origin, kind), suspects_of(origin, kind)}) do
+      for _, queue in ipairs({queue_of(origin, kind), orphans_of(origin, kind)}) do
         for _, row in ipairs(most > 0 and redis.call('LPOP', queue, most) or {}) do
           most = most - 1
           finish_here(read_row(row), origin, lane.closed, lane.why)

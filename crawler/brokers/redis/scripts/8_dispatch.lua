@@ -4,7 +4,7 @@ local SCAN, MOST_BYTES = 512, 8 * 2 ^ 20
 local TURN = 5
 local alone  -- what came of tasks that are given out by themselves: 'waits' or 'holds'
 local holds = call.holds  -- how many tasks the worker holds, here and elsewhere
-local suspects_left = call.suspects  -- how many suspects it may still be given
+local orphans_left = call.orphans  -- how many orphans it may still be given
 
 -- How many more tasks of a host a worker may take: ever more while it uses them up quickly.
 local function room_at(pace, worker, held, requests)
@@ -24,12 +24,12 @@ local function room_at(pace, worker, held, requests)
 end
 
 local function most_of(worker, origin, kind)
-  local queue, suspects = queue_of(origin, kind), suspects_of(origin, kind)
-  if suspects_left <= 0 and redis.call('EXISTS', queue) == 0 then
+  local queue, orphans = queue_of(origin, kind), orphans_of(origin, kind)
+  if orphans_left <= 0 and redis.call('EXISTS', queue) == 0 then
     return 0  -- before it has a share of requests that it would not use
   end
   if kind == SOURCE or kind == PAGE then
-    local head = redis.call('LINDEX', queue, 0) or redis.call('LINDEX', suspects, 0)
+    local head = redis.call('LINDEX', queue, 0) or redis.call('LINDEX', orphans, 0)
     if call.crowded[decimal(read_row(head).source)] then return 0 end
   end
   if kind == SOURCE then return 1 end
@@ -64,32 +64,32 @@ local function take_others(queue, most)
   return taken
 end
 
--- Take up to `most` suspects, of which a worker holds few at a time.
-local function take_suspects(suspects, most)
+-- Take up to `most` orphans, of which a worker holds few at a time.
+local function take_orphans(orphans, most)
   local taken = {}
-  most = math.min(most, suspects_left)
-  for _, row in ipairs(most > 0 and redis.call('LRANGE', suspects, 0, most - 1) or {}) do
+  most = math.min(most, orphans_left)
+  for _, row in ipairs(most > 0 and redis.call('LRANGE', orphans, 0, most - 1) or {}) do
     if is_alone(row) then
       alone = 'waits'
       break
     end
     taken[#taken + 1] = row
   end
-  if #taken > 0 then redis.call('LPOP', suspects, #taken) end
-  suspects_left = suspects_left - #taken
+  if #taken > 0 then redis.call('LPOP', orphans, #taken) end
+  orphans_left = orphans_left - #taken
   return taken
 end
 
 -- Take up to `most` rows of a lane; one that must be alone only as the first that a worker holds.
 local function take(origin, kind, most)
-  local queue, suspects = queue_of(origin, kind), suspects_of(origin, kind)
-  local suspect = redis.call('LINDEX', suspects, 0)
-  if suspect and is_alone(suspect) and holds == 0 then
+  local queue, orphans = queue_of(origin, kind), orphans_of(origin, kind)
+  local orphan = redis.call('LINDEX', orphans, 0)
+  if orphan and is_alone(orphan) and holds == 0 then
     alone = 'holds'
-    return redis.call('LPOP', suspects, 1)
+    return redis.call('LPOP', orphans, 1)
   end
   local taken = take_others(queue, most)
-  for _, row in ipairs(suspect and take_suspects(suspects, most - #taken) or {}) do taken[#taken + 1] = row end
+  for _, row in ipairs(orphan and take_orphans(orphans, most - #taken) or {}) do taken[#taken + 1] = row end
   return taken
 end
 
