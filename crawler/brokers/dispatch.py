@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from msgspec.structs import replace
 
 from crawler.brokers.lanes import Lane, Pending, Queue
@@ -133,7 +135,8 @@ class Dispatch:
     def hand_out(self, worker: Worker, room: dict[Kind, int], now: float, *, probe: bool = False) -> list[Pending]:
         """Return the tasks that `worker` holds from now on; `probe` asks for a single one now and then."""
         self._waiting.wake(now)
-        if worker.waits_for_alone or worker.holds_alone:
+        waited = worker.waits_for_alone or worker.holds_alone
+        if waited:
             if worker.held:
                 return []
             worker.waits_for_alone = worker.holds_alone = False
@@ -142,7 +145,8 @@ class Dispatch:
                 return []
             self._next_probe = now + PROBE_EVERY
             room = {kind: min(number, 1) for kind, number in room.items()}
-        given = self._robots_for(worker, room.get(Kind.ROBOTS, 0), now)
+        # The next that is given out by itself comes before any robots.txt.
+        given = [] if waited else self._robots_for(worker, room.get(Kind.ROBOTS, 0), now)
         for kind in (Kind.SOURCE, Kind.PAGE, Kind.IMAGE):
             left = room.get(kind, 0)
             rotation = self._waiting.rotation[kind]
@@ -162,25 +166,19 @@ class Dispatch:
             return []
         most = min(room, self._most(worker, lane, kind, now)) if not lane.closed and lane.robots is not None else 0
         taken = self._take(worker, queue, most) if most > 0 else []
-        self._waiting.enrol(lane, kind, first=worker.waits_for_alone)
+        self._waiting.enrol(lane, kind, first=worker.waits_for_alone or worker.holds_alone)
         return taken
 
     def _take(self, worker: Worker, queue: Queue, most: int) -> list[Pending]:
         """Let `worker` hold up to `most` tasks of a queue; one that must be alone only as the first that it holds."""
-        loaded = queue.loaded
-        taken: list[Pending] = []
-        size = 0
-        while loaded and len(taken) < most and size < MOST_BYTES:
-            if loaded[0].lost and loaded[0].alone:
-                if taken or worker.held:
-                    worker.waits_for_alone = True
-                else:
-                    worker.holds_alone = True
-                    taken.append(loaded.popleft())
-                break
-            pending = loaded.popleft()
-            taken.append(pending)
-            size += len(pending.task.url) + len(pending.task.detail)
+        orphans = queue.orphans
+        if orphans and orphans[0].alone and not worker.held:
+            worker.holds_alone = True
+            taken = [orphans.popleft()]
+        else:
+            taken = _take_loaded(queue.loaded, most)
+            if orphans and not queue.loaded:
+                taken += _take_orphans(orphans, most - len(taken), worker)
         queue.waiting -= len(taken)
         worker.take(taken)
         return taken
@@ -192,7 +190,7 @@ class Dispatch:
             lane.robots = None
         queue.wake(now)
         self._waiting.load(lane, kind, now)
-        if not queue.loaded:
+        if not queue.ready:
             if queue.delayed:
                 self._waiting.sleep(lane, kind, queue.delayed[0][0])
             return False
@@ -203,7 +201,10 @@ class Dispatch:
 
     def _most(self, worker: Worker, lane: Lane, kind: Kind, now: float) -> int:
         """Return how many tasks of a lane `worker` may be given now."""
-        if kind is not Kind.IMAGE and self._waiting.crowded(lane.queue(kind).loaded[0].source):
+        queue = lane.queue(kind)
+        if not queue.loaded and not worker.room_for_orphans():
+            return 0  # before it has a share of requests that it would not use
+        if kind is not Kind.IMAGE and self._waiting.crowded(queue.ready[0].source):
             return 0
         if kind is Kind.SOURCE:
             return 1
@@ -271,3 +272,25 @@ class Dispatch:
             self.release(pending)
             self._waiting.forget_robots(lane)
         self._waiting.close(lane, outcome, why)
+
+
+def _take_loaded(loaded: deque[Pending], most: int) -> list[Pending]:
+    """Take up to `most` tasks out, and no more than one reply may have."""
+    taken: list[Pending] = []
+    size = 0
+    while loaded and len(taken) < most and size < MOST_BYTES:
+        pending = loaded.popleft()
+        taken.append(pending)
+        size += len(pending.task.url) + len(pending.task.detail)
+    return taken
+
+
+def _take_orphans(orphans: deque[Pending], most: int, worker: Worker) -> list[Pending]:
+    """Take up to `most` orphans out, and no more than `worker` may have; it must wait for one that must be alone."""
+    taken: list[Pending] = []
+    for _ in range(min(most, len(orphans), worker.room_for_orphans())):
+        if orphans[0].alone:
+            worker.waits_for_alone = True
+            break
+        taken.append(orphans.popleft())
+    return taken

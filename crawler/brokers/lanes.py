@@ -40,8 +40,13 @@ class Pending(msgspec.Struct, eq=False, gc=False):
         return self.lane.number, int(self.task.kind), self.task.number
 
     @property
+    def orphan(self) -> bool:
+        """Its lease was lost, so that it may be what kills workers."""
+        return self.lost > 0
+
+    @property
     def alone(self) -> bool:
-        """Its lease was lost so often that it may be what kills workers: it is given out by itself."""
+        """Its lease was lost so often that it is given out by itself."""
         return self.lost >= ALONE_AFTER
 
 
@@ -52,24 +57,38 @@ _NO_DELAYS: list[tuple[float, int, Pending]] = []
 
 @dataclass(slots=True)
 class Queue:
-    """The waiting tasks of one kind in a lane; `waiting` counts those in the state too, less what is held."""
+    """The waiting tasks of one kind in a lane; `waiting` counts those in the state too, less what is held.
+
+    Orphans wait apart, so that nothing waits behind one that must not be given out yet.
+    """
 
     waiting: int = 0
     cursor: int = 0
     loaded: deque[Pending] = field(default_factory=lambda: _NOTHING)
+    orphans: deque[Pending] = field(default_factory=lambda: _NOTHING)
     delayed: list[tuple[float, int, Pending]] = field(default_factory=lambda: _NO_DELAYS)
     in_rotation: bool = False
 
     @property
     def is_loaded(self) -> bool:
         """Tell whether all that waits is in memory."""
-        return self.waiting == len(self.loaded) + len(self.delayed)
+        return self.waiting == len(self.loaded) + len(self.orphans) + len(self.delayed)
+
+    @property
+    def ready(self) -> deque[Pending]:
+        """What comes next: orphans only where nothing else is loaded."""
+        return self.loaded or self.orphans
 
     def load(self, pending: Pending) -> None:
         """Add a task to those in memory."""
-        self._filled().append(pending)
+        self._line(pending).append(pending)
 
-    def _filled(self) -> deque[Pending]:
+    def _line(self, pending: Pending) -> deque[Pending]:
+        """Return where a task waits that may be given out."""
+        if pending.orphan:
+            if self.orphans is _NOTHING:
+                self.orphans = deque()
+            return self.orphans
         if self.loaded is _NOTHING:
             self.loaded = deque()
         return self.loaded
@@ -79,9 +98,9 @@ class Queue:
         if due:
             self.delay(pending, due)
         elif last:
-            self._filled().append(pending)
+            self._line(pending).append(pending)
         else:
-            self._filled().appendleft(pending)
+            self._line(pending).appendleft(pending)
 
     def delay(self, pending: Pending, due: float) -> None:
         if self.delayed is _NO_DELAYS:
@@ -91,13 +110,15 @@ class Queue:
     def wake(self, now: float) -> None:
         """Move what is due to the front."""
         while self.delayed and self.delayed[0][0] <= now:
-            self._filled().appendleft(heapq.heappop(self.delayed)[2])
+            pending = heapq.heappop(self.delayed)[2]
+            self._line(pending).appendleft(pending)
 
     def remove(self, pending: Pending) -> None:
         """Take out a task that waits here but is now held or done."""
         self.waiting -= 1
-        if pending in self.loaded:
-            self.loaded.remove(pending)
+        line = self._line(pending)
+        if pending in line:
+            line.remove(pending)
         else:
             self.delayed = [entry for entry in self.delayed if entry[2] is not pending]
             heapq.heapify(self.delayed)

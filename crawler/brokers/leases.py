@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from crawler.brokers.lanes import Pending
 from crawler.brokers.wire import HERE
+from crawler.brokers.words import ORPHANS_AT_A_TIME
 from crawler.model import Grant, Kind
 
 #: Kinds of which a worker of another machine may have some.
@@ -46,6 +47,7 @@ class Worker:
     serial: int = 0
     held: dict[int, Pending] = field(default_factory=dict)
     unnamed: dict[int, float] = field(default_factory=dict)  #: held tasks that it did not name, and since when
+    orphans: set[int] = field(default_factory=set)  #: it was given; some may be held no longer
     held_at: dict[str, int] = field(default_factory=dict)  #: number of held tasks by authority
     allowances: dict[str, Allowance] = field(default_factory=dict)
     granted: dict[str, Grant] = field(default_factory=dict)
@@ -69,6 +71,8 @@ class Worker:
         for pending in taken:
             pending.holder = self.name
             held[pending.task.number] = pending
+            if pending.orphan:
+                self.orphans.add(pending.task.number)
         if taken:
             authority = taken[0].lane.authority
             self.held_at[authority] = self.held_at.get(authority, 0) + len(taken)
@@ -101,6 +105,11 @@ class Worker:
             self.held_at[authority] = left
         else:
             del self.held_at[authority]
+
+    def room_for_orphans(self) -> int:
+        """Return how many more orphans it may take."""
+        self.orphans = {number for number in self.orphans if number in self.held}
+        return max(0, ORPHANS_AT_A_TIME - len(self.orphans))
 
     def room_at(self, authority: str, requests: int, turn: int, now: float) -> int:
         """Return how many more tasks of a host it may take; `turn` bounds it at hosts with a delay (0: none)."""

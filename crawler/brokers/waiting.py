@@ -260,9 +260,9 @@ class Waiting:
                 queue.wake(float("inf"))
                 while queue.waiting and most > 0:
                     self.load(lane, kind, float("inf"))
-                    if not queue.loaded:
+                    if not queue.ready:
                         break
                     most -= 1
-                    yield queue.loaded[0]
+                    yield queue.ready[0]
             if not any(lane.waits(kind) for kind in HOSTED):
                 self._closed.discard(lane)

@@ -148,7 +148,7 @@ def test_an_outage_is_waited_for(here: Here, s3: S3, site: FaultySite) -> None:
 
 
 def test_workers_killed_while_they_put_lose_nothing(here: Here, s3: S3, site: FaultySite) -> None:
-    door = here.start("crawler", *listed(here, site, 400, seconds=0.1), "--lease", "2")
+    door = here.start("crawler", *listed(here, site, 400, seconds=0.5), "--lease", "2")
     killed: list[int] = []
     for least in (20, 100, 180):
         wait_for(lambda least=least: len(s3.names()) > least, 60)  # type: ignore[misc]
@@ -157,7 +157,7 @@ def test_workers_killed_while_they_put_lose_nothing(here: Here, s3: S3, site: Fa
         os.kill(killed[-1], signal.SIGKILL)
         for name, body in stored(s3).items():
             assert hashlib.sha256(body).hexdigest().startswith(name.rpartition("-")[2].partition(".")[0])
-    _, errors = door.communicate(timeout=240)  # what was lost twice is fetched one by one
+    _, errors = door.communicate(timeout=120)
     assert door.returncode == 0, errors
     assert here.log.read_text().count("download 1 process ended by SIGKILL") == len(killed)
     assert is_whole(s3, site, 400)

@@ -6,7 +6,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -36,6 +36,7 @@ from crawler.brokers.listen import listen_unix
 from crawler.brokers.redis.broker import RedisBroker
 from crawler.brokers.redis.server import Server
 from crawler.brokers.sqlite import SqliteBroker
+from crawler.brokers.words import DEADLY_AFTER, ORPHANS_AT_A_TIME
 from crawler.errors import CrawlerError, UsageError
 from crawler.model import (
     Found,
@@ -56,6 +57,7 @@ from crawler.model import (
     decode,
     pack,
 )
+from crawler.urls import address
 
 LEASE = spec().lease
 JOBS = itertools.count()
@@ -466,6 +468,144 @@ def test_what_is_lost_twice_while_it_is_alone_is_worker_died(job: Job) -> None:
     assert [len(tasks) for tasks in alone] == [1, 1, 1] and job.outcomes() == {}
     silence(job, job.worker("last"))
     assert list(job.outcomes().values()) == ["worker_died"]
+
+
+def numbers(tasks: Iterable[Task]) -> set[int]:
+    return {task.number for task in tasks}
+
+
+def spread(number: int, hosts: int, name: str = "") -> list[Found]:
+    """Return images of several hosts, by turns."""
+    return [image(f"http://{i % hosts}.test/{name}{i}.png") for i in range(number)]
+
+
+def lose_many(job: Job, hosts: int) -> set[int]:
+    """Begin a job, and let a worker die with 200 tasks of it; return these."""
+    job.begin(spread(200, hosts), requests_per_host=64)
+    lost = numbers(job.worker("lost").exchange())
+    assert len(lost) == 200
+    return lost
+
+
+@pytest.mark.parametrize("hosts", [1, 40])
+def test_few_orphans_are_held_at_a_time_beside_other_tasks(job: Job, hosts: int) -> None:
+    orphans = lose_many(job, hosts)
+    job.broker.put(spread(100, hosts, "more"), job.source.number)
+    worker = job.worker()
+    silence(job, worker)
+    others = [task for task in worker.held.values() if task.number not in orphans]
+    assert len(others) == 100 and len(worker.held) == 100 + ORPHANS_AT_A_TIME
+    worker.exchange(*map(done, others))
+    while orphans:
+        assert worker.held.keys() <= orphans
+        assert len(worker.held) == min(ORPHANS_AT_A_TIME, len(orphans))
+        settled = list(worker.held.values())[:5]
+        orphans -= numbers(settled)
+        worker.exchange(*map(done, settled))
+    assert job.broker.counts().images == {"success": 300}
+
+
+def test_orphans_stay_few_when_they_are_returned_or_wait_to_be_tried_again(job: Job) -> None:
+    lose_many(job, 3)
+    worker = job.worker()
+    silence(job, worker)
+    for settle in (returned, lambda task: retry(task, "truncated"), returned, done):
+        assert len(worker.exchange(*map(settle, worker.held.values()))) == ORPHANS_AT_A_TIME
+        job.clock.advance(LEASE / 2)
+    worker.exchange(*map(done, worker.held.values()), room={})
+    job.finish()
+    assert job.broker.counts().images == {"success": 200}
+
+
+def test_orphans_of_a_host_that_is_down_end_with_it(job: Job) -> None:
+    lose_many(job, 1)
+    worker = job.worker()
+    silence(job, worker)
+    for _ in range(3):
+        worker.exchange(*(done(task, "connect") for task in worker.held.values()))
+        job.clock.advance(LEASE / 2)
+        worker.exchange()
+    assert job.broker.counts().images == {"connect": 2 * ORPHANS_AT_A_TIME, "host_down": 200 - 2 * ORPHANS_AT_A_TIME}
+
+
+@pytest.mark.parametrize("hosts", [1, 40])
+def test_only_orphans_that_die_again_are_given_out_alone(job: Job, hosts: int) -> None:
+    orphans = lose_many(job, hosts)
+    job.broker.put(spread(50, hosts, "more"), job.source.number)
+    second = job.worker("second")
+    silence(job, second)
+    twice = second.held.keys() & orphans
+    assert len(twice) == ORPHANS_AT_A_TIME and len(second.held) == 50 + ORPHANS_AT_A_TIME
+    third, alone = job.worker("third"), 0
+    silence(job, third)
+    job.end_source()
+    while third.reply.state is State.OPEN:
+        assert len(third.held) == 1 or not third.held.keys() & twice
+        assert len(third.held) <= ORPHANS_AT_A_TIME
+        alone += bool(third.held.keys() & twice)
+        third.exchange(*map(done, third.held.values()))
+    assert alone == len(twice)
+    assert job.broker.counts().images == {"success": 250}
+
+
+def test_what_is_given_out_alone_is_followed_by_the_next_at_once(job: Job) -> None:
+    job.begin([*images(5), *images(5, "b.test")])
+    job.worker("one").exchange()
+    silence(job, job.worker("two"))
+    job.broker.put(images(50, "c.test"), job.source.number)
+    worker = job.worker()
+    silence(job, worker)
+    while not worker.reply.tasks or len(worker.held) > 1:
+        worker.exchange(*map(done, worker.held.values()))
+    for _ in range(4):
+        (task,) = worker.held.values()
+        assert address(task.at).authority != "c.test"
+        worker.exchange(done(task))
+
+
+def test_what_is_given_out_alone_is_followed_by_the_next_before_any_robots_txt(job: Job) -> None:
+    job.begin(images(3), obey_robots=True)
+    first = job.worker("first")
+    assert len(first.exchange(robots_of(first.one(), RobotsFile()))) == 3
+    silence(job, job.worker("second"))
+    worker = job.worker()
+    (task,) = silence(job, worker)
+    job.broker.put(images(1, "b.test"), job.source.number)
+    for _ in range(2):
+        task = worker.one(done(task))
+        assert (task.kind, address(task.at).authority) == (Kind.IMAGE, "a.test")
+    assert worker.exchange(done(task)) or worker.one().kind is Kind.ROBOTS
+
+
+def test_no_robots_txt_is_an_orphan(job: Job) -> None:
+    job.begin(spread(40, 40), obey_robots=True)
+    assert len(job.worker("first").exchange()) == 40
+    for number in range(DEADLY_AFTER + 1):
+        given = silence(job, job.worker(f"next {number}"))
+        assert [task.kind for task in given] == [Kind.ROBOTS] * 40
+
+
+@pytest.mark.parametrize("hosts", [1, 40])
+def test_what_kills_its_workers_takes_few_others_along(job: Job, hosts: int) -> None:
+    job.begin(spread(200, hosts), requests_per_host=64)
+    job.end_source()
+    url = f"http://{77 % hosts}.test/77.png"
+    deaths, most_held = 0, []
+    worker = job.worker("first")
+    worker.exchange()
+    for _ in range(300):
+        if url in {task.url for task in worker.held.values()}:
+            deaths += 1
+            most_held.append(len(worker.held))
+            worker = job.worker(f"after {deaths}")
+            silence(job, worker)
+        else:
+            worker.exchange(*map(done, worker.held.values()))
+        if worker.reply.state is State.FINISHED:
+            break
+    assert deaths == DEADLY_AFTER and most_held[2:] == [1, 1] and most_held[1] <= ORPHANS_AT_A_TIME
+    assert [it for it, outcome in job.outcomes().items() if outcome == "worker_died"] == [url]
+    assert job.broker.counts().images == {"success": 199, "worker_died": 1}
 
 
 def test_a_list_that_is_read_on_after_each_death_loses_nothing(job: Job) -> None:

@@ -161,7 +161,7 @@ def exchange_call(worker: str, **more: Any) -> dict[str, Any]:
     """Return a call of `exchange` that says and asks nothing but what `more` has."""
     nothing: dict[str, Any] = {
         "worker": worker, "stored": [], "settled": [], "held": "", "claims": [], "busy": {}, "latency": {},
-        "heard": True, "gives": False, "room": [0, 0, 0, 0], "holds": 0, "feeds": False,
-        "crowded": {},
+        "heard": True, "gives": False, "room": [0, 0, 0, 0], "orphans": 0, "holds": 0,
+        "feeds": False, "crowded": {},
     }  # fmt: skip
     return nothing | more

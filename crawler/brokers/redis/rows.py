@@ -46,6 +46,11 @@ class Row(NamedTuple):
     body: Body
 
     @property
+    def orphan(self) -> bool:
+        """Its lease was lost, so that it may be what kills workers."""
+        return self.lost > 0
+
+    @property
     def task(self) -> Task:
         body = self.body
         number = -self.number if self.kind is Kind.ROBOTS else self.number

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 from crawler.brokers.outage import PROBE_EVERY, Outage
@@ -14,7 +15,7 @@ from crawler.brokers.redis.job import Job
 from crawler.brokers.redis.partitions import Given, Partitions
 from crawler.brokers.redis.rows import keys_of, read_row, text
 from crawler.brokers.redis.settling import Calls, Settling
-from crawler.brokers.words import ALONE_AFTER
+from crawler.brokers.words import ALONE_AFTER, ORPHANS_AT_A_TIME
 from crawler.model import Grant, Kind, Reply, Report, State
 from crawler.outcomes import SUCCESSES
 
@@ -47,10 +48,21 @@ class Taken:
     """What answers said so far in one exchange."""
 
     room: dict[Kind, int]
+    orphans: int  #: how many more it may be given
     given: list[Given] = field(default_factory=list)
     grants: dict[str, Grant] = field(default_factory=dict)
     robots: dict[str, str] = field(default_factory=dict)
     next_time: float = math.inf
+
+
+class Share(NamedTuple):
+    """For how many tasks a partition is asked, by kind, and how many of them may be orphans."""
+
+    room: list[int]
+    orphans: int
+
+
+_NO_SHARE = Share([0] * len(_KINDS), 0)
 
 
 class Asker(NamedTuple):
@@ -96,12 +108,14 @@ class Taking:
 
     def exchange(self, worker: str, report: Report, feeds: bool, calls: Calls, now: float) -> Reply:
         memory = self._memories[worker]
-        if memory.alone and not report.held:
-            memory.alone = ""
         down = self._outage.check(now)
-        asker = Asker(worker, report, feeds, now, memory, self._held(report), report.heard == memory.serial, set())
+        held = self._held(report)
+        asker = Asker(worker, report, feeds, now, memory, held, report.heard == memory.serial, set())
         memory.serial += 1  # by now: a reply may be lost on its way
-        taken = Taken(self._room(report, memory, down, now))
+        orphans = sum(given.row.orphan for given in chain(*held.values()))
+        taken = Taken(self._room(report, memory, down, now), max(0, ORPHANS_AT_A_TIME - orphans))
+        if not report.held:
+            memory.alone = ""
         with self._counted(taken.room):
             self._rounds(asker, calls, taken)
         if down and taken.given:
@@ -122,11 +136,12 @@ class Taking:
     # What there is room for
 
     def _room(self, report: Report, memory: Memory, down: bool, now: float) -> dict[Kind, int]:
-        if memory.alone or self._job.run.ended or (down and now < self._next_probe):
+        if (memory.alone and report.held) or self._job.run.ended or (down and now < self._next_probe):
             return {}
-        if down:
-            return {kind: min(number, 1) for kind, number in report.room.items()}
-        return dict(report.room)
+        room = dict(report.room)
+        if memory.alone:
+            room.pop(Kind.ROBOTS, None)  # the next that is given out by itself comes first
+        return {kind: min(number, 1) for kind, number in room.items()} if down else room
 
     def _left_of_most(self) -> int:
         """Return how many images may still be given out until there are --max-images."""
@@ -166,10 +181,10 @@ class Taking:
         group = told | self._to_renew(asker) | set(takers)
         offered: set[int] = set()
         while group:
-            shares = self._shares(takers, taken.room)
+            shares = self._shares(takers, taken)
             answers = self._ask(asker, group, shares, calls, taken)
             calls = Calls()
-            offered |= {at for at, share in shares.items() if any(share)}
+            offered |= {at for at, share in shares.items() if any(share.room)}
             self._absorb(asker, answers, taken)
             if asker.memory.alone or not any(taken.room.values()):
                 return
@@ -200,17 +215,18 @@ class Taking:
                 held[given.partition].append(given)
         return held
 
-    def _shares(self, takers: list[int], room: dict[Kind, int]) -> dict[int, list[int]]:
-        """Return for how many tasks of each kind each partition is asked, together for no more than `room`."""
+    def _shares(self, takers: list[int], taken: Taken) -> dict[int, Share]:
+        """Return for how many tasks each partition is asked, together for no more than there is room for."""
         shares = {}
+        wanted = [max(0, taken.room.get(kind, 0)) for kind in _KINDS]
         for place, at in enumerate(takers):
             turn = (place + self._turn) % len(takers)
-            wanted = [max(0, room.get(kind, 0)) for kind in _KINDS]
-            shares[at] = [number // len(takers) + (turn < number % len(takers)) for number in wanted]
+            *room, orphans = [n // len(takers) + (turn < n % len(takers)) for n in (*wanted, taken.orphans)]
+            shares[at] = Share(room, orphans)
         return shares
 
     def _ask(
-        self, asker: Asker, group: Iterable[int], shares: dict[int, list[int]], calls: Calls, taken: Taken
+        self, asker: Asker, group: Iterable[int], shares: dict[int, Share], calls: Calls, taken: Taken
     ) -> dict[int, list[Any]]:
         report, memory = asker.report, asker.memory
         busy = self._by_partition(report.busy)
@@ -219,13 +235,14 @@ class Taking:
         for at in group:
             named = asker.held.get(at, [])
             also = [given.row.number for given in taken.given if given.partition == at]
+            share = shares.get(at, _NO_SHARE)
             late = asker.now - memory.renewed.get(at, asker.now) > self._job.spec.lease / 2
             requests[at] = calls.call(
                 at, asker.worker, held=keys_of([*(given.row.number for given in named), *also]),
                 claims=[[given.row.number, text(given.origin), int(given.row.kind)] for given in named if late],
                 busy=busy.get(at, {}), latency={} if taken.given else latency.get(at, {}),
                 heard=asker.heard and at not in asker.asked,
-                gives=any(shares.get(at, ())), room=shares.get(at, [0, 0, 0, 0]),
+                gives=any(share.room), room=share.room, orphans=share.orphans,
                 holds=len(report.held) + len(taken.given), feeds=asker.feeds, crowded=self._crowded,
             )  # fmt: skip
         memory.at.update(requests)  # until they answer: they may have given what we never heard of
@@ -268,6 +285,7 @@ class Taking:
         for packed in rows:
             given = Given(asker.worker, partition, origin, read_row(packed))
             taken.given.append(given)
+            taken.orphans -= given.row.orphan
             self._settling.given[given.row.number] = given
         kind = taken.given[-1].row.kind
         taken.room[kind] = taken.room.get(kind, 0) - len(rows)

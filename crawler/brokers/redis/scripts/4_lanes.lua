@@ -7,6 +7,15 @@ local function queue_of(origin, kind)
   return BASE .. 'queue:' .. kind .. ':' .. origin
 end
 
+-- Orphans, which some worker lost, wait apart, so that nothing waits behind one that must not be given out yet.
+local function orphans_of(origin, kind)
+  return BASE .. 'orphans:' .. kind .. ':' .. origin
+end
+
+local function waits(origin, kind)
+  return redis.call('EXISTS', queue_of(origin, kind), orphans_of(origin, kind)) > 0
+end
+
 local function lane_of(origin)
   local lane = lanes[origin]
   if not lane then
@@ -38,7 +47,8 @@ local enrol, delay
 local closed_now = false  -- some lane was closed in this call
 
 local function push(origin, task, first)
-  redis.call(first and 'LPUSH' or 'RPUSH', queue_of(origin, task.kind), task.row)
+  local line = task.lost > 0 and orphans_of or queue_of
+  redis.call(first and 'LPUSH' or 'RPUSH', line(origin, task.kind), task.row)
 end
 
 -- Let a lane ask for its robots.txt: a task of its own.
@@ -65,7 +75,7 @@ end
 
 -- Let a lane with waiting tasks take its turn, or ask for its robots.txt first.
 enrol = function(origin, kind, first)
-  if redis.call('EXISTS', queue_of(origin, kind)) == 0 then return end
+  if not waits(origin, kind) then return end
   local lane = lane_of(origin)
   if lane.closed and kind ~= ROBOTS then
     redis.call('SADD', BASE .. 'closed', origin)

@@ -39,14 +39,15 @@ local function take_waiting(number, origin, kind)
     local at, row = split(kept)
     return read_row(row), at
   end
-  local queue = queue_of(origin, kind)
-  local length = redis.call('LLEN', queue)
-  for last = length, math.max(1, length - MOST_SCANNED + 1), -1000 do
-    for _, row in ipairs(redis.call('LRANGE', queue, math.max(last - 1000, 0), last - 1)) do
-      local task = read_row(row)
-      if task.number == number then
-        redis.call('LREM', queue, -1, row)
-        return task, origin
+  for _, queue in ipairs({orphans_of(origin, kind), queue_of(origin, kind)}) do
+    local length = redis.call('LLEN', queue)
+    for last = length, math.max(1, length - MOST_SCANNED + 1), -1000 do
+      for _, row in ipairs(redis.call('LRANGE', queue, math.max(last - 1000, 0), last - 1)) do
+        local task = read_row(row)
+        if task.number == number then
+          redis.call('LREM', queue, -1, row)
+          return task, origin
+        end
       end
     end
   end
@@ -95,8 +96,8 @@ local function finish_here(task, origin, outcome, why)
 end
 
 local function give_back(task, origin, times)
-  task.lost = math.min(task.lost + times, 255)
-  if task.kind ~= ROBOTS and task.lost >= call.deadly_after then
+  if task.kind ~= ROBOTS then task.lost = task.lost + times end
+  if task.lost >= call.deadly_after then
     finish_here(task, origin, call.worker_died, call.deadly)
     return
   end

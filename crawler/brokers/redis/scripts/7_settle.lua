@@ -179,10 +179,11 @@ local function settle_closed(most)
   for _, origin in ipairs(redis.call('SMEMBERS', BASE .. 'closed')) do
     local lane = lane_of(origin)
     for kind = PAGE, IMAGE do
-      local rows = most > 0 and redis.call('LPOP', queue_of(origin, kind), most) or {}
-      for _, row in ipairs(rows or {}) do
-        most = most - 1
-        finish_here(read_row(row), origin, lane.closed, lane.why)
+      for _, queue in ipairs({queue_of(origin, kind), orphans_of(origin, kind)}) do
+        for _, row in ipairs(most > 0 and redis.call('LPOP', queue, most) or {}) do
+          most = most - 1
+          finish_here(read_row(row), origin, lane.closed, lane.why)
+        end
       end
     end
     if most <= 0 then return end

@@ -3,6 +3,8 @@
 local SCAN, MOST_BYTES = 512, 8 * 2 ^ 20
 local TURN = 5
 local alone  -- what came of tasks that are given out by themselves: 'waits' or 'holds'
+local holds = call.holds  -- how many tasks the worker holds, here and elsewhere
+local orphans_left = call.orphans  -- how many orphans it may still be given
 
 -- How many more tasks of a host a worker may take: ever more while it uses them up quickly.
 local function room_at(pace, worker, held, requests)
@@ -22,15 +24,19 @@ local function room_at(pace, worker, held, requests)
 end
 
 local function most_of(worker, origin, kind)
+  local queue, orphans = queue_of(origin, kind), orphans_of(origin, kind)
+  if orphans_left <= 0 and redis.call('EXISTS', queue) == 0 then
+    return 0  -- before it has a share of requests that it would not use
+  end
   if kind == SOURCE or kind == PAGE then
-    local head = redis.call('LINDEX', queue_of(origin, kind), 0)
+    local head = redis.call('LINDEX', queue, 0) or redis.call('LINDEX', orphans, 0)
     if call.crowded[decimal(read_row(head).source)] then return 0 end
   end
   if kind == SOURCE then return 1 end
   local authority = authority_of(origin)
   local pace = pace_of(authority)
   if yields(pace, worker) then return 0 end
-  local pages_wait = redis.call('EXISTS', queue_of(origin, PAGE)) == 1
+  local pages_wait = waits(origin, PAGE)
   local requests = allot(pace, worker, kind == PAGE or (kind == ROBOTS and call.feeds), pages_wait)
   if requests == 0 then return 0 end
   local held = tonumber(redis.call('HGET', BASE .. 'at:' .. worker, authority) or 0)
@@ -39,33 +45,56 @@ local function most_of(worker, origin, kind)
   return math.max(0, room_at(pace, worker, held, requests))
 end
 
--- Take up to `most` rows of a queue; one that must be alone only as the first that a worker holds.
-local function take(worker, queue, most)
-  local taken, size, left = {}, 0, nil
+local function is_alone(row)
+  return lost_of(row) >= call.alone_after
+end
+
+-- Take up to `most` rows that no worker lost.
+local function take_others(queue, most)
+  local taken, size = {}, 0
   local rows = redis.call('LPOP', queue, math.min(most, 1000)) or {}
   for place, row in ipairs(rows) do
-    if lost_of(row) >= call.alone_after then
-      left = place
-      if #taken > 0 or call.holds > 0 then
-        alone = 'waits'
-      else
-        alone, taken[1], left = 'holds', row, place + 1
-      end
+    if size > MOST_BYTES then
+      for back = #rows, place, -1 do redis.call('LPUSH', queue, rows[back]) end
       break
-    elseif size > MOST_BYTES then
-      left = place
+    end
+    taken[place] = row
+    size = size + #row
+  end
+  return taken
+end
+
+-- Take up to `most` orphans, of which a worker holds few at a time.
+local function take_orphans(orphans, most)
+  local taken = {}
+  most = math.min(most, orphans_left)
+  for _, row in ipairs(most > 0 and redis.call('LRANGE', orphans, 0, most - 1) or {}) do
+    if is_alone(row) then
+      alone = 'waits'
       break
     end
     taken[#taken + 1] = row
-    size = size + #row
   end
-  for back = #rows, left or #rows + 1, -1 do redis.call('LPUSH', queue, rows[back]) end
+  if #taken > 0 then redis.call('LPOP', orphans, #taken) end
+  orphans_left = orphans_left - #taken
+  return taken
+end
+
+-- Take up to `most` rows of a lane; one that must be alone only as the first that a worker holds.
+local function take(origin, kind, most)
+  local queue, orphans = queue_of(origin, kind), orphans_of(origin, kind)
+  local orphan = redis.call('LINDEX', orphans, 0)
+  if orphan and is_alone(orphan) and holds == 0 then
+    alone = 'holds'
+    return redis.call('LPOP', orphans, 1)
+  end
+  local taken = take_others(queue, most)
+  for _, row in ipairs(orphan and take_orphans(orphans, most - #taken) or {}) do taken[#taken + 1] = row end
   return taken
 end
 
 local function serve(worker, origin, kind, room)
-  local queue = queue_of(origin, kind)
-  if redis.call('EXISTS', queue) == 0 then return {} end
+  if not waits(origin, kind) then return {} end
   local lane = lane_of(origin)
   if kind ~= ROBOTS and (lane.closed or not knows_robots(lane, origin)) then
     enrol(origin, kind)
@@ -77,9 +106,10 @@ local function serve(worker, origin, kind, room)
     return {}
   end
   local most = math.min(room, most_of(worker, origin, kind))
-  local taken = most > 0 and take(worker, queue, most) or {}
+  local taken = most > 0 and take(origin, kind, most) or {}
   if #taken > 0 then hold(worker, origin, taken) end
-  enrol(origin, kind, alone == 'waits')
+  holds = holds + #taken
+  enrol(origin, kind, alone)
   return taken
 end
 
