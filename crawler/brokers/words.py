@@ -18,7 +18,7 @@ PAGES_AT_A_TIME: Final = 2
 #: two are of workers that held nothing else: that several tasks are lost with one worker tells nothing of each.
 ALONE_AFTER: Final = 2
 DEADLY_AFTER: Final = 4
-#: Orphans, the tasks of workers that died, that a worker holds at a time: no more are given out alone when it dies, too.
+#: Orphans (tasks of workers that died) that a worker holds at a time: no more are given out alone when it dies, too.
 ORPHANS_AT_A_TIME: Final = 16
 #: Why a task ended as `worker_died`.
 DEADLY: Final = f"{DEADLY_AFTER} workers died while they held it, the last two nothing else"
