@@ -3,11 +3,14 @@
 A redis-server of its own, on loopback, with every change in its file (`--fsync always|everysec`). Images are put as a
 list has them, with URLs of 90 bytes; then clients take and settle them. Prints tasks a second, microseconds of the
 server and of the clients for a task, and bytes of the server's memory: of a waiting task, with its result and without.
+
+`--idle 1000` measures something else: what so many workers cost the server while a run is open and there is no work.
 """
 
 from __future__ import annotations
 
 import argparse
+import heapq
 import multiprocessing
 import socket
 import subprocess
@@ -41,6 +44,8 @@ JOB = "bench"
 BATCH = 2000
 #: Seconds after which a client gives up.
 PATIENCE = 300.0
+#: Seconds until idle workers rest as long as they will, and seconds that are measured then.
+SETTLING, MEASURED = 15.0, 20.0
 
 
 class Told(NamedTuple):
@@ -139,6 +144,47 @@ def run(port: int, args: argparse.Namespace) -> None:
     print(f"known, results written out: {(meter.memory() - empty) / args.tasks:.0f} bytes a task")
 
 
+class Idler:
+    """A worker that asks whenever it is told to."""
+
+    def __init__(self, server: Server, name: str) -> None:
+        self._broker, self._name, self._heard = RedisBroker(server, JOB), name, 0
+
+    def ask(self) -> float:
+        """Return the seconds until it may ask again."""
+        room = {Kind.IMAGE: 512, Kind.ROBOTS: 64}
+        reply = self._broker.exchange(self._name, Report(room=room, heard=self._heard))
+        self._heard = reply.serial
+        return reply.retry_in
+
+
+def idle(port: int, workers: int) -> None:
+    """Print what `workers` cost that find no work, in a run that stays open while a collector holds its source."""
+    server, meter = Server(f"redis://127.0.0.1:{port}/0"), Meter(port)
+    collector = RedisBroker(server, JOB)
+    source = (("file:///list", SourceDetail(sort="list", path="/list")),)
+    collector.begin(Spec(job=JOB, sources=source, obey_robots=False))
+    reply = collector.exchange("collector", Report(room={Kind.SOURCE: 1}))
+    (task,), heard = reply.tasks, reply.serial
+    fleet = [Idler(server, f"worker-{number}") for number in range(workers)]
+    began = time.monotonic()
+    due = [(began + number / workers, number) for number in range(workers)]
+    measured, cpu, asked = 0.0, 0.0, 0
+    spoken = began
+    while not measured or time.monotonic() < measured + MEASURED:
+        if not measured and time.monotonic() > began + SETTLING:
+            measured, cpu, asked = time.monotonic(), meter.cpu(), 0
+        if time.monotonic() > spoken + 3.0:
+            heard = collector.exchange("collector", Report(held=[task.number], heard=heard)).serial
+            spoken = time.monotonic()
+        when, number = heapq.heappop(due)
+        time.sleep(min(max(when - time.monotonic(), 0.0), 1.0))
+        heapq.heappush(due, (time.monotonic() + fleet[number].ask(), number))
+        asked += 1
+    took, spent = time.monotonic() - measured, meter.cpu() - cpu
+    print(f"{workers:,} idle workers: {asked / took:,.0f} requests/s, {100 * spent / took:.1f}% of a core")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=200_000)
@@ -147,6 +193,7 @@ def main() -> None:
     parser.add_argument("--room", type=int, default=1000, help="tasks asked for in one exchange")
     parser.add_argument("--fsync", choices=["always", "everysec"], default="everysec")
     parser.add_argument("--work", help="where the server writes its file")
+    parser.add_argument("--idle", type=int, help="workers that find no work")
     args = parser.parse_args()
     port = free_port()
     with tempfile.TemporaryDirectory(dir=args.work) as folder:
@@ -159,7 +206,10 @@ def main() -> None:
                     break
                 except redis.ConnectionError:
                     time.sleep(0.05)
-            run(port, args)
+            if args.idle:
+                idle(port, args.idle)
+            else:
+                run(port, args)
         finally:
             server.terminate()
             server.wait()
