@@ -13,13 +13,13 @@ import pytest
 import redis as library
 
 from brokers.driver import ALL_ROOM, Clock, Hand, Job, done, image, images, moved, page, spec
-from crawler.archive import Archive
 from crawler.brokers.redis import check_url, shown_url
 from crawler.brokers.redis.broker import RedisBroker, jobs_in
 from crawler.brokers.redis.server import Server
-from crawler.contracts import Broker
+from crawler.contracts import Broker, ResultArchive
 from crawler.errors import BrokerUnreachable, StateError, UsageError
 from crawler.model import Grant, Kind, Report, State, Words
+from crawler.stores.files import FileArchive
 from servers.redis import redis_server
 
 _JOBS = itertools.count()
@@ -27,7 +27,12 @@ _NONE = Grant(0)
 
 
 def broker_at(
-    url: str, clock: Clock, name: str = "", archive: Archive | None = None, look_every: float = 0, patrol_every: int = 0
+    url: str,
+    clock: Clock,
+    name: str = "",
+    archive: ResultArchive | None = None,
+    look_every: float = 0,
+    patrol_every: int = 0,
 ) -> RedisBroker:
     return RedisBroker(
         Server(url), name or f"other {next(_JOBS)}", archive,
@@ -107,7 +112,7 @@ def test_what_is_moved_twice_by_a_lost_answer_is_one_result(redis: str) -> None:
 
 def test_results_that_were_written_out_are_read_all_the_same(redis: str, tmp_path: Path) -> None:
     clock = Clock()
-    broker = broker_at(redis, clock, archive=Archive(tmp_path))
+    broker = broker_at(redis, clock, archive=FileArchive(tmp_path))
     job = Job(broker, clock)
     job.begin([image(f"http://a.test/{n}.png", Words(alt=f"words {n % 3}")) for n in range(40)])
     worker = job.worker(room={Kind.IMAGE: 10})
@@ -126,8 +131,29 @@ def test_results_that_were_written_out_are_read_all_the_same(redis: str, tmp_pat
     assert [row.url for row in broker.results("", 1000).rows][-1] == "http://a.test/new.png"
     assert broker.reopen([before[7].seq]) == 1
     blind = RedisBroker(Server(redis), broker._job.name)
-    with pytest.raises(StateError, match="written into its directory"):
+    with pytest.raises(StateError, match="written into its folder"):
         blind.results("", 1000)
+
+
+def test_who_is_killed_between_writing_out_and_trimming_loses_and_doubles_nothing(redis: str, tmp_path: Path) -> None:
+    clock = Clock()
+    broker, other = (broker_at(redis, clock, "killed between", FileArchive(tmp_path)) for _ in range(2))
+    job = Job(broker, clock)
+    job.begin(images(40))
+    worker = job.worker(room={Kind.IMAGE: 10})
+    for _ in range(2):
+        worker.exchange(*map(done, worker.held.values()))
+    before = [row.seq for row in broker.results("", 1000).rows]
+    with no_answers(broker, heard=False):
+        broker._results.write_out(1)
+    assert list(tmp_path.rglob("*.part"))
+    assert [row.seq for row in other.results("", 1000).rows] == before
+    while worker.exchange(*map(done, worker.held.values())):
+        pass
+    assert other._results.write_out(1) == 40
+    for reader in (broker, other, broker_at(redis, clock, "killed between", FileArchive(tmp_path))):
+        rows = reader.results("", 1000).rows
+        assert sorted(row.url for row in rows) == sorted(found.url for found in images(40))
 
 
 def test_known_tasks_stay_known_however_many(redis: str) -> None:
