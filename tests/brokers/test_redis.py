@@ -432,3 +432,84 @@ def test_a_redis_that_was_emptied_is_told(redis: str) -> None:
         client.delete("crawler:{emptied}:job")
     with pytest.raises(StateError, match="is gone from"):
         job.worker().exchange()
+
+
+def lose_lock(redis: str, name: str) -> None:
+    """Free a job's lock as time does while its holder is stopped."""
+    with library.Redis.from_url(redis) as client:
+        assert client.delete(f"crawler:{{{name}}}:lock") == 1
+
+
+def test_who_was_stopped_while_it_ended_a_run_does_not_end_the_next(
+    redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    stopped, other = broker_at(redis, clock, name="stopped"), broker_at(redis, clock, name="stopped")
+    job = Job(stopped, clock)
+    job.begin()
+    look, ended = stopped._pass_by, []
+
+    def stop_at_the_last() -> dict[int, list[bytes]]:
+        sums = look()
+        if stopped._job._token and not ended:
+            lose_lock(redis, "stopped")
+            ended.append(other.counts().state)
+            Job(other, clock).begin(images(3))
+        return sums
+
+    monkeypatch.setattr(stopped, "_pass_by", stop_at_the_last)
+    job.end_source()
+    assert ended == [State.FINISHED]
+    for broker in (other, stopped):
+        assert (broker.counts().state, broker.counts().run) == (State.OPEN, 2)
+
+
+def test_nor_one_that_another_joined_meanwhile(redis: str) -> None:
+    clock = Clock()
+    stopped, other = broker_at(redis, clock, name="joined"), broker_at(redis, clock, name="joined")
+    Job(stopped, clock).begin()
+    with stopped._job.lock():
+        lose_lock(redis, "joined")
+        assert other.begin(spec(job="joined")).resumed
+        stopped._job.end(clock.now)
+    assert other.counts().state is State.OPEN and not stopped._job.run.ended
+
+
+def test_who_was_stopped_while_it_began_a_run_looks_again(redis: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    stopped, other = broker_at(redis, clock, name="slow"), broker_at(redis, clock, name="slow")
+    there = stopped._taking.images_there
+
+    def stop() -> int:
+        lose_lock(redis, "slow")
+        Job(other, clock).begin()
+        return there()
+
+    monkeypatch.setattr(stopped._taking, "images_there", stop)
+    with pytest.raises(BrokerUnreachable, match="went on with job slow"):
+        stopped.begin(spec(job="slow"))
+    monkeypatch.undo()
+    begun = stopped.begin(spec(job="slow"))
+    assert begun.resumed and begun.run == 1 and begun.job_id == other.spec().job_id
+
+
+def test_the_lock_of_another_is_not_freed(redis: str) -> None:
+    clock = Clock()
+    stopped, other = broker_at(redis, clock, name="freed"), broker_at(redis, clock, name="freed")
+    Job(stopped, clock).begin()
+    with contextlib.ExitStack() as held:
+        with stopped._job.lock():
+            lose_lock(redis, "freed")
+            held.enter_context(other._job.lock())
+        with library.Redis.from_url(redis) as client:
+            assert client.exists("crawler:{freed}:lock")
+
+
+def test_a_run_that_was_not_looked_at_is_not_changed_with_the_lock_either(redis: str) -> None:
+    clock = Clock()
+    broker = broker_at(redis, clock, name="promoted")
+    Job(broker, clock).begin()
+    with broker._job.lock(), library.Redis.from_url(redis) as client:
+        client.hset("crawler:{promoted}:job", "run", 2)  # by who has the lock of a server that is no more
+        broker._job.end(clock.now)
+    assert (broker.counts().state, broker.counts().run) == (State.OPEN, 2)

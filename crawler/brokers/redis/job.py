@@ -6,7 +6,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -45,6 +45,7 @@ class Job:
         self.run = Run(0, 0.0, 0.0, 0, {})
         self.images_before = 0
         self.ready: set[int] = set()
+        self._token = ""  #: of the lock, while it is ours
 
     @property
     def _key(self) -> str:
@@ -104,21 +105,31 @@ class Job:
         self.spec_digest = digest(encode(self.spec).hex())
         return self.spec.job_id
 
-    def write(self, run: Run, images_before: int) -> None:
-        self.run, self.images_before = run, images_before
+    def write(self, run: Run, images_before: int, before: int) -> None:
+        """Keep `run` as the latest, in place of the one with number `before`; the lock is ours.
+
+        Raises BrokerUnreachable where that took so long that others may have gone on.
+        """
         kept = {
             "version": VERSION, "spec": encode(self.spec), "digest": self.spec_digest, "run": run.number,
             "began": run.began, "ended": run.ended, "partitions": run.partitions,
             "sources": msgspec.json.encode(run.sources), "images_before": images_before,
         }  # fmt: skip
-        self._server.ask(
-            ("SADD", JOBS, self.name),
-            ("HSET", self._key + "job", *(word for entry in kept.items() for word in entry)),
-        )
+        self._server.ask(("SADD", JOBS, self.name))
+        if not self._change(before, kept):
+            raise BrokerUnreachable(f"another process went on with job {self.name} in {self._server.shown} meanwhile")
+        self.run, self.images_before = run, images_before
 
     def end(self, now: float) -> None:
-        self.run = self.run._replace(ended=now)
-        self._server.ask(("HSET", self._key + "job", "ended", now))
+        """Note when the run ended, 0 that it goes on; the lock is ours.
+
+        It stays as it is where we were away for so long that others may have gone on.
+        """
+        if self._change(self.run.number, {"ended": now}):
+            self.run = self.run._replace(ended=now)
+
+    def _change(self, run: int, fields: dict[str, Any]) -> bool:
+        return self._server.change(self._key + "job", self._key + "lock", self._token, run, fields)
 
     def note_ready(self, partitions: set[int]) -> None:
         """Tell everybody that these partitions have something to give out; others may have found them empty since."""
@@ -158,8 +169,9 @@ class Job:
             if time.monotonic() > until:
                 raise BrokerUnreachable(f"another process holds the lock of job {self.name} in {self._server.shown}")
             time.sleep(0.02)
+        self._token = token
         try:
             yield
         finally:
-            if self._server.ask(("GET", self._key + "lock"))[0] == token.encode():
-                self._server.ask(("DEL", self._key + "lock"))
+            self._token = ""
+            self._server.unlock(self._key + "lock", token)

@@ -32,6 +32,17 @@ ANSWER_TIME, CONNECT_TIME = 30.0, 5.0
 _GROWS, _ALWAYS = "#!lua\n", "#!lua flags=allow-oom\n"
 #: Plain commands that write little, and are needed most where no memory is left.
 _PLAIN = _ALWAYS + "return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))"
+#: The fields of a job, changed by who holds its lock, and has looked at its latest run.
+_CHANGE = (
+    _ALWAYS
+    + """
+local run = redis.call('HGET', KEYS[1], 'run') or '0'
+if redis.call('GET', KEYS[2]) ~= ARGV[1] or run ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+return 1
+"""
+)
+_UNLOCK = _ALWAYS + "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
 _WRITES = frozenset({"SADD", "SREM", "ZADD", "SET", "HSET"})
 #: Errors of a server that does not answer.
 _GONE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError)
@@ -74,7 +85,7 @@ class Server:
         self._url = url
         script = _script()
         self._grows, self._always = _Script(_GROWS + script), _Script(_ALWAYS + script)
-        self._plain = _Script(_PLAIN)
+        self._plain, self._change, self._unlock = _Script(_PLAIN), _Script(_CHANGE), _Script(_UNLOCK)
         self._nodes_once: list[tuple[str, int]] = []
         self._set, self._ahead = float("-inf"), 0.0
         self._single: redis.Redis | None = None
@@ -95,6 +106,15 @@ class Server:
             for name, key, *rest in commands
         ]
         return self._all(asked, keys=[command[1] for command in commands])
+
+    def change(self, key: str, lock: str, token: str, run: int, fields: dict[str, Any]) -> bool:
+        """Set fields of a job whose latest run is `run`, if its lock is held with `token`; tell whether they were."""
+        words = [word for entry in fields.items() for word in entry]
+        return bool(self._all([("EVALSHA", self._change.digest, 2, key, lock, token, run, *words)], keys=[key])[0])
+
+    def unlock(self, lock: str, token: str) -> None:
+        """Free a lock, unless it is another's by now."""
+        self._all([("EVALSHA", self._unlock.digest, 1, lock, token)], keys=[lock])
 
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
@@ -170,7 +190,7 @@ class Server:
         if any(isinstance(error, redis.exceptions.MovedError) for error in errors) and self._cluster is not None:
             self._cluster.nodes_manager.initialize()
         for client in self._nodes():
-            for script in (self._grows, self._always, self._plain):
+            for script in (self._grows, self._always, self._plain, self._change, self._unlock):
                 client.script_load(script.text)
 
     def _nodes(self) -> list[redis.Redis]:
