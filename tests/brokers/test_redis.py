@@ -513,3 +513,40 @@ def test_a_run_that_was_not_looked_at_is_not_changed_with_the_lock_either(redis:
         client.hset("crawler:{promoted}:job", "run", 2)  # by who has the lock of a server that is no more
         broker._job.end(clock.now)
     assert (broker.counts().state, broker.counts().run) == (State.OPEN, 2)
+
+
+def die_with_lock(broker: RedisBroker) -> None:
+    """Take the job's lock, and never free it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(broker._server, "unlock", lambda *_: None)
+        with broker._job.lock():
+            pass
+
+
+def test_the_lock_of_who_died_is_free_before_others_lose_their_leases(redis: str) -> None:
+    clock = Clock()
+    broker, other = broker_at(redis, clock, name="died"), broker_at(redis, clock, name="died")
+    job = Job(broker, clock)
+    job.begin(images(3), lease=LEASE, max_images=2)
+    die_with_lock(broker)
+    began = time.monotonic()
+    assert len(Hand(other, "two").exchange()) == 2
+    assert LEASE / 4 < time.monotonic() - began < 0.75 * LEASE
+    die_with_lock(broker)
+    began = time.monotonic()
+    assert broker_at(redis, clock, name="died").begin(spec(job="died", lease=60.0)).resumed
+    assert time.monotonic() - began < 0.75 * LEASE
+
+
+def test_nobody_waits_for_a_lock_to_end_a_run(redis: str) -> None:
+    clock = Clock()
+    broker, other = broker_at(redis, clock, name="ends"), broker_at(redis, clock, name="ends")
+    job = Job(broker, clock)
+    job.begin()
+    die_with_lock(other)
+    began = time.monotonic()
+    job.end_source()
+    assert broker.counts().state is State.OPEN
+    assert time.monotonic() - began < 1.0
+    lose_lock(redis, "ends")
+    assert other.counts().state is State.FINISHED

@@ -199,7 +199,9 @@ class RedisBroker:
         sums = self._pass_by()
         if not _all_done(sums) or self._pass_by() != sums:
             return
-        with self._job.lock():
+        with self._job.lock(wait=False) as ours:
+            if not ours:
+                return  # who has it, or the next patrol, ends the run
             number = self._job.run.number
             self._job.refresh()
             if self._job.run.number == number and not self._job.run.ended and self._pass_by() == sums:

@@ -19,8 +19,9 @@ from crawler.spec import Spec
 
 #: Raised by every change of what lies in Redis.
 VERSION = 1
-#: Milliseconds after which the lock of a process that died is free, and seconds that it is waited for.
-LOCK_TIME, LOCK_PATIENCE = 30_000, 60.0
+#: Seconds after which the lock of a process that died is free, at least and at most, and that it is waited for. It may
+#: be freed under who is only slow: what it guards is written by who still has it, or not at all.
+LOCK_TIME, LOCK_PATIENCE = (2.0, 10.0), 60.0
 _DECODE_SPEC = msgspec.msgpack.Decoder(Spec)
 
 
@@ -160,18 +161,30 @@ class Job:
         (done,) = self._server.ask(("SET", self._key + what, 1, "NX", "PX", milliseconds))
         return bool(done)
 
+    @property
+    def _lock_time(self) -> int:
+        """Return milliseconds, so few that who waits for them loses none of its own leases."""
+        least, most = LOCK_TIME
+        return int(1000 * min(most, max(least, self.spec.lease / 2)))
+
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the job's lock; raises BrokerUnreachable where another holds it for long."""
+    def lock(self, *, wait: bool = True) -> Iterator[bool]:
+        """Hold the job's lock; tell whether it is held, which without `wait` another may do.
+
+        Raises BrokerUnreachable where another holds it for long.
+        """
         token = uuid.uuid4().hex
         until = time.monotonic() + LOCK_PATIENCE
-        while not self._server.ask(("SET", self._key + "lock", token, "NX", "PX", LOCK_TIME))[0]:
+        while not self._server.ask(("SET", self._key + "lock", token, "NX", "PX", self._lock_time))[0]:
+            if not wait:
+                yield False
+                return
             if time.monotonic() > until:
                 raise BrokerUnreachable(f"another process holds the lock of job {self.name} in {self._server.shown}")
             time.sleep(0.02)
         self._token = token
         try:
-            yield
+            yield True
         finally:
             self._token = ""
             self._server.unlock(self._key + "lock", token)
