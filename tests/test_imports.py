@@ -24,7 +24,7 @@ FLOORS = [
     "work",
     "exchange",
     "answers",
-    "robots guard urls outputs paths access optout traps proxies coding",
+    "robots guard urls outputs paths access optout traps proxies coding leave",
     "contracts",
     "spec",
     "model",
