@@ -76,13 +76,16 @@ class Parcel(msgspec.Struct, array_like=True, gc=False):
 
 
 class ResultArchive(Protocol):
-    """Where results are kept that a broker need not keep any more."""
+    """Where results are kept that a broker need not keep any more; several may write the same ones."""
 
     def write(self, partition: int, parcels: list[Parcel]) -> None:
         """Keep parcels that follow each other; durable when it returns. Raises StoreError."""
 
     def read(self, partition: int, after: int) -> Iterator[Parcel]:
-        """Give the parcels with results after number `after`, in their order; some may come twice."""
+        """Give the parcels with results after number `after`, in their order; some may come twice.
+
+        Raises StoreError where a part cannot be read.
+        """
 
 
 class Store(Protocol):
@@ -125,6 +128,9 @@ class JobFolder(Protocol):
 
     def open_store(self, worker: str, *, slow: bool = False) -> Store:
         """Return the store of a worker; with `slow`, writing a file may take long."""
+
+    def open_archive(self) -> ResultArchive:
+        """Return where the job's results are kept, for one thread; nothing is looked at yet."""
 
     def upload(self, file: Path) -> None:
         """Put a file of this machine into the folder under its own name, in place of what has it."""

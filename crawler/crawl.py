@@ -31,6 +31,7 @@ from crawler.recheck import WINDOW, lost_files
 from crawler.settings import CollectSettings, CrawlSettings
 from crawler.sources.spool import forget_others
 from crawler.spec import Spec
+from crawler.spill import Spill
 from crawler.stores import open_folder
 from crawler.supervisor import Supervisor
 
@@ -104,7 +105,7 @@ class Crawl:
         self._directory = directory
         self._folder = open_folder(parse_output(spec.output), spec.job, place.store_endpoint)
         self._keeper = Keeper(self._folder, directory)
-        self._link = link._replace(archive=self._folder.path)
+        self._link = link._replace(archive=self._folder.open_archive if link.redis else None)
         self._limits = limits
         self._listen = listen
         self._processes = processes
@@ -133,7 +134,8 @@ class Crawl:
             self._keeper.begin(local_link(self._directory, self._link).broker)
             self._bar = self._made_bar()
             try:
-                ending, counts = self._conduct()
+                with Spill(self._link.redis_broker) if self._link.redis else contextlib.nullcontext():
+                    ending, counts = self._conduct()
             finally:
                 if self._bar is not None:
                     self._bar.close()
@@ -188,7 +190,7 @@ class Crawl:
             log.warning("robots.txt is ignored (--ignore-robots): do this only on sites that are yours")
 
     def _start_workers(self) -> None:
-        link = local_link(self._directory, self._link)
+        link = local_link(self._directory, self._link)._replace(archive=None)
         self._supervisor.start("source", source_process, link)
         for number in range(self._page_processes if self._spec.reads_pages else 0):
             self._supervisor.start(f"page {number + 1}", page_process, link)
@@ -209,7 +211,6 @@ class Crawl:
             if now >= next_count or counts.state is State.FINISHED:
                 counts, next_count = self._counts(), now + COUNT_EVERY
                 self._show(counts, now)
-                self._write_out()
             lines = self._lines.pass_on(self._broker)
             if counts.state is State.FINISHED and not lines:
                 return "finished", self._counts()
@@ -220,18 +221,6 @@ class Crawl:
             if not lines:
                 time.sleep(LOOK_EVERY if counts.waiting_images > 100 else LOOK_EVERY / 4)
                 next_count = min(next_count, now + LOOK_EVERY)
-
-    def _write_out(self) -> None:
-        """Take results out of a Redis whose memory they fill."""
-        if not self._link.redis:
-            return
-        from crawler.brokers.redis.broker import RedisBroker
-
-        assert isinstance(self._broker, RedisBroker)
-        try:
-            self._broker.write_out()
-        except (BrokerUnreachable, StoreError) as error:
-            log.warning("%s; results stay in Redis meanwhile", error)
 
     def _check_children(self) -> None:
         for child in self._supervisor.children:

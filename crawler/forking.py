@@ -16,7 +16,7 @@ LISTS = ("crawler.processes", BROKER, "crawler.sources.loop", "crawler.images.lo
 PAGES = ("crawler.pages.loop",)
 DOWNLOAD = ("crawler.processes", "crawler.images.loop")
 #: What all of them take in place of BROKER where it is in a Redis.
-REDIS = ("crawler.archive", "crawler.brokers.redis.broker")
+REDIS = ("crawler.brokers.redis.broker",)
 #: Kept from children until they can handle them: a service manager and Ctrl-C send them to every process.
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 _ONLY_TELLS = frozenset({"--help", "-h", "--help-all", "--version"})

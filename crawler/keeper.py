@@ -66,7 +66,8 @@ class Keeper:
 
     def _make_directory(self) -> None:
         try:
-            self._directory.mkdir(exist_ok=True, mode=0o700)
+            for directory in (self._directory.parent, self._directory):
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StoreError(f"{self._directory} cannot be made: {error.strerror}") from error
         sweep(self._directory)

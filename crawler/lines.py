@@ -22,6 +22,7 @@ class Lines:
     def __init__(self, directory: Path, *, wanted: bool) -> None:
         self._directory = directory
         self._wanted = wanted
+        self._said = ""
         try:
             self._cursor = (directory / "printed").read_text(errors="replace").strip()
         except FileNotFoundError:
@@ -35,6 +36,10 @@ class Lines:
             page = self._page(broker)
         except BrokerUnreachable:
             return 0  # whoever watches the broker has it started again
+        except StoreError as error:
+            self._say(f"{error}; result lines wait for it, if need be for the next start")
+            return 0
+        self._said = ""
         if page.cursor != self._cursor:
             self._cursor = page.cursor
             if not self._print("".join(line_of(row) + "\n" for row in page.rows)):
@@ -43,6 +48,11 @@ class Lines:
             draft.write_text(self._cursor)
             draft.replace(self._directory / "printed")
         return len(page.rows)
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self._said:
+            log.warning("%s", trouble)
+        self._said = trouble
 
     def _page(self, broker: Broker) -> LedgerPage:
         try:

@@ -12,7 +12,8 @@ from queue import Empty, SimpleQueue
 
 from crawler import answers
 from crawler.contracts import Broker
-from crawler.errors import FetchError
+from crawler.errors import FetchError, LeaseLapsed
+from crawler.leave import Leave
 from crawler.model import Found, Kind, Settlement, Task, Verb, encode
 from crawler.outcomes import PAUSING, Outcome
 from crawler.spec import Spec
@@ -33,12 +34,13 @@ class PooledLoop(WorkLoop):
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, "task")
         self._running = 0
+        self._leave = Leave()  #: of what is begun now
 
     @abstractmethod
-    def _do(self, task: Task) -> tuple[Settlement | None, Task | None]:
+    def _do(self, task: Task, leave: Leave) -> tuple[Settlement | None, Task | None]:
         """Work on a task in a thread of the pool: return its settlement, or the task to go on with at the same host.
 
-        Raises FetchError where it fails.
+        Requests are made as long as `leave` is. Raises FetchError where it fails, LeaseLapsed where it is to go back.
         """
 
     def _refusal(self, task: Task) -> Settlement | None:
@@ -56,7 +58,7 @@ class PooledLoop(WorkLoop):
             refusal = self._refusal(task)
             if refusal is None:
                 self._running += 1
-                self._pool.submit(self._work, task)
+                self._pool.submit(self._work, task, self._leave)
             else:
                 self._agenda.ended(task, now - 3600.0)  # no request was made, so none is to be waited for
                 self._agenda.settle(refusal)
@@ -72,14 +74,20 @@ class PooledLoop(WorkLoop):
         except Empty:
             return
 
-    def _work(self, task: Task) -> None:
+    def _abandon(self, now: float) -> None:
+        self._leave.end()
+        self._leave = Leave()
+
+    def _work(self, task: Task, leave: Leave) -> None:
         started = time.monotonic()
         again: Task | None = None
         try:
-            settlement, again = self._do(task)
+            settlement, again = self._do(task, leave)
             settlements = _portions(settlement) if settlement is not None else []
         except FetchError as error:
             settlements = [answers.failed(task, error)]
+        except LeaseLapsed:
+            settlements = [Settlement(number=task.number, verb=Verb.RETURNED)]
         # Logged and told: what strangers send may meet any defect of ours, and that costs its own task only, which is
         # `internal_error` in the ledger.
         except Exception as error:

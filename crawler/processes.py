@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from crawler import logs
 from crawler.brokers.client import ManagerBroker, ServerAddress
-from crawler.contracts import BrokerClient, JobFolder
+from crawler.contracts import BrokerClient, JobFolder, ResultArchive
 from crawler.errors import BrokerUnreachable, CrawlerError
 from crawler.forking import parent_lives
 from crawler.model import State
@@ -28,6 +28,7 @@ from crawler.stores.files import worker_name
 from crawler.supervisor import ready_for_signals
 
 if TYPE_CHECKING:
+    from crawler.brokers.redis.broker import RedisBroker
     from crawler.work import WorkLoop
 
 log = logging.getLogger(__name__)
@@ -57,16 +58,16 @@ class Link(NamedTuple):
     listening: tuple[tuple[str, int], ...] = ()
     redis: str = ""
     job: str = ""
-    archive: Path | None = None  #: the directory with the results that were written out of a Redis
+    archive: Callable[[], ResultArchive] | None = None  #: opens what was written out of a Redis; only doors read it
 
     def broker(self) -> BrokerClient:
-        if self.redis:
-            from crawler.archive import Archive
-            from crawler.brokers.redis.broker import RedisBroker
-            from crawler.brokers.redis.server import Server
+        return self.redis_broker() if self.redis else ManagerBroker(self.server, self.key, encrypt=self.encrypt)
 
-            return RedisBroker(Server(self.redis), self.job, Archive(self.archive) if self.archive else None)
-        return ManagerBroker(self.server, self.key, encrypt=self.encrypt)
+    def redis_broker(self) -> RedisBroker:
+        from crawler.brokers.redis.broker import RedisBroker
+        from crawler.brokers.redis.server import Server
+
+        return RedisBroker(Server(self.redis), self.job, self.archive() if self.archive else None)
 
     @property
     def patience(self) -> float:

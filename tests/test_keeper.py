@@ -52,6 +52,12 @@ def test_in_a_directory_the_files_are_written_there(there: Path) -> None:
     assert names(there) == {METADATA, FAILURES} and not names(there.parent / "state")
 
 
+def test_also_where_no_state_of_the_job_is_yet(there: Path) -> None:
+    Keeper(Bucket(there), there.parent / "another" / "j").write(Results(saved(1, "u1")))
+    assert names(there) == {METADATA, FAILURES}
+    assert (there.parent / "another" / "j").stat().st_mode & 0o077 == 0
+
+
 def test_in_a_bucket_they_are_put(there: Path) -> None:
     state = there.parent / "state"
     (state / "ledger").mkdir()

@@ -12,7 +12,7 @@ from typing import TextIO, cast
 import pytest
 
 from crawler.contracts import Broker
-from crawler.errors import BrokerUnreachable, CrawlerError, StateError, UsageError
+from crawler.errors import BrokerUnreachable, CrawlerError, StateError, StoreError, UsageError
 from crawler.lines import Lines
 from crawler.model import ImageResult, LedgerPage, LedgerRow, pack
 
@@ -69,6 +69,18 @@ def test_each_result_is_a_line(wanted: Lines, capsys: pytest.CaptureFixture[str]
         "https://a.example/2.jpg--->http_404",
         "https://a.example/3.jpg--->timeout: after 60 s",
     ]
+
+
+def test_what_cannot_be_read_now_is_told_once_and_passed_on_later(
+    wanted: Lines, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = Results(row(1))
+    broker.error = StoreError("s3://b/j: no answer")
+    assert [pass_on(wanted, broker), pass_on(wanted, broker)] == [0, 0]
+    assert len(caplog.records) == 1 and "s3://b/j: no answer; result lines wait" in caplog.text
+    broker.error = None
+    assert pass_on(wanted, broker) == 1
+    assert capsys.readouterr().out == "https://a.example/1.jpg--->success\n"
 
 
 def test_a_stock_clients_line_is_passed_on_as_it_came(wanted: Lines, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,7 +46,7 @@ class Deadline:
     """One request's deadline, the socket that it uses now, and how many bytes its body may have."""
 
     def __init__(self, seconds: float, max_bytes: int) -> None:
-        self.at = time.monotonic() + seconds
+        self.seconds, self.at = seconds, time.monotonic() + seconds
         self.max_bytes = max_bytes
         self.over = False
         self.struck = False
@@ -114,6 +114,7 @@ def _connect(
             raise PrivateAddress(name, address, own=guard.is_own(address, port))
         opened = socket.socket(family, kind, protocol)
         try:
+            _attend(opened)
             opened.settimeout(timeout if isinstance(timeout, (int, float)) else 5.0)
             opened.connect(where)
         except TimeoutError as error:

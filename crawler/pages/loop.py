@@ -11,6 +11,7 @@ from crawler import answers
 from crawler.contracts import Broker
 from crawler.errors import FetchError
 from crawler.guard import Guard
+from crawler.leave import Leave
 from crawler.model import Kind, PageDetail, PageResult, Settlement, Task, Verb, decode, moved_to, pack
 from crawler.optout import TDMREP_PATH, Reservations, of_page
 from crawler.outcomes import Outcome
@@ -59,7 +60,7 @@ class PageLoop(PooledLoop):
     def _refusal(self, task: Task) -> Settlement | None:
         return _denied(task) if task.kind is Kind.PAGE and not self._allowed(task) else None
 
-    def _do(self, task: Task) -> tuple[Settlement | None, Task | None]:
+    def _do(self, task: Task, leave: Leave) -> tuple[Settlement | None, Task | None]:
         robots = task.kind is Kind.ROBOTS
         spec = self._spec
         detail = PageDetail() if robots else decode(task.detail, PageDetail)
@@ -70,6 +71,7 @@ class PageLoop(PooledLoop):
             most.get("robots" if robots else detail.sort, spec.page_max_bytes),
             _is_page if detail.sort == "page" and not robots else (lambda _: True),
             cut=robots,
+            leave=leave,
         )
         retry = page.headers.get("retry-after", "")
         if 300 <= page.status < 400 and page.headers.get("location"):
@@ -80,7 +82,7 @@ class PageLoop(PooledLoop):
             raise FetchError(Outcome.NO_SITEMAP, "")
         if page.status != 200:
             raise answers.http_error(page.status, retry, time.time())
-        return self._understood(task, page, detail), None
+        return self._understood(task, page, detail, leave), None
 
     def _redirected(self, task: Task, location: str) -> tuple[Settlement | None, Task | None]:
         redirect = answers.follow(task, location, self._spec.max_redirects)
@@ -94,7 +96,7 @@ class PageLoop(PooledLoop):
             return (None, moved) if task.kind is Kind.ROBOTS or self._allowed(moved) else (_denied(moved), None)
         return Settlement(number=task.number, verb=Verb.MOVED, move=move), None
 
-    def _understood(self, task: Task, page: Page, detail: PageDetail) -> Settlement:
+    def _understood(self, task: Task, page: Page, detail: PageDetail, leave: Leave) -> Settlement:
         content_type = page.headers.get("content-type", "")
         if detail.sort == "page" and not _is_page(content_type):
             raise FetchError(Outcome.NOT_HTML, f"it is {content_type[:80]}")
@@ -104,7 +106,7 @@ class PageLoop(PooledLoop):
             raise FetchError(Outcome.NO_SITEMAP if detail.guessed else Outcome.UNREADABLE, str(error)) from error
         verdict = of_page(links.metas, page.headers, self._agent, self._spec.obeyed)
         finding = Finding(self._spec, self._scope, task.at, detail)
-        finding.take(links, verdict, self._reservations_of(task.at))
+        finding.take(links, verdict, self._reservations_of(task.at, leave))
         if not detail.depth and detail.sort == "page":
             self._look_for_sitemaps(task, finding)
         result = PageResult(
@@ -126,23 +128,23 @@ class PageLoop(PooledLoop):
         urls = [url for text in named[:MAX_SITEMAPS] if (url := normalise(text, origin + "/robots.txt"))]
         finding.name("sitemap", urls or [origin + "/sitemap.xml"], guessed=not urls)
 
-    def _reservations_of(self, url: str) -> Reservations | None:
+    def _reservations_of(self, url: str, leave: Leave) -> Reservations | None:
         """Return what the site of `url` reserves, asked for once; None where that rule is not kept to."""
         if "tdm" not in self._spec.obeyed:
             return None
         origin = address(url).origin
         with self._reserving:
             if origin not in self._reservations:
-                self._reservations[origin] = Reservations(self._tdmrep_of(origin))
+                self._reservations[origin] = Reservations(self._tdmrep_of(origin, leave))
             return self._reservations[origin]
 
-    def _tdmrep_of(self, origin: str) -> bytes:
+    def _tdmrep_of(self, origin: str, leave: Leave) -> bytes:
         """Return what a site says in its tdmrep.json; nothing where it has none, or none that may be asked for."""
         url = origin + TDMREP_PATH
         if not self._rules[self._agenda.robots.get(origin, "")].allows(url):
             return b""
         try:
-            page = self._session.get(url, TDMREP_TIME, MAX_BYTES, lambda _: True, cut=True)
+            page = self._session.get(url, TDMREP_TIME, MAX_BYTES, lambda _: True, cut=True, leave=leave)
         except FetchError as error:
             log.warning("%s is taken to reserve nothing: %s", url, error)
             return b""

@@ -20,6 +20,7 @@ from crawler.answers import header_text
 from crawler.coding import ACCEPTED, decoder_of
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
+from crawler.leave import ALWAYS, Leave
 from crawler.outcomes import Outcome
 from crawler.pages.cookies import KeptCookies
 from crawler.pages.guarded import CURRENT, Deadline, GuardedAdapter, Watchdog
@@ -115,26 +116,35 @@ class PageSession:
         return headers
 
     def get(
-        self, url: str, seconds: float, max_bytes: int, accepts: Callable[[str], bool], *, cut: bool = False
+        self,
+        url: str,
+        seconds: float,
+        max_bytes: int,
+        accepts: Callable[[str], bool],
+        *,
+        cut: bool = False,
+        leave: Leave = ALWAYS,
     ) -> Page:
         """Return the answer of `url`, within `seconds` and `max_bytes` (longer ones are `cut`, or fail).
 
         The body is read where its status is no redirect and `accepts` says yes to its Content-Type. Where this machine
         has no way into the network, the request is made once it has again, but for NO_ROUTE_PATIENCE at most.
 
-        Raises FetchError.
+        Raises FetchError, and LeaseLapsed where `leave` is over before the answer is whole.
         """
         until = time.monotonic() + min(NO_ROUTE_PATIENCE, seconds / 2)
         while True:
+            deadline = Deadline(seconds, max_bytes)
             try:
-                return self._ask(url, seconds, max_bytes, accepts, cut)
+                with leave.request(deadline.strike):
+                    return self._ask(url, deadline, accepts, cut)
             except FetchError as error:
                 if not error.no_route or time.monotonic() > until:
                     raise
             time.sleep(0.5)
 
-    def _ask(self, url: str, seconds: float, max_bytes: int, accepts: Callable[[str], bool], cut: bool) -> Page:
-        deadline = CURRENT.deadline = Deadline(seconds, max_bytes)
+    def _ask(self, url: str, deadline: Deadline, accepts: Callable[[str], bool], cut: bool) -> Page:
+        CURRENT.deadline = deadline
         proxy = self._proxies.of(url)
         self._watchdog.watch(deadline)
         try:
@@ -155,19 +165,19 @@ class PageSession:
                 if len(fields) > 1:  # each is read by itself: an agent's name holds to the end of its field
                     headers["x-robots-tag"] = "\n".join(fields)
                 wanted = not 300 <= response.status_code < 400 and accepts(headers.get("content-type", ""))
-                body = _read(response, deadline, max_bytes, cut) if wanted else b""
+                body = _read(response, deadline, cut) if wanted else b""
                 return Page(response.status_code, headers, body)
         except FetchError:
             raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, PrivateAddress, OSError, ValueError) as error:
-            raise explain(error, deadline.struck, seconds, proxied=bool(proxy)) from error
+            raise explain(error, deadline.struck, deadline.seconds, proxied=bool(proxy)) from error
         finally:
             deadline.over = True
             deadline.socket = None
 
 
-def _read(response: requests.Response, deadline: Deadline, max_bytes: int, cut: bool) -> bytes:
-    body, received, pieces = bytearray(), 0, 0
+def _read(response: requests.Response, deadline: Deadline, cut: bool) -> bytes:
+    body, received, pieces, max_bytes = bytearray(), 0, 0, deadline.max_bytes
     decoder = decoder_of(response.headers.get("Content-Encoding", ""), response.status_code)
     while piece := response.raw.read1(_PIECE, decode_content=False):
         received, pieces = received + len(piece), pieces + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crawler.contracts import Broker
+from crawler.leave import Leave
 from crawler.model import Kind, Settlement, SourceDetail, Task, Verb, decode
 from crawler.outcomes import Outcome
 from crawler.pooled import PooledLoop
@@ -20,7 +21,7 @@ class SourceLoop(PooledLoop):
     def _room(self, now: float) -> dict[Kind, int]:
         return {Kind.SOURCE: int(not self._running)}
 
-    def _do(self, task: Task) -> tuple[Settlement, None]:
+    def _do(self, task: Task, leave: Leave) -> tuple[Settlement, None]:
         found, cursor, left_out = self._feed(task, decode(task.detail, SourceDetail))
         if cursor is None:
             settlement = Settlement(

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from crawler.errors import NotShared, StoreError, Unstorable
+from crawler.stores.archive import Archive
 from crawler.stores.folders import Folder, Folders, check, names_in, read_file, remove_files, write_file
 from crawler.stores.names import file_name
 
@@ -164,11 +165,61 @@ class FileFolder:
     def open_store(self, worker: str, *, slow: bool = False) -> FileStore:
         return FileStore(self.path, worker, slow=slow)
 
+    def open_archive(self) -> FileArchive:
+        return FileArchive(self.path)
+
     def upload(self, file: Path) -> None:
         """Leave a file where it is: it was written here."""
 
     def sweep(self, living: frozenset[str] = frozenset(), *, finished: bool = False) -> None:
         sweep(self.path, living, finished=finished)
+
+
+class FileArchive(Archive):
+    """Keeps the ResultArchive contract below a job's directory.
+
+    A part is written beside, where leftovers are swept, synced and renamed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self._root = root
+
+    def _put(self, folder: str, name: str, body: bytes) -> None:
+        directory = self._root / folder
+        draft = self._root / draft_of(f"{directory.name}-{name}")
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            with draft.open("wb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(directory / name)
+            for changed in (directory, directory.parent, self._root):
+                _sync(changed)
+        except OSError as error:
+            raise StoreError(f"the results in {directory} cannot be written: {error.strerror}") from error
+
+    def _names(self, folder: str) -> list[str]:
+        directory = self._root / folder
+        try:
+            return [path.name for path in directory.iterdir()] if directory.is_dir() else []
+        except OSError as error:
+            raise StoreError(f"the results in {directory} cannot be read: {error.strerror}") from error
+
+    def _get(self, path: str) -> bytes:
+        try:
+            return (self._root / path).read_bytes()
+        except OSError as error:
+            raise StoreError(f"the results in {self._root / path} cannot be read: {error.strerror}") from error
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sweep(root: Path, living: frozenset[str] = frozenset(), *, finished: bool = False) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,19 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.outputs import MAX_PREFIX, Output
+from crawler.stores.archive import Archive
 from crawler.stores.files import MARK
 from crawler.stores.names import short_name
-from crawler.stores.refusals import FAILURES, NO_BUCKET, UNDECIDED, blames_what_was_sent, code_of, may_pass, trouble
+from crawler.stores.refusals import (
+    FAILURES,
+    NO_BUCKET,
+    UNDECIDED,
+    blames_what_was_sent,
+    code_of,
+    may_pass,
+    told,
+    trouble,
+)
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -74,7 +84,7 @@ def connect(output: Output, job: str, endpoint: str = "") -> Remote:
     }
     if endpoint:
         os.environ.pop("AWS_ENDPOINT_URL_S3", None)  # obstore would prefer it
-    with _told(str(output)):
+    with told(str(output)):
         remote: Remote = kind(
             output.bucket,
             prefix=f"{output.prefix}/{job}".lstrip("/"),
@@ -83,15 +93,6 @@ def connect(output: Output, job: str, endpoint: str = "") -> Remote:
             retry_config=retries,
         )
         return remote
-
-
-@contextlib.contextmanager
-def _told(url: str) -> Iterator[None]:
-    """Tell what goes wrong in our words; the cause stays untold, since its text may hold what is signed."""
-    try:
-        yield
-    except FAILURES as error:
-        raise trouble(error, url) from None
 
 
 class ObjectFolder:
@@ -116,7 +117,7 @@ class ObjectFolder:
         return self._marked() is not None
 
     def mark(self, job_id: str) -> None:
-        with _told(self._url):
+        with told(self._url):
             try:
                 obstore.put(self._remote, MARK, f"{job_id}\n".encode(), mode="create")
             except AlreadyExistsError:
@@ -137,8 +138,11 @@ class ObjectFolder:
     def open_store(self, worker: str, *, slow: bool = False) -> ObjectStore:
         return ObjectStore(self._url, self._remote)
 
+    def open_archive(self) -> ObjectArchive:
+        return ObjectArchive(self._url, self._remote)
+
     def upload(self, file: Path) -> None:
-        with _told(f"{self._url}/{file.name}"):
+        with told(f"{self._url}/{file.name}"):
             obstore.put(self._remote, file.name, file, chunk_size=PART)
 
     def sweep(self, living: frozenset[str] = frozenset(), *, finished: bool = False) -> None:
@@ -146,13 +150,34 @@ class ObjectFolder:
 
     def _marked(self) -> str | None:
         """Return the id of the job whose folder this is, None where it is nobody's."""
-        with _told(self._url):
+        with told(self._url):
             try:
                 return bytes(obstore.get(self._remote, MARK).bytes())[:1000].decode(errors="replace").strip()
             except FileNotFoundError as error:
                 if code_of(error) in NO_BUCKET:
                     raise
                 return None
+
+
+class ObjectArchive(Archive):
+    """Keeps the ResultArchive contract in an object store; its calls wait for the answer, or until PATIENCE is over."""
+
+    def __init__(self, url: str, remote: Remote) -> None:
+        super().__init__()
+        self._url = url
+        self._remote = remote
+
+    def _put(self, folder: str, name: str, body: bytes) -> None:
+        with told(self._url):
+            obstore.put(self._remote, f"{folder}/{name}", body, use_multipart=False)
+
+    def _names(self, folder: str) -> list[str]:
+        with told(self._url):
+            return [item["path"].rpartition("/")[2] for found in obstore.list(self._remote, folder) for item in found]
+
+    def _get(self, path: str) -> bytes:
+        with told(self._url):
+            return bytes(obstore.get(self._remote, path).bytes())
 
 
 class ObjectStore:

@@ -5,8 +5,10 @@ Their own texts are long, and may hold what is signed with a secret; of them onl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
@@ -27,6 +29,8 @@ NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
 _WHO_WE_ARE = frozenset(
     {"AuthorizationHeaderMalformed", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed", "TokenRefreshRequired"}
 )
+#: Statuses that obstore does not tell from others where it lists.
+_DENIED = frozenset({"401", "403"})
 #: What S3 says to those who put the same object at the same time, when it has not decided for one.
 UNDECIDED = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 #: Statuses that are not the fault of what was sent, though they begin with 4.
@@ -36,6 +40,15 @@ CREDENTIALS = {
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
     "az": "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",
 }
+
+
+@contextlib.contextmanager
+def told(url: str) -> Iterator[None]:
+    """Tell what goes wrong in our words; the cause stays untold, since its text may hold what is signed."""
+    try:
+        yield
+    except FAILURES as error:
+        raise trouble(error, url) from None
 
 
 def code_of(error: Exception) -> str:
@@ -70,7 +83,8 @@ def trouble(error: Exception, url: str) -> StoreError:
         return StoreRefused(f"{url}: no credentials were found in the environment; set {variables}")
     if "redirect without LOCATION" in text:
         return StoreRefused(f"{url}: the bucket is in another region: name it with AWS_REGION")
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError) or code in _WHO_WE_ARE:
+    denied = isinstance(error, PermissionDeniedError | UnauthenticatedError) or status_of(error) in _DENIED
+    if denied or code in _WHO_WE_ARE:
         return StoreRefused(f"{url}: {_why(text, code)}; check {variables}, and what they may do there")
     return StoreError(f"{url}: {_why(text, code)}")
 

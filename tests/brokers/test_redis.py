@@ -13,13 +13,13 @@ import pytest
 import redis as library
 
 from brokers.driver import ALL_ROOM, Clock, Hand, Job, done, image, images, moved, page, spec
-from crawler.archive import Archive
 from crawler.brokers.redis import check_url, shown_url, taking
 from crawler.brokers.redis.broker import RedisBroker, jobs_in
 from crawler.brokers.redis.server import Server
-from crawler.contracts import Broker
+from crawler.contracts import Broker, ResultArchive
 from crawler.errors import BrokerUnreachable, StateError, UsageError
 from crawler.model import Grant, Kind, Report, State, Words
+from crawler.stores.files import FileArchive
 from servers.redis import redis_server
 
 _JOBS = itertools.count()
@@ -27,7 +27,12 @@ _NONE = Grant(0)
 
 
 def broker_at(
-    url: str, clock: Clock, name: str = "", archive: Archive | None = None, look_every: float = 0, patrol_every: int = 0
+    url: str,
+    clock: Clock,
+    name: str = "",
+    archive: ResultArchive | None = None,
+    look_every: float = 0,
+    patrol_every: int = 0,
 ) -> RedisBroker:
     return RedisBroker(
         Server(url), name or f"other {next(_JOBS)}", archive,
@@ -121,7 +126,7 @@ def test_what_is_moved_twice_by_a_lost_answer_is_one_result(redis: str) -> None:
 
 def test_results_that_were_written_out_are_read_all_the_same(redis: str, tmp_path: Path) -> None:
     clock = Clock()
-    broker = broker_at(redis, clock, archive=Archive(tmp_path))
+    broker = broker_at(redis, clock, archive=FileArchive(tmp_path))
     job = Job(broker, clock)
     job.begin([image(f"http://a.test/{n}.png", Words(alt=f"words {n % 3}")) for n in range(40)])
     worker = job.worker(room={Kind.IMAGE: 10})
@@ -140,8 +145,29 @@ def test_results_that_were_written_out_are_read_all_the_same(redis: str, tmp_pat
     assert [row.url for row in broker.results("", 1000).rows][-1] == "http://a.test/new.png"
     assert broker.reopen([before[7].seq]) == 1
     blind = RedisBroker(Server(redis), broker._job.name)
-    with pytest.raises(StateError, match="written into its directory"):
+    with pytest.raises(StateError, match="written into its folder"):
         blind.results("", 1000)
+
+
+def test_who_is_killed_between_writing_out_and_trimming_loses_and_doubles_nothing(redis: str, tmp_path: Path) -> None:
+    clock = Clock()
+    broker, other = (broker_at(redis, clock, "killed between", FileArchive(tmp_path)) for _ in range(2))
+    job = Job(broker, clock)
+    job.begin(images(40))
+    worker = job.worker(room={Kind.IMAGE: 10})
+    for _ in range(2):
+        worker.exchange(*map(done, worker.held.values()))
+    before = [row.seq for row in broker.results("", 1000).rows]
+    with no_answers(broker, heard=False):
+        broker._results.write_out(1)
+    assert list(tmp_path.rglob("*.part"))
+    assert [row.seq for row in other.results("", 1000).rows] == before
+    while worker.exchange(*map(done, worker.held.values())):
+        pass
+    assert other._results.write_out(1) == 40
+    for reader in (broker, other, broker_at(redis, clock, "killed between", FileArchive(tmp_path))):
+        rows = reader.results("", 1000).rows
+        assert sorted(row.url for row in rows) == sorted(found.url for found in images(40))
 
 
 def test_known_tasks_stay_known_however_many(redis: str) -> None:
@@ -420,3 +446,121 @@ def test_a_redis_that_was_emptied_is_told(redis: str) -> None:
         client.delete("crawler:{emptied}:job")
     with pytest.raises(StateError, match="is gone from"):
         job.worker().exchange()
+
+
+def lose_lock(redis: str, name: str) -> None:
+    """Free a job's lock as time does while its holder is stopped."""
+    with library.Redis.from_url(redis) as client:
+        assert client.delete(f"crawler:{{{name}}}:lock") == 1
+
+
+def test_who_was_stopped_while_it_ended_a_run_does_not_end_the_next(
+    redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    stopped, other = broker_at(redis, clock, name="stopped"), broker_at(redis, clock, name="stopped")
+    job = Job(stopped, clock)
+    job.begin()
+    look, ended = stopped._pass_by, []
+
+    def stop_at_the_last() -> dict[int, list[bytes]]:
+        sums = look()
+        if stopped._job._token and not ended:
+            lose_lock(redis, "stopped")
+            ended.append(other.counts().state)
+            Job(other, clock).begin(images(3))
+        return sums
+
+    monkeypatch.setattr(stopped, "_pass_by", stop_at_the_last)
+    job.end_source()
+    assert ended == [State.FINISHED]
+    for broker in (other, stopped):
+        assert (broker.counts().state, broker.counts().run) == (State.OPEN, 2)
+
+
+def test_nor_one_that_another_joined_meanwhile(redis: str) -> None:
+    clock = Clock()
+    stopped, other = broker_at(redis, clock, name="joined"), broker_at(redis, clock, name="joined")
+    Job(stopped, clock).begin()
+    with stopped._job.lock():
+        lose_lock(redis, "joined")
+        assert other.begin(spec(job="joined")).resumed
+        stopped._job.end(clock.now)
+    assert other.counts().state is State.OPEN and not stopped._job.run.ended
+
+
+def test_who_was_stopped_while_it_began_a_run_looks_again(redis: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    stopped, other = broker_at(redis, clock, name="slow"), broker_at(redis, clock, name="slow")
+    there = stopped._taking.images_there
+
+    def stop() -> int:
+        lose_lock(redis, "slow")
+        Job(other, clock).begin()
+        return there()
+
+    monkeypatch.setattr(stopped._taking, "images_there", stop)
+    with pytest.raises(BrokerUnreachable, match="went on with job slow"):
+        stopped.begin(spec(job="slow"))
+    monkeypatch.undo()
+    begun = stopped.begin(spec(job="slow"))
+    assert begun.resumed and begun.run == 1 and begun.job_id == other.spec().job_id
+
+
+def test_the_lock_of_another_is_not_freed(redis: str) -> None:
+    clock = Clock()
+    stopped, other = broker_at(redis, clock, name="freed"), broker_at(redis, clock, name="freed")
+    Job(stopped, clock).begin()
+    with contextlib.ExitStack() as held:
+        with stopped._job.lock():
+            lose_lock(redis, "freed")
+            held.enter_context(other._job.lock())
+        with library.Redis.from_url(redis) as client:
+            assert client.exists("crawler:{freed}:lock")
+
+
+def test_a_run_that_was_not_looked_at_is_not_changed_with_the_lock_either(redis: str) -> None:
+    clock = Clock()
+    broker = broker_at(redis, clock, name="promoted")
+    Job(broker, clock).begin()
+    with broker._job.lock(), library.Redis.from_url(redis) as client:
+        client.hset("crawler:{promoted}:job", "run", 2)  # by who has the lock of a server that is no more
+        broker._job.end(clock.now)
+    assert (broker.counts().state, broker.counts().run) == (State.OPEN, 2)
+
+
+def die_with_lock(broker: RedisBroker) -> None:
+    """Take the job's lock, and never free it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(broker._server, "unlock", lambda *_: None)
+        with broker._job.lock():
+            pass
+
+
+def test_the_lock_of_who_died_is_free_before_others_lose_their_leases(redis: str) -> None:
+    clock = Clock()
+    broker, other = broker_at(redis, clock, name="died"), broker_at(redis, clock, name="died")
+    job = Job(broker, clock)
+    job.begin(images(3), lease=LEASE, max_images=2)
+    die_with_lock(broker)
+    began = time.monotonic()
+    assert len(Hand(other, "two").exchange()) == 2
+    assert LEASE / 4 < time.monotonic() - began < 0.75 * LEASE
+    die_with_lock(broker)
+    began = time.monotonic()
+    assert broker_at(redis, clock, name="died").begin(spec(job="died", lease=60.0)).resumed
+    assert time.monotonic() - began < 0.75 * LEASE
+
+
+def test_nobody_waits_for_a_lock_to_end_a_run(redis: str) -> None:
+    clock = Clock()
+    broker, other = broker_at(redis, clock, name="ends"), broker_at(redis, clock, name="ends")
+    job = Job(broker, clock)
+    job.begin()
+    die_with_lock(other)
+    began = time.monotonic()
+    job.end_source()
+    assert broker.counts().state is State.OPEN
+    assert time.monotonic() - began < 1.0
+    lose_lock(redis, "ends")
+    assert other.counts().state is State.FINISHED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import redis
 
 PATIENCE = 20.0
@@ -24,6 +26,12 @@ def free_port() -> int:
 
 def redis_available() -> bool:
     return shutil.which("redis-server") is not None
+
+
+def required() -> None:
+    """Skip the test where no server is installed, except in CI."""
+    if not redis_available():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("redis-server is not installed")
 
 
 class RedisServer:

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -17,7 +17,7 @@ from servers.storing import BODY, is_open, put
 
 needed()
 
-from crawler.contracts import JobFolder  # noqa: E402
+from crawler.contracts import JobFolder, Parcel  # noqa: E402
 from crawler.stores import objects, open_folder  # noqa: E402
 
 SECRET = "a-secret-of-the-tests"
@@ -273,3 +273,44 @@ class TestEndpoint:
         monkeypatch.setitem(sys.modules, "obstore", None)
         with pytest.raises(UsageError, match=r"pip install 'distributed-image-crawler\[objects\]'"):
             open_folder(parse_output(OUTPUT), "j")
+
+
+class TestArchive:
+    PARCELS: ClassVar = [Parcel(1, 2, b"head", b"body")]
+    PART = ".ledger/0003/000000000000001-000000000000002.part"
+
+    def test_a_part_is_one_put_in_place_of_what_is_there(self, script: Script, folder: JobFolder) -> None:
+        folder.open_archive().write(3, self.PARCELS)
+        (asked,) = script.asked
+        assert asked[:2] == ("PUT", self.PART) and "if-none-match" not in asked[2]
+
+    def test_also_where_it_is_large(self, script: Script, folder: JobFolder) -> None:
+        folder.open_archive().write(3, [Parcel(1, 2, b"head", bytes(20 * 2**20))])
+        assert script.puts() == [self.PART]
+
+    @pytest.mark.parametrize("answer", [(503, xml("SlowDown")), (500, b""), None], ids=["slow down", "error", "cut"])
+    def test_what_passes_is_tried_again(
+        self, script: Script, folder: JobFolder, answer: tuple[int, bytes] | None
+    ) -> None:
+        script.answer = lambda *_: answer if len(script.asked) < 3 else (200, b"")
+        folder.open_archive().write(3, self.PARCELS)
+        assert len(script.puts()) == 3
+
+    @pytest.mark.parametrize("answer", [(503, xml("SlowDown")), (400, xml("InvalidRequest")), None])
+    def test_what_does_not_pass_is_told(
+        self, script: Script, folder: JobFolder, answer: tuple[int, bytes] | None
+    ) -> None:
+        script.answer = lambda *_: answer
+        for ask in (
+            lambda: folder.open_archive().write(3, self.PARCELS),
+            lambda: list(folder.open_archive().read(3, 0)),
+        ):
+            with pytest.raises(StoreError, match=r"^s3://images/prefix/j: ") as caught:
+                ask()
+            assert "\n" not in str(caught.value)
+
+    def test_who_may_not_list_is_told_what_to_check(self, script: Script, folder: JobFolder) -> None:
+        script.answer = lambda *_: (403, xml("AccessDenied"))
+        with pytest.raises(StoreRefused, match=r"AccessDenied.*check AWS_ACCESS_KEY_ID") as caught:
+            list(folder.open_archive().read(3, 0))
+        assert SECRET not in str(caught.value) and caught.value.__cause__ is None

@@ -81,7 +81,7 @@ class RedisBroker:
             self._job.run = Run(number, began, 0.0, before.partitions or self._count, {})
             sources = self._putting.put_sources(self._job.spec.sources)
             there = self._taking.images_there()
-            self._job.write(self._job.run._replace(sources=sources), there)
+            self._job.write(self._job.run._replace(sources=sources), there, before.number)
             self._job.note_ready({self._partitions.place_of("").partition})
             return Begun(run=number, resumed=resumed, job_id=job_id)
 
@@ -142,7 +142,8 @@ class RedisBroker:
         self._job.refresh()
         told = self._results.reopening(seqs)
         if told and self._job.run.ended:
-            self._job.end(0.0)  # first: what waits when a run has ended, waits for the next
+            with self._job.lock():
+                self._job.end(0.0)  # first: what waits when a run has ended, waits for the next
         answers = self._partitions.call("settle", {at: {"worker": "", "settled": said} for at, said in told.items()})
         self._job.note_ready(set(told))
         return sum(int(answer[0]) for answer in answers.values())
@@ -199,7 +200,9 @@ class RedisBroker:
         sums = self._pass_by()
         if not _all_done(sums) or self._pass_by() != sums:
             return
-        with self._job.lock():
+        with self._job.lock(wait=False) as ours:
+            if not ours:
+                return  # who has it, or the next patrol, ends the run
             number = self._job.run.number
             self._job.refresh()
             if self._job.run.number == number and not self._job.run.ended and self._pass_by() == sums:

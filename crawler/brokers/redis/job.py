@@ -6,7 +6,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -19,8 +19,9 @@ from crawler.spec import Spec
 
 #: Raised by every change of what lies in Redis.
 VERSION = 1
-#: Milliseconds after which the lock of a process that died is free, and seconds that it is waited for.
-LOCK_TIME, LOCK_PATIENCE = 30_000, 60.0
+#: Seconds after which the lock of a process that died is free, at least and at most, and that it is waited for. It may
+#: be freed under who is only slow: what it guards is written by who still has it, or not at all.
+LOCK_TIME, LOCK_PATIENCE = (2.0, 10.0), 60.0
 #: Seconds for which who reported counts as one of the fleet.
 SEEN_WITHIN = 30.0
 _OFTEN_READ = ("version", "digest", "run", "partitions", "images_before", "began", "ended")
@@ -49,6 +50,7 @@ class Job:
         self.images_before = 0
         self.fleet = 1  #: workers of our kind that reported of late
         self.ready: set[int] = set()
+        self._token = ""  #: of the lock, while it is ours
 
     @property
     def _key(self) -> str:
@@ -118,21 +120,31 @@ class Job:
         self.spec_digest = digest(encode(self.spec).hex())
         return self.spec.job_id
 
-    def write(self, run: Run, images_before: int) -> None:
-        self.run, self.images_before = run, images_before
+    def write(self, run: Run, images_before: int, before: int) -> None:
+        """Keep `run` as the latest, in place of the one with number `before`; the lock is ours.
+
+        Raises BrokerUnreachable where that took so long that others may have gone on.
+        """
         kept = {
             "version": VERSION, "spec": encode(self.spec), "digest": self.spec_digest, "run": run.number,
             "began": run.began, "ended": run.ended, "partitions": run.partitions,
             "sources": msgspec.json.encode(run.sources), "images_before": images_before,
         }  # fmt: skip
-        self._server.ask(
-            ("SADD", JOBS, self.name),
-            ("HSET", self._key + "job", *(word for entry in kept.items() for word in entry)),
-        )
+        self._server.ask(("SADD", JOBS, self.name))
+        if not self._change(before, kept):
+            raise BrokerUnreachable(f"another process went on with job {self.name} in {self._server.shown} meanwhile")
+        self.run, self.images_before = run, images_before
 
     def end(self, now: float) -> None:
-        self.run = self.run._replace(ended=now)
-        self._server.ask(("HSET", self._key + "job", "ended", now))
+        """Note when the run ended, 0 that it goes on; the lock is ours.
+
+        It stays as it is where we were away for so long that others may have gone on.
+        """
+        if self._change(self.run.number, {"ended": now}):
+            self.run = self.run._replace(ended=now)
+
+    def _change(self, run: int, fields: dict[str, Any]) -> bool:
+        return self._server.change(self._key + "job", self._key + "lock", self._token, run, fields)
 
     def note_ready(self, partitions: set[int]) -> None:
         """Tell everybody that these partitions have something to give out; others may have found them empty since."""
@@ -163,17 +175,30 @@ class Job:
         (done,) = self._server.ask(("SET", self._key + what, 1, "NX", "PX", milliseconds))
         return bool(done)
 
+    @property
+    def _lock_time(self) -> int:
+        """Return milliseconds, so few that who waits for them loses none of its own leases."""
+        least, most = LOCK_TIME
+        return int(1000 * min(most, max(least, self.spec.lease / 2)))
+
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the job's lock; raises BrokerUnreachable where another holds it for long."""
+    def lock(self, *, wait: bool = True) -> Iterator[bool]:
+        """Hold the job's lock; tell whether it is held, which without `wait` another may do.
+
+        Raises BrokerUnreachable where another holds it for long.
+        """
         token = uuid.uuid4().hex
         until = time.monotonic() + LOCK_PATIENCE
-        while not self._server.ask(("SET", self._key + "lock", token, "NX", "PX", LOCK_TIME))[0]:
+        while not self._server.ask(("SET", self._key + "lock", token, "NX", "PX", self._lock_time))[0]:
+            if not wait:
+                yield False
+                return
             if time.monotonic() > until:
                 raise BrokerUnreachable(f"another process holds the lock of job {self.name} in {self._server.shown}")
             time.sleep(0.02)
+        self._token = token
         try:
-            yield
+            yield True
         finally:
-            if self._server.ask(("GET", self._key + "lock"))[0] == token.encode():
-                self._server.ask(("DEL", self._key + "lock"))
+            self._token = ""
+            self._server.unlock(self._key + "lock", token)

@@ -123,14 +123,14 @@ class ResultReader:
     def _check(self, wanted: int, seq: int) -> None:
         if seq < wanted:
             raise StateError(
-                f"{wanted - seq} results of job {self._job.name} are not in the directory of this collector: give all "
+                f"{wanted - seq} results of job {self._job.name} are not in the folder of this collector: give all "
                 "collectors of a job the same --output"
             )
 
     def _archived(self, partition: int, seq: int) -> Iterator[Parcel]:
         if self._archive is None:
             raise StateError(
-                f"results of job {self._job.name} were written into its directory; start a collector that sees it"
+                f"results of job {self._job.name} were written into its folder; start a collector that sees it"
             )
         return self._archive.read(partition, seq)
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import ssl
 import time
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from crawler.brokers.redis import REDIS_PASSWORD_VARIABLE, shown_url
-from crawler.errors import BrokerUnreachable, StateError, UsageError
+from crawler.errors import BrokerUnreachable, CrawlerError, StateError, UsageError
 
 try:
     import redis
     from redis.backoff import NoBackoff
     from redis.cluster import ClusterNode, RedisCluster
+    from redis.connection import parse_url
     from redis.retry import Retry
 except ImportError as error:  # pragma: no cover
     raise UsageError(
@@ -30,7 +32,20 @@ ANSWER_TIME, CONNECT_TIME = 30.0, 5.0
 _GROWS, _ALWAYS = "#!lua\n", "#!lua flags=allow-oom\n"
 #: Plain commands that write little, and are needed most where no memory is left.
 _PLAIN = _ALWAYS + "return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))"
+#: The fields of a job, changed by who holds its lock, and has looked at its latest run.
+_CHANGE = (
+    _ALWAYS
+    + """
+local run = redis.call('HGET', KEYS[1], 'run') or '0'
+if redis.call('GET', KEYS[2]) ~= ARGV[1] or run ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+return 1
+"""
+)
+_UNLOCK = _ALWAYS + "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
 _WRITES = frozenset({"SADD", "SREM", "ZADD", "SET", "HSET"})
+#: Errors of a server that does not answer.
+_GONE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError)
 #: Errors that pass: no memory left, a replica that takes over, scripts of others that run long, a disk that is full.
 _PASSING = (
     redis.exceptions.OutOfMemoryError,
@@ -41,6 +56,7 @@ _PASSING = (
     redis.exceptions.MovedError,
 )
 _PASSING_WORDS = ("BUSY", "MISCONF", "NOREPLICAS")
+_OF_ONE_NODE = frozenset({"host", "port", "db", "connection_class"})
 #: Seconds after which our idea of the server's time is set anew.
 SET_EVERY = 60.0
 #: Times that calls are repeated which came to a node that has not the script, or not the partition any more.
@@ -69,7 +85,7 @@ class Server:
         self._url = url
         script = _script()
         self._grows, self._always = _Script(_GROWS + script), _Script(_ALWAYS + script)
-        self._plain = _Script(_PLAIN)
+        self._plain, self._change, self._unlock = _Script(_PLAIN), _Script(_CHANGE), _Script(_UNLOCK)
         self._nodes_once: list[tuple[str, int]] = []
         self._set, self._ahead = float("-inf"), 0.0
         self._single: redis.Redis | None = None
@@ -90,6 +106,15 @@ class Server:
             for name, key, *rest in commands
         ]
         return self._all(asked, keys=[command[1] for command in commands])
+
+    def change(self, key: str, lock: str, token: str, run: int, fields: dict[str, Any]) -> bool:
+        """Set fields of a job whose latest run is `run`, if its lock is held with `token`; tell whether they were."""
+        words = [word for entry in fields.items() for word in entry]
+        return bool(self._all([("EVALSHA", self._change.digest, 2, key, lock, token, run, *words)], keys=[key])[0])
+
+    def unlock(self, lock: str, token: str) -> None:
+        """Free a lock, unless it is another's by now."""
+        self._all([("EVALSHA", self._unlock.digest, 1, lock, token)], keys=[lock])
 
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
@@ -117,20 +142,24 @@ class Server:
     def _all(self, commands: Sequence[tuple[Any, ...]], keys: Sequence[str | bytes]) -> list[Any]:
         try:
             return self._repeat(commands, keys)
-        except redis.AuthenticationError as error:
-            raise UsageError(
-                f"{self.shown} wants another user or password, in --server or {REDIS_PASSWORD_VARIABLE}"
-            ) from error
-        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError) as error:
-            self.close()
-            raise BrokerUnreachable(f"no answer from {self.shown}: {error}") from error
-        except redis.ResponseError as error:
-            if isinstance(error, _PASSING) or str(error).startswith(_PASSING_WORDS):
-                self.close()  # another node may have its place
-                raise BrokerUnreachable(f"{self.shown} takes nothing now: {error}") from error
-            raise StateError(f"{self.shown}: {error}") from error
         except redis.RedisError as error:
-            raise StateError(f"{self.shown}: {error}") from error
+            raise self._translated(error) from error
+
+    def _translated(self, error: redis.RedisError) -> CrawlerError:
+        if isinstance(error, redis.AuthenticationError):
+            return UsageError(f"{self.shown} wants another user or password, in --server or {REDIS_PASSWORD_VARIABLE}")
+        if why := _distrust(error):
+            return UsageError(
+                f"{self.shown} shows a certificate that is not trusted here ({why}): name the file of its authority "
+                "with ?ssl_ca_certs=FILE at the end of the URL, or in SSL_CERT_FILE"
+            )
+        if isinstance(error, _GONE):
+            self.close()
+            return BrokerUnreachable(f"no answer from {self.shown}: {error}")
+        if isinstance(error, _PASSING) or str(error).startswith(_PASSING_WORDS):
+            self.close()  # another node may have its place
+            return BrokerUnreachable(f"{self.shown} takes nothing now: {error}")
+        return StateError(f"{self.shown}: {error}")
 
     def _repeat(self, commands: Sequence[tuple[Any, ...]], keys: Sequence[str | bytes]) -> list[Any]:
         answers: list[Any] = [None] * len(commands)
@@ -161,7 +190,7 @@ class Server:
         if any(isinstance(error, redis.exceptions.MovedError) for error in errors) and self._cluster is not None:
             self._cluster.nodes_manager.initialize()
         for client in self._nodes():
-            for script in (self._grows, self._always, self._plain):
+            for script in (self._grows, self._always, self._plain, self._change, self._unlock):
                 client.script_load(script.text)
 
     def _nodes(self) -> list[redis.Redis]:
@@ -198,6 +227,7 @@ class Server:
 
     def _connect(self) -> redis.Redis:
         options = self._options()
+        _check_authorities(self._url)
         single = redis.Redis.from_url(self._url, **options)
         if single.info("cluster").get("cluster_enabled"):
             self._cluster = RedisCluster.from_url(self._url, **options)
@@ -207,9 +237,9 @@ class Server:
 
     def _single_options(self) -> dict[str, Any]:
         """Return what the URL says beside its host, as a node takes it."""
-        parts = urlsplit(self._url)
-        said = {"username": parts.username, "password": parts.password, "ssl": parts.scheme == "rediss"}
-        return {name: value for name, value in said.items() if value} | self._options()
+        parsed = parse_url(self._url)  # type: ignore[no-untyped-call]
+        said = {name: value for name, value in parsed.items() if name not in _OF_ONE_NODE}
+        return {**said, "ssl": urlsplit(self._url).scheme == "rediss", **self._options()}
 
     def now(self) -> float:
         """Return the time of the server, which all processes share."""
@@ -232,6 +262,22 @@ class Server:
 
 def _seconds(answer: tuple[int, int]) -> float:
     return int(answer[0]) + int(answer[1]) / 1e6
+
+
+def _distrust(error: BaseException | None) -> str:
+    """Return why the server's certificate was refused, `""` where it is not this that led to `error`."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error.verify_message.rstrip(".") if error is not None else ""
+
+
+def _check_authorities(url: str) -> None:
+    """Raise UsageError where the file that `url` names holds no certificates: it would be taken for a lost server."""
+    for file in parse_qs(urlsplit(url).query).get("ssl_ca_certs", []):
+        try:
+            ssl.create_default_context(cafile=file)
+        except OSError as error:
+            raise UsageError(f"--server: {file} holds no certificates: {error.strerror or error}") from error
 
 
 def job_key(job: str) -> str:
