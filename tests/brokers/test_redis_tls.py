@@ -131,18 +131,18 @@ def run(door: str, url: str, *more: str, folder: Path, listed: str = "") -> subp
     del environment[REDIS_PASSWORD_VARIABLE]
     return subprocess.run(
         [sys.executable, "-m", f"crawler.{door}", "--server", url, *more],
-        input=listed, capture_output=True, text=True, timeout=60, cwd=folder, env=environment,
+        input=listed, capture_output=True, text=True, timeout=60, env=environment,
     )  # fmt: skip
 
 
-COLLECT = ("collect", "--urls", "-", "--job", "j", "--output", "out", "--processes", "1")
+COLLECT = ("collect", "--urls", "-", "--job", "j", "--processes", "1")
 
 
 def test_a_run_goes_over_tls(port: int, authority: Authority, tmp_path: Path) -> None:
     url = f"rediss://{USER}:{PASSWORD}@{HOST}:{port}/0?ssl_ca_certs={authority.file}"
     with FaultySite() as site:
         site.add("/i.jpg", jpeg(1))
-        more = (*COLLECT[1:], "--allow-net", "127.0.0.0/8", "--ignore-robots")
+        more = (*COLLECT[1:], "--output", str(tmp_path / "out"), "--allow-net", "127.0.0.0/8", "--ignore-robots")
         ended = run("collect", url, *more, folder=tmp_path, listed=f"{site.url}/i.jpg\n")
         assert (ended.returncode, ended.stdout) == (0, f"{site.url}/i.jpg--->success\n"), ended.stderr
     told = run("status", url, folder=tmp_path)

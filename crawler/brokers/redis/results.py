@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
 import msgspec
@@ -32,6 +32,9 @@ from crawler.urls import address
 _CURSOR = msgspec.json.Decoder(list[int])
 #: Parcels read at a time.
 _PARCELS = 8
+#: Seconds for which results stay in Redis at least: what it may still forget (`everysec`: up to two seconds), and count
+#: anew under the same numbers, must not be in the archive.
+_FORGETS_WITHIN = 3.0
 #: Parcels in one part of the archive.
 _PARCELS_IN_PART = 256
 
@@ -158,13 +161,15 @@ class ResultReader:
         counters = self._partitions.ask(*(("HMGET", key, "seq", "trimmed") for key in keys))
         for partition, (seq, trimmed) in enumerate(counters):
             if int(seq or 0) - int(trimmed or 0) >= least:
-                written += self._write_out(partition, int(trimmed or 0))
+                written += self._write_out(partition, int(trimmed or 0), least)
         return written
 
-    def _write_out(self, partition: int, trimmed: int) -> int:
+    def _write_out(self, partition: int, trimmed: int, least: int) -> int:
         assert self._archive is not None
-        parcels = list(islice(self._in_stream(partition, trimmed), _PARCELS_IN_PART))
-        if not parcels:
+        safe = self._partitions.now() - _FORGETS_WITHIN
+        stream = islice(self._in_stream(partition, trimmed), _PARCELS_IN_PART)
+        parcels = list(takewhile(lambda parcel: decode(parcel.head, Head).time <= safe, stream))
+        if not parcels or (parcels[-1].last - trimmed < least and len(parcels) < _PARCELS_IN_PART):
             return 0
         self._archive.write(partition, parcels)
         last = parcels[-1].last
