@@ -13,7 +13,7 @@ import pytest
 
 from crawler import supervisor
 from crawler.errors import CrawlerError
-from crawler.supervisor import Child, Supervisor
+from crawler.supervisor import Child, Supervisor, ready_for_signals
 
 
 def note(path: Path) -> None:
@@ -22,6 +22,7 @@ def note(path: Path) -> None:
 
 
 def live(path: Path) -> None:
+    ready_for_signals()
     note(path)
     time.sleep(60)
 
@@ -144,6 +145,7 @@ class TestStop:
         until(lambda: len(starts(notes)) == 1)
         boss.stop(10.0)
         assert child.done and not is_running(starts(notes)[0])
+        assert child.process is not None and child.process.exitcode == -signal.SIGTERM
         boss.watch()
         assert len(starts(notes)) == 1
 
@@ -155,13 +157,14 @@ class TestStop:
         assert child.process is not None and child.process.exitcode == -signal.SIGKILL
 
     def test_of_some_leaves_the_others(self, boss: Supervisor, notes: Path, tmp_path: Path) -> None:
-        boss.start("pages 1", live, notes)
+        pages = boss.start("pages 1", live, notes)
         other = boss.start("broker", live, tmp_path / "broker")
         until(lambda: len(starts(notes)) == 1 == len(starts(tmp_path / "broker")))
         boss.stop(10.0, only="pages")
         boss.watch()
         assert not other.done and is_running(starts(tmp_path / "broker")[0])
         assert not is_running(starts(notes)[0])
+        assert pages.process is not None and pages.process.exitcode == -signal.SIGTERM
         os.kill(starts(tmp_path / "broker")[0], signal.SIGKILL)
         until(lambda: ended(other))
         boss.watch()

@@ -24,6 +24,8 @@ from servers.s3 import BUCKET, S3, forget_stores, needed
 
 OUTPUT = f"s3://{BUCKET}/a/prefix"
 LEDGER = {"metadata.jsonl", "failures.jsonl", ".job"}
+#: Of a run whose processes are killed before it could end, and whose tasks others get soon.
+KILLED = ("--requests-per-host", "8", "--lease", "2")
 
 
 @pytest.fixture
@@ -148,12 +150,12 @@ def test_an_outage_is_waited_for(here: Here, s3: S3, site: FaultySite) -> None:
 
 
 def test_workers_killed_while_they_put_lose_nothing(here: Here, s3: S3, site: FaultySite) -> None:
-    door = here.start("crawler", *listed(here, site, 400, seconds=0.5), "--lease", "2")
+    door = here.start("crawler", *listed(here, site, 400, seconds=0.1), *KILLED)
     killed: list[int] = []
     for least in (20, 100, 180):
-        wait_for(lambda least=least: len(s3.names()) > least, 60)  # type: ignore[misc]
         wait_for(lambda: worker_of(door.pid) not in (0, *killed))
         killed.append(worker_of(door.pid))
+        wait_for(lambda least=least: len(s3.names()) > least, 60)  # type: ignore[misc]
         os.kill(killed[-1], signal.SIGKILL)
         for name, body in stored(s3).items():
             assert hashlib.sha256(body).hexdigest().startswith(name.rpartition("-")[2].partition(".")[0])
@@ -175,7 +177,7 @@ def worker_of(door: int) -> int:
 
 
 def test_everything_killed_goes_on(here: Here, s3: S3, site: FaultySite) -> None:
-    flags = listed(here, site, 200, seconds=0.1)
+    flags = [*listed(here, site, 200, seconds=0.1), *KILLED]
     door = here.start("crawler", *flags)
     wait_for(lambda: len(s3.names()) > 50)
     kill_all(door)

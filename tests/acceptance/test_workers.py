@@ -55,11 +55,12 @@ def test_one_that_works_for_ever_serves_one_job_after_the_other(here: Here, site
 
 def test_one_whose_collector_was_killed_comes_back_to_the_next(here: Here, site: FaultySite) -> None:
     port = free_port()
-    collector, loyal = collect(here, site, port), worker(here, port)
+    job = ("--job", "j", "--lease", "6")
+    collector, loyal = collect(here, site, port, *job), worker(here, port)
     wait_for(lambda: len(asked(site)) > 20)
     kill_all(collector)
     wait_for(lambda: here.said("trying again"))
-    second = collect(here, site, port)
+    second = collect(here, site, port, *job)
     wait_for(lambda: is_open(port))
     began = time.monotonic()
     wait_for(lambda: here.said("connected again"))
@@ -81,7 +82,7 @@ def test_one_without_a_collector_says_that_it_waits(here: Here) -> None:
 
 
 def test_a_run_outlives_the_process_that_its_own_are_forked_from(here: Here, site: FaultySite) -> None:
-    door = here.start("crawler", *here.job(site.url, "--requests-per-host", "2"))
+    door = here.start("crawler", *here.job(site.url, "--requests-per-host", "4", "--lease", "3"))
     wait_for(lambda: len(asked(site)) > 5)
     broker = json.loads((here.state / "j" / "broker.json").read_text())["pid"]
     forked_from = int(Path(f"/proc/{broker}/stat").read_text().rpartition(")")[2].split()[1])

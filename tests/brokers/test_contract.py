@@ -745,6 +745,7 @@ class Busy(Hand):
         super().__init__(*args)  # type: ignore[arg-type]
         self.under_way: dict[int, Task] = {}
         self.ended: list[Settlement] = []
+        self.told = 0
 
     def start(self) -> None:
         for task in self.held.values():
@@ -761,6 +762,7 @@ class Busy(Hand):
     def report(self) -> None:
         said, self.ended = self.ended, []
         self.exchange(*said, busy={"a.test": len(self.under_way)})
+        self.told += len(said)
         self.start()
 
 
@@ -783,12 +785,13 @@ def test_all_workers_together_keep_to_the_hosts_limit(job: Job, clock: Clock, se
         assert sum(busy.values()) <= (1 if delay else most)
         assert sum(len(w.under_way) for w in readers) <= 2
         worked |= {name for name, number in busy.items() if number}
-        counts = job.broker.counts()
-        if not counts.waiting_images and not counts.waiting_pages:
+        if sum(w.told for w in workers) == len(found):
             break
     else:
-        raise AssertionError(f"not done: {counts}")
+        raise AssertionError(f"not done: {job.broker.counts()}")
+    counts = job.broker.counts()
     assert len(worked) >= 4  # nobody keeps the host to itself
+    assert (counts.waiting_images, counts.waiting_pages) == (0, 0)
     assert (counts.images, counts.pages) == ({"success": 60}, {"success": 20})
 
 

@@ -85,7 +85,7 @@ class Running:
         self.thread.start()
 
     def _work(self) -> None:
-        spec = Spec(job="j", user_agent="crawler/1", allow_net=("127.0.0.0/8",))
+        spec = Spec(job="j", user_agent="crawler/1", allow_net=("127.0.0.0/8",), lease=3.0)
         made = DownloadLoop(cast(Broker, self.broker), "w1", spec, self.store, file_name, connections=16, patience=60.0)
         self.ended.append(made.run(lambda: not self.gone))
 

@@ -16,6 +16,8 @@ import pytest
 import redis
 
 PATIENCE = 20.0
+#: Where directories are, if there is one in memory: a disk would be waited for at every change.
+_MEMORY = Path("/dev/shm")
 _SLOTS = 16384
 
 
@@ -81,7 +83,7 @@ class RedisServer:
 
 @contextlib.contextmanager
 def redis_server(*flags: str) -> Iterator[RedisServer]:
-    directory = Path(tempfile.mkdtemp(prefix="crawler-redis-"))
+    directory = _directory("crawler-redis-")
     server = RedisServer(directory, *flags)
     try:
         server.start()
@@ -93,7 +95,7 @@ def redis_server(*flags: str) -> Iterator[RedisServer]:
 
 @contextlib.contextmanager
 def redis_cluster(masters: int = 3) -> Iterator[list[RedisServer]]:
-    directory = Path(tempfile.mkdtemp(prefix="crawler-cluster-"))
+    directory = _directory("crawler-cluster-")
     servers: list[RedisServer] = []
     try:
         for number in range(masters):
@@ -106,6 +108,10 @@ def redis_cluster(masters: int = 3) -> Iterator[list[RedisServer]]:
         for server in servers:
             server.kill()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _directory(prefix: str) -> Path:
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=_MEMORY if _MEMORY.is_dir() else None))
 
 
 def _join(servers: list[RedisServer]) -> None:
