@@ -86,7 +86,7 @@ class Dispatch:
         paces = self._waiting.paces
         for authority, latency in report.latency.items():
             if authority in paces:
-                paces[authority].answered(latency)
+                paces[authority].answered(latency, worker.feeds)
 
     def _renew_grants(self, worker: Worker, report: Report, now: float) -> None:
         paces = self._waiting.paces

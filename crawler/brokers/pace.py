@@ -47,7 +47,8 @@ class Pace:
     blocked_until: float = 0.0
     pause: float = FIRST_PAUSE
     failures_in_row: int = 0
-    best_latency: float = 0.0
+    best_latency: float = 0.0  #: of images
+    best_of_pages: float = 0.0
     shares: dict[str, Share] = field(default_factory=dict)
     waiting: dict[str, float] = field(default_factory=dict)  #: workers that were refused, and when
 
@@ -146,11 +147,17 @@ class Pace:
 
     # What its answers teach
 
-    def answered(self, latency: float) -> None:
-        """Take the mean latency of answers in seconds: rising latency slows us, steady latency speeds us up."""
-        if not self.best_latency or latency < self.best_latency:
-            self.best_latency = latency
-        if latency > self.best_latency * SLOW_FACTOR and latency - self.best_latency > SLOW_SECONDS:
+    def answered(self, latency: float, pages: bool = False) -> None:
+        """Take the mean latency of answers in seconds: rising latency slows us, steady latency speeds us up.
+
+        That pages take longer than images is no rise.
+        """
+        best = min((self.best_of_pages if pages else self.best_latency) or latency, latency)
+        if pages:
+            self.best_of_pages = best
+        else:
+            self.best_latency = best
+        if latency > best * SLOW_FACTOR and latency - best > SLOW_SECONDS:
             self.limit = max(1.0, self.limit * 0.75)
         else:
             self.limit = min(float(self.most), self.limit + 1.0)

@@ -124,7 +124,7 @@ class DownloadLoop(WorkLoop):
     def _take(self, transfer: Transfer) -> None:
         now = time.monotonic()
         task = transfer.task
-        self._agenda.ended(task, now, transfer.latency)
+        self._agenda.ended(task, now, transfer.latency if task.kind is Kind.IMAGE else 0.0)  # robots.txt comes quickly
         try:
             self._accept(transfer)
         except FetchError as error:

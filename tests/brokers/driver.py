@@ -117,7 +117,11 @@ class Hand:
         self.reply = Reply(serial=0, state=State.OPEN)
 
     def exchange(
-        self, *settlements: Settlement, room: dict[Kind, int] | None = None, busy: dict[str, int] | None = None
+        self,
+        *settlements: Settlement,
+        room: dict[Kind, int] | None = None,
+        busy: dict[str, int] | None = None,
+        latency: dict[str, float] | None = None,
     ) -> list[Task]:
         for said in settlements:
             self.held.pop(said.number, None)
@@ -135,6 +139,7 @@ class Hand:
             settlements=others,
             held=list(self.held),
             busy=busy or {},
+            latency=latency or {},
             room=self.room if room is None else room,
             heard=self.heard,
         )

@@ -766,6 +766,21 @@ class Busy(Hand):
         self.start()
 
 
+def test_rising_latency_slows_a_host_though_pages_may_take_longer_than_images(job: Job) -> None:
+    job.begin([*images(60), page(SITE + "slow"), page(SITE + "slower")])
+    reader, worker = job.worker("reader", {Kind.PAGE: 1}), job.worker()
+    reader.exchange()
+    worker.exchange()
+    worker.exchange(latency={"a.test": 0.01})
+    before = worker.grants["a.test"].count
+    reader.exchange(latency={"a.test": 4.0})
+    worker.exchange()
+    assert worker.grants["a.test"].count == before > 2
+    worker.exchange(latency={"a.test": 4.0})
+    worker.exchange()
+    assert worker.grants["a.test"].count < before
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("delay", [0.0, 1.0])
 def test_all_workers_together_keep_to_the_hosts_limit(job: Job, clock: Clock, seed: int, delay: float) -> None:

@@ -275,6 +275,16 @@ def test_rising_latency_slows_and_steady_latency_restores() -> None:
     assert host.limit == 8
 
 
+def test_pages_may_take_longer_than_images() -> None:
+    host = pace()
+    host.answered(0.1)
+    host.answered(3.0, pages=True)
+    host.answered(0.1)
+    assert host.limit == 8
+    host.answered(20.0, pages=True)
+    assert host.limit == 6
+
+
 def test_a_quick_host_may_be_five_times_slower_within_a_second() -> None:
     host = pace()
     host.answered(0.01)

@@ -134,6 +134,10 @@ class Server:
         return tuple(found)
 
     def close(self) -> None:
+        nodes = self._cluster.get_nodes() if self._cluster is not None else []  # type: ignore[no-untyped-call]
+        for node in nodes:
+            if node.redis_connection is not None:  # closing the Cluster leaves its sockets to the garbage collector
+                node.redis_connection.connection_pool.disconnect()
         for client in (self._single, self._cluster):
             if client is not None:
                 client.close()

@@ -12,7 +12,7 @@ local function pace_of(authority)
     if kept then
       pace = cmsgpack.unpack(kept)
     else
-      pace = {limit = call.most, delay = 0, blocked = 0, pause = FIRST_PAUSE, failures = 0, best = 0,
+      pace = {limit = call.most, delay = 0, blocked = 0, pause = FIRST_PAUSE, failures = 0, best = 0, best_of_pages = 0,
         shares = {}, waiting = {}}
     end
     pace.delay = math.max(pace.delay, call.delay)
@@ -116,9 +116,11 @@ local function yields(pace, worker)
   return true
 end
 
-local function answered(pace, latency)
-  if pace.best == 0 or latency < pace.best then pace.best = latency end
-  if latency > pace.best * SLOW_FACTOR and latency - pace.best > SLOW_SECONDS then
+local function answered(pace, latency, pages)
+  local of = pages and 'best_of_pages' or 'best'
+  local best = math.min(pace[of] > 0 and pace[of] or latency, latency)
+  pace[of] = best
+  if latency > best * SLOW_FACTOR and latency - best > SLOW_SECONDS then
     pace.limit = math.max(1, pace.limit * 0.75)
   else
     pace.limit = math.min(call.most, pace.limit + 1)

@@ -186,5 +186,5 @@ local function renew_shares(worker)
       if not pace.shares[worker] and not holds then redis.call('HDEL', BASE .. 'at:' .. worker, authority) end
     end
   end
-  for authority, latency in pairs(call.latency) do answered(pace_of(authority), latency) end
+  for authority, latency in pairs(call.latency) do answered(pace_of(authority), latency, call.feeds) end
 end
