@@ -78,10 +78,10 @@ class Parcel(msgspec.Struct, array_like=True, gc=False):
 class ResultArchive(Protocol):
     """Where results are kept that a broker need not keep any more; several may write the same ones."""
 
-    def write(self, partition: int, parcels: list[Parcel]) -> None:
+    def write(self, job_id: str, partition: int, parcels: list[Parcel]) -> None:
         """Keep parcels that follow each other; durable when it returns. Raises StoreError."""
 
-    def read(self, partition: int, after: int) -> Iterator[Parcel]:
+    def read(self, job_id: str, partition: int, after: int) -> Iterator[Parcel]:
         """Give the parcels with results after number `after`, in their order; some may come twice.
 
         Raises StoreError where a part cannot be read.

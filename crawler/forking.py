@@ -5,6 +5,7 @@ All are forked from one that imports what they need, once, while their door stil
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 from collections.abc import Sequence
@@ -25,12 +26,18 @@ _ONLY_TELLS = frozenset({"--help", "-h", "--help-all", "--version"})
 def prepare(rooms: Sequence[str], arguments: Sequence[str]) -> None:
     """Begin to import what children need, unless the command line only asks for help."""
     if _ONLY_TELLS.isdisjoint(arguments):
-        if any("redis" in argument and "://" in argument for argument in arguments):
+        if any(map(_names_redis, arguments)) and importlib.util.find_spec("redis") is not None:
             rooms = [*(room for room in rooms if room != BROKER), *REDIS]
         import multiprocessing
 
         multiprocessing.set_forkserver_preload(list(rooms))
         start_server()
+
+
+def _names_redis(argument: str) -> bool:
+    """Tell whether a word of the command line is a Redis, by its scheme, alone or behind its flag."""
+    value = argument.partition("=")[2] if argument.startswith("--") else argument
+    return value.startswith(("redis://", "rediss://"))
 
 
 def prepare_run(arguments: Sequence[str]) -> None:

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds for which processes beside the broker wait for it to be started again.
 LOCAL_PATIENCE = 60.0
+#: Seconds between looks for a job with work: at first, and in the end, for a thousand may look at one Redis.
+LOOK_FOR_JOBS = (0.2, 2.0)
 #: Seconds for which everybody waits for a Redis that is gone: it may be moved to another machine.
 REDIS_PATIENCE = 3600.0
 #: What is said at both ends where `--unencrypted` is given.
@@ -203,7 +205,7 @@ def wait_for_job(
     """
     begun = time.monotonic()
     until = begun + wait
-    said = bool(after)
+    said, pause = bool(after), LOOK_FOR_JOBS[0]
     while go_on():
         try:
             spec, counts = broker.spec(), broker.counts()
@@ -222,5 +224,6 @@ def wait_for_job(
         if not spec.job and time.monotonic() > begun + idle:
             raise BrokerUnreachable("no job has work")
         until = max(until, time.monotonic() + wait)
-        time.sleep(0.2)
+        time.sleep(pause)
+        pause = min(2 * pause, LOOK_FOR_JOBS[1])
     return None

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from crawler.errors import BrokerUnreachable, StateError, StoreError
+from crawler.errors import CrawlerError
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Spill:
     def _write_out(self, broker: WritesOut) -> None:
         try:
             written = broker.write_out()
-        except (BrokerUnreachable, StateError, StoreError) as error:
+        except CrawlerError as error:
             if not self._said:
                 log.warning("%s; results stay in Redis meanwhile", error)
             self._said = True

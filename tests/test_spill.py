@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from crawler import spill
-from crawler.errors import StoreError
+from crawler.errors import BrokerUnreachable, StoreError, UsageError
 from crawler.spill import Spill
 
 
@@ -47,6 +47,11 @@ def told_by(broker: Broker, log: pytest.LogCaptureFixture) -> list[str]:
 
 def test_it_writes_out_as_long_as_its_block_lasts(caplog: pytest.LogCaptureFixture) -> None:
     assert told_by(Broker(3, 0, 2000), caplog) == []
+
+
+def test_whatever_goes_wrong_it_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    told = told_by(Broker(UsageError("another password"), BrokerUnreachable("no answer"), 5), caplog)
+    assert told == ["another password; results stay in Redis meanwhile", "results are written out of Redis again"]
 
 
 def test_a_store_that_is_gone_is_told_once_and_waited_for(caplog: pytest.LogCaptureFixture) -> None:

@@ -56,9 +56,11 @@ class Deadline:
         if self.over:
             return
         self.struck = True
-        if self.socket is not None:
+        if (used := self.socket) is not None:
             try:
-                self.socket.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(
+                    used, socket.SHUT_RDWR
+                )  # that of TLS would let what is still sent go in the clear
             except OSError:
                 return  # it is closed already
 

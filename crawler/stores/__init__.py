@@ -16,7 +16,7 @@ def open_folder(output: Output, job: str, endpoint: str = "") -> JobFolder:
     if output.directory is not None:
         return FileFolder(output.directory / job)
     try:
-        from crawler.stores.objects import ObjectFolder, connect
+        from crawler.stores.objects import QUICK, ObjectFolder, connect
     except ModuleNotFoundError as error:
         raise UsageError(f"{output} needs obstore: pip install 'distributed-image-crawler[objects]'") from error
-    return ObjectFolder(f"{output}/{job}", connect(output, job, endpoint))
+    return ObjectFolder(f"{output}/{job}", connect(output, job, endpoint), connect(output, job, endpoint, QUICK))

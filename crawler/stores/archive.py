@@ -32,28 +32,29 @@ class Archive(ABC):
     """Keeps the ResultArchive contract; those below it know where parts lie. One thread calls it."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, list[_Part]] = {}
+        self._seen: dict[str, list[_Part]] = {}  #: by folder
         self._last_read: tuple[str, list[Parcel]] = "", []  # whoever reads on begins in the same part
 
-    def write(self, partition: int, parcels: list[Parcel]) -> None:
+    def write(self, job_id: str, partition: int, parcels: list[Parcel]) -> None:
         name = f"{parcels[0].first:015}-{parcels[-1].last:015}.part"
-        self._put(_folder(partition), name, _ENCODE(parcels))
+        self._put(_folder(job_id, partition), name, _ENCODE(parcels))
 
-    def read(self, partition: int, after: int) -> Iterator[Parcel]:
-        yield from self._in(partition, after, self._seen.get(partition, []))
-        seen = max((part.last for part in self._seen.get(partition, [])), default=0)
-        yield from self._in(partition, max(after, seen), self._look(partition))
+    def read(self, job_id: str, partition: int, after: int) -> Iterator[Parcel]:
+        folder = _folder(job_id, partition)
+        yield from self._in(folder, after, self._seen.get(folder, []))
+        seen = max((part.last for part in self._seen.get(folder, [])), default=0)
+        yield from self._in(folder, max(after, seen), self._look(folder))
 
-    def _in(self, partition: int, after: int, parts: list[_Part]) -> Iterator[Parcel]:
+    def _in(self, folder: str, after: int, parts: list[_Part]) -> Iterator[Parcel]:
         for part in parts:
             if part.last > after:
-                yield from self._parcels(f"{_folder(partition)}/{part.name}")
+                yield from self._parcels(f"{folder}/{part.name}")
 
-    def _look(self, partition: int) -> list[_Part]:
+    def _look(self, folder: str) -> list[_Part]:
         """Look which parts there are now: none is ever removed."""
-        found = filter(None, map(_PART.fullmatch, sorted(self._names(_folder(partition)))))
-        self._seen[partition] = [_Part(match[0], int(match[2])) for match in found]
-        return self._seen[partition]
+        found = filter(None, map(_PART.fullmatch, sorted(self._names(folder))))
+        self._seen[folder] = [_Part(match[0], int(match[2])) for match in found]
+        return self._seen[folder]
 
     def _parcels(self, path: str) -> list[Parcel]:
         if self._last_read[0] != path:
@@ -76,5 +77,6 @@ class Archive(ABC):
         """Return a part; raises StoreError."""
 
 
-def _folder(partition: int) -> str:
-    return f"{DIRECTORY}/{partition:04}"
+def _folder(job_id: str, partition: int) -> str:
+    """Return where the parts of a partition are; another job that takes the output over has other ones."""
+    return f"{DIRECTORY}/{job_id}/{partition:04}"

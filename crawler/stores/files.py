@@ -195,7 +195,7 @@ class FileArchive(Archive):
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(directory / name)
-            for changed in (directory, directory.parent, self._root):
+            for changed in (directory, directory.parent, directory.parent.parent, self._root):
                 _sync(changed)
         except OSError as error:
             raise StoreError(f"the results in {directory} cannot be written: {error.strerror}") from error

@@ -44,6 +44,8 @@ PATIENCE = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 #: Seconds that a put may take, and bytes a second that it must then make.
 DEADLINE, SLOWEST = 60.0, 256 * 1024
+#: Seconds that a request may take whose answer is waited for.
+QUICK = 30.0
 #: Seconds that are left to puts under way when a worker ends.
 GRACE = 5.0
 #: Bytes of an image's name, of the 1,024 of a key; a job's name takes 120 at most.
@@ -60,8 +62,8 @@ _KINDS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
 Done = Callable[[Exception | None], None]
 
 
-def connect(output: Output, job: str, endpoint: str = "") -> Remote:
-    """Return a client for the folder of `job`; nothing is sent yet.
+def connect(output: Output, job: str, endpoint: str = "", seconds: float = 300.0) -> Remote:
+    """Return a client for the folder of `job`, whose requests may each take so many seconds; nothing is sent yet.
 
     Region and credentials are the environment's, and the endpoint where none is given. Plain http is spoken where the
     endpoint is named so.
@@ -71,7 +73,7 @@ def connect(output: Output, job: str, endpoint: str = "") -> Remote:
     client: ClientConfig = {
         "allow_http": named.lower().startswith("http://"),
         "connect_timeout": timedelta(seconds=5),
-        "timeout": timedelta(seconds=300),
+        "timeout": timedelta(seconds=seconds),
     }
     retries: RetryConfig = {
         "max_retries": 20,
@@ -103,9 +105,11 @@ class ObjectFolder:
 
     path = None
 
-    def __init__(self, url: str, remote: Remote) -> None:
+    def __init__(self, url: str, remote: Remote, quick: Remote | None = None) -> None:
+        """`quick` is a client for what its caller waits for."""
         self._url = url
         self._remote = remote
+        self._quick = quick or remote
 
     def __str__(self) -> str:
         return self._url
@@ -139,7 +143,7 @@ class ObjectFolder:
         return ObjectStore(self._url, self._remote)
 
     def open_archive(self) -> ObjectArchive:
-        return ObjectArchive(self._url, self._remote)
+        return ObjectArchive(self._url, self._quick)
 
     def upload(self, file: Path) -> None:
         with told(f"{self._url}/{file.name}"):
@@ -160,7 +164,7 @@ class ObjectFolder:
 
 
 class ObjectArchive(Archive):
-    """Keeps the ResultArchive contract in an object store; its calls wait for the answer, or until PATIENCE is over."""
+    """Keeps the ResultArchive contract in an object store; its calls wait for the answer."""
 
     def __init__(self, url: str, remote: Remote) -> None:
         super().__init__()

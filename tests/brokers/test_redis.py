@@ -20,7 +20,7 @@ from crawler.contracts import Broker, ResultArchive
 from crawler.errors import BrokerUnreachable, StateError, UsageError
 from crawler.model import Grant, Kind, Report, State, Words
 from crawler.stores.files import FileArchive
-from servers.redis import redis_server
+from servers.redis import redis_cluster, redis_server
 
 _JOBS = itertools.count()
 _NONE = Grant(0)
@@ -213,6 +213,50 @@ def test_the_server_is_gone_and_comes_back_with_everything() -> None:
         worker.exchange(*map(done, tasks[2:4]))
         assert len(job.finish()) <= 1
         assert job.broker.counts().images == {"success": 5}
+
+
+def test_a_cluster_is_gone_and_comes_back() -> None:
+    with redis_cluster() as servers:
+        clock = Clock()
+        broker = broker_at(servers[0].url, clock)
+        job = Job(broker, clock)
+        job.begin(images(5))
+        for server in servers:
+            server.kill()
+        for _ in range(3):
+            with pytest.raises(BrokerUnreachable):
+                job.worker().exchange()
+        for server in servers:
+            server.start()
+        until = time.monotonic() + 30
+        while True:
+            try:
+                assert len(job.worker("later").exchange()) == 5
+                break
+            except BrokerUnreachable:
+                assert time.monotonic() < until
+                time.sleep(0.2)
+        broker.close()
+
+
+def test_a_beginning_that_was_cut_off_is_tried_again(redis: str) -> None:
+    clock = Clock()
+    broker = broker_at(redis, clock)
+    with no_answers(broker, heard=False):
+        broker.begin(spec())
+    begun = broker.begin(spec())
+    assert (begun.run, begun.resumed) == (1, False)
+
+
+def test_a_job_that_takes_a_folder_over_has_results_of_its_own(redis: str, tmp_path: Path) -> None:
+    clock = Clock()
+    for urls in (images(40), images(60)[20:]):
+        job = Job(broker_at(redis, clock, archive=FileArchive(tmp_path)), clock)
+        job.begin(urls)
+        job.finish()
+        clock.advance(3)
+        assert job.broker._results.write_out(1) == 41  # type: ignore[attr-defined]  # with the source
+        assert sorted(row.url for row in job.rows()) == sorted(found.url for found in urls)
 
 
 def test_a_job_of_another_version_is_refused(redis: str) -> None:

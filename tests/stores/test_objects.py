@@ -277,15 +277,15 @@ class TestEndpoint:
 
 class TestArchive:
     PARCELS: ClassVar = [Parcel(1, 2, b"head", b"body")]
-    PART = ".ledger/0003/000000000000001-000000000000002.part"
+    PART = ".ledger/job/0003/000000000000001-000000000000002.part"
 
     def test_a_part_is_one_put_in_place_of_what_is_there(self, script: Script, folder: JobFolder) -> None:
-        folder.open_archive().write(3, self.PARCELS)
+        folder.open_archive().write("job", 3, self.PARCELS)
         (asked,) = script.asked
         assert asked[:2] == ("PUT", self.PART) and "if-none-match" not in asked[2]
 
     def test_also_where_it_is_large(self, script: Script, folder: JobFolder) -> None:
-        folder.open_archive().write(3, [Parcel(1, 2, b"head", bytes(20 * 2**20))])
+        folder.open_archive().write("job", 3, [Parcel(1, 2, b"head", bytes(20 * 2**20))])
         assert script.puts() == [self.PART]
 
     @pytest.mark.parametrize("answer", [(503, xml("SlowDown")), (500, b""), None], ids=["slow down", "error", "cut"])
@@ -293,7 +293,7 @@ class TestArchive:
         self, script: Script, folder: JobFolder, answer: tuple[int, bytes] | None
     ) -> None:
         script.answer = lambda *_: answer if len(script.asked) < 3 else (200, b"")
-        folder.open_archive().write(3, self.PARCELS)
+        folder.open_archive().write("job", 3, self.PARCELS)
         assert len(script.puts()) == 3
 
     @pytest.mark.parametrize("answer", [(503, xml("SlowDown")), (400, xml("InvalidRequest")), None])
@@ -302,8 +302,8 @@ class TestArchive:
     ) -> None:
         script.answer = lambda *_: answer
         for ask in (
-            lambda: folder.open_archive().write(3, self.PARCELS),
-            lambda: list(folder.open_archive().read(3, 0)),
+            lambda: folder.open_archive().write("job", 3, self.PARCELS),
+            lambda: list(folder.open_archive().read("job", 3, 0)),
         ):
             with pytest.raises(StoreError, match=r"^s3://images/prefix/j: ") as caught:
                 ask()
@@ -312,5 +312,5 @@ class TestArchive:
     def test_who_may_not_list_is_told_what_to_check(self, script: Script, folder: JobFolder) -> None:
         script.answer = lambda *_: (403, xml("AccessDenied"))
         with pytest.raises(StoreRefused, match=r"AccessDenied.*check AWS_ACCESS_KEY_ID") as caught:
-            list(folder.open_archive().read(3, 0))
+            list(folder.open_archive().read("job", 3, 0))
         assert SECRET not in str(caught.value) and caught.value.__cause__ is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +51,7 @@ class RedisBroker:
         self._server = server
         self._count = partitions
         self._look_every, self._patrol_every = look_every, patrol_every
-        self._looked = self._patrolled = float("-inf")
+        self._looked = self._patrolled = self._chose = float("-inf")
         self._counted = float("-inf")
         self._counts = Counts(run=0, state=State.OPEN, began=0.0, ended=0.0)
         self._outage = Outage()
@@ -71,8 +72,7 @@ class RedisBroker:
         return self._job.spec
 
     def begin(self, spec: Spec) -> Begun:
-        with self._job.lock():
-            self._job.refresh()
+        with self._job.lock(), self._job.undone_where_it_fails():
             job_id = self._job.adopt(spec)
             before = self._job.run
             resumed = bool(before.number) and not before.ended
@@ -122,6 +122,8 @@ class RedisBroker:
         run = self._job.run
         if not run.number:
             return Counts(run=0, state=State.OPEN, began=0.0, ended=0.0)
+        if run.ended and (self._counts.run, self._counts.ended) == (run.number, run.ended):
+            return self._counts  # whoever waits for the next run asks again and again
         self._patrol(soon=not self._job.ready)
         now = self._partitions.now()
         if now - self._counted >= 2 * self._look_every or self._counts.state is not self._job.state:
@@ -168,6 +170,9 @@ class RedisBroker:
 
     def _choose(self) -> None:
         """Work on one of the jobs that have work, where none is named."""
+        if time.monotonic() - self._chose < self._look_every:
+            return
+        self._chose = time.monotonic()
         for name in jobs_in(self._server):
             job = Job(self._server, name)
             job.refresh()

@@ -103,6 +103,19 @@ class Job:
     def _gone(self) -> StateError:
         return StateError(f"job {self.name} is gone from {self._server.shown}: it was emptied, or lost its file")
 
+    @contextlib.contextmanager
+    def undone_where_it_fails(self) -> Iterator[None]:
+        """Look at the job, and forget what becomes of it here if it does not become so in Redis: it is tried again."""
+        self.refresh()
+        before = self.spec, self.spec_digest, self.run
+        whole = False
+        try:
+            yield
+            whole = True
+        finally:
+            if not whole:
+                self.spec, self.spec_digest, self.run = before
+
     def adopt(self, spec: Spec) -> str:
         """Keep `spec` as the job's settings, and return the job's id; raises UsageError where it has other sources."""
         known = self.spec if self.run.number else None

@@ -135,7 +135,7 @@ class ResultReader:
             raise StateError(
                 f"results of job {self._job.name} were written into its folder; start a collector that sees it"
             )
-        return self._archive.read(partition, seq)
+        return self._archive.read(self._job.spec.job_id, partition, seq)
 
     def _in_stream(self, partition: int, seq: int) -> Iterator[Parcel]:
         key = self._partitions.key(partition, "results")
@@ -171,7 +171,7 @@ class ResultReader:
         parcels = list(takewhile(lambda parcel: decode(parcel.head, Head).time <= safe, stream))
         if not parcels or (parcels[-1].last - trimmed < least and len(parcels) < _PARCELS_IN_PART):
             return 0
-        self._archive.write(partition, parcels)
+        self._archive.write(self._job.spec.job_id, partition, parcels)
         last = parcels[-1].last
         self._partitions.call("trim", {partition: {"last": last}})
         return last - trimmed

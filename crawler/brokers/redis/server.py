@@ -7,8 +7,9 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -45,7 +46,12 @@ return 1
 _UNLOCK = _ALWAYS + "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
 _WRITES = frozenset({"SADD", "SREM", "ZADD", "SET", "HSET"})
 #: Errors of a server that does not answer.
-_GONE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError)
+_GONE = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.RedisClusterException,  # no node answers, or none has a slot just now
+)
 #: Errors that pass: no memory left, a replica that takes over, scripts of others that run long, a disk that is full.
 _PASSING = (
     redis.exceptions.OutOfMemoryError,
@@ -146,11 +152,11 @@ class Server:
     def _all(self, commands: Sequence[tuple[Any, ...]], keys: Sequence[str | bytes]) -> list[Any]:
         try:
             return self._repeat(commands, keys)
-        except redis.RedisError as error:
+        except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
             raise self._translated(error) from error
 
-    def _translated(self, error: redis.RedisError) -> CrawlerError:
-        if isinstance(error, redis.AuthenticationError):
+    def _translated(self, error: Exception) -> CrawlerError:
+        if any(isinstance(cause, redis.AuthenticationError) for cause in _causes(error)):
             return UsageError(f"{self.shown} wants another user or password, in --server or {REDIS_PASSWORD_VARIABLE}")
         if why := _distrust(error):
             return UsageError(
@@ -268,11 +274,18 @@ def _seconds(answer: tuple[int, int]) -> float:
     return int(answer[0]) + int(answer[1]) / 1e6
 
 
-def _distrust(error: BaseException | None) -> str:
-    """Return why the server's certificate was refused, `""` where it is not this that led to `error`."""
-    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error and what led to it."""
+    while error is not None:
+        yield error
         error = error.__cause__ or error.__context__
-    return error.verify_message.rstrip(".") if error is not None else ""
+
+
+def _distrust(error: BaseException) -> str:
+    """Return why the server's certificate was refused, `""` where it is not this that led to `error`."""
+    refusals = (cause for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError))
+    refusal = next(refusals, None)
+    return refusal.verify_message.rstrip(".") if refusal is not None else ""
 
 
 def _check_authorities(url: str) -> None:
@@ -282,6 +295,10 @@ def _check_authorities(url: str) -> None:
             ssl.create_default_context(cafile=file)
         except OSError as error:
             raise UsageError(f"--server: {file} holds no certificates: {error.strerror or error}") from error
+    for option in ("ssl_certfile", "ssl_keyfile"):
+        for file in parse_qs(urlsplit(url).query).get(option, []):
+            if not Path(file).is_file():
+                raise UsageError(f"--server: {option} names {file}, which is no file")
 
 
 def job_key(job: str) -> str:

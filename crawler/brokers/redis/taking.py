@@ -310,7 +310,7 @@ class Taking:
                 del known[number]
 
     def _reply(self, memory: Memory, report: Report, taken: Taken, down: bool, now: float) -> Reply:
-        news = bool(taken.given or report.settlements)
+        news = bool(taken.given or report.settlements or report.stored.numbers)
         longest = min(max(LONGEST_REST, self._job.fleet / ASKED_IN_VAIN), LONGEST_OF_FLEET)
         memory.rest = FIRST_REST if news else min(2 * memory.rest, longest)
         return Reply(

@@ -13,7 +13,7 @@ from servers.manners import Asked, Stopped, apart, at_once, gaps
 #: What is in a job's directory beside the images that its ledger names.
 _OWN = frozenset({"metadata.jsonl", "failures.jsonl", ".job"})
 #: Results that were written out of a Redis.
-_PARTS = ".ledger/*/*.part"
+_PARTS = ".ledger/*/*/*.part"
 
 
 @dataclass(frozen=True)
