@@ -18,9 +18,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from acceptance.here import free_port
 from references import path_of, references
 from servers.nginx import Nginx
+from servers.ports import free_port
 
 Row = dict[str, object]
 

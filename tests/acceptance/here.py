@@ -108,12 +108,6 @@ def asked(site: FaultySite, prefix: str = "/i/") -> list[str]:
     return [request.path for request in site.requests if request.path.startswith(prefix)]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def is_open(port: int, address: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((address, port)) == 0

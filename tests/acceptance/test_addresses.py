@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from acceptance.here import Here, asked, free_port, page
+from acceptance.here import Here, asked, page
 from acceptance.machines import OPEN_NETWORK, A, Machines
 from acceptance.network import Names
 from hostile_urls import ALL, at
 from servers.faulty import CountingServer, FaultySite
 from servers.pictures import png
+from servers.ports import free_port
 
 OPEN = "127.0.0.2"
 #: What asks outside for what it stands for, where a parser lets it.

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.here import OPEN, Here, children, free_port, page, wait_for
+from acceptance.here import OPEN, Here, children, page, wait_for
 from servers.faulty import FaultySite
 from servers.pictures import gif, jpeg, png
+from servers.ports import free_port
 
 
 def test_every_fault_has_its_outcome(here: Here) -> None:

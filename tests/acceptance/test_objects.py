@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from acceptance.here import OPEN, Here, asked, children, free_port, kill_all, wait_for
+from acceptance.here import OPEN, Here, asked, children, kill_all, wait_for
 from servers.faulty import FaultySite
 from servers.pictures import jpeg
+from servers.ports import free_port
 from servers.s3 import BUCKET, S3, forget_stores, needed
 
 OUTPUT = f"s3://{BUCKET}/a/prefix"

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from acceptance.here import Here, free_port, page
+from acceptance.here import Here, page
 from robots_cases import LIMIT
 from servers.faulty import FaultySite
 from servers.pictures import png
+from servers.ports import free_port
 
 OPEN, SHUT = "/open.png", "/shut.png"
 RULES = "User-agent: *\nDisallow: /shut.png\n"

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.here import OPEN, Here, free_port, is_open, page, wait_for
+from acceptance.here import OPEN, Here, is_open, page, wait_for
 from servers.faulty import FaultySite
+from servers.ports import free_port
 
 CONNECT = """
     import sys

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.here import Here, free_port, is_open, page, wait_for
+from acceptance.here import Here, is_open, page, wait_for
 from crawler.brokers import client
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.wire import read_key
 from crawler.errors import BrokerUnreachable
 from servers.faulty import FaultySite
+from servers.ports import free_port
 
 SILENT = 1000
 #: Seconds by which a silent peer is gone, and by which an honest one is served.
@@ -58,7 +59,7 @@ def collector(here: Here) -> Iterator[Collector]:
         port = free_port()
         arguments = here.job("--site", site.url, "--listen", f"127.0.0.1:{port}", "--log-file", str(here.log))
         here.start("crawler.collect", *arguments, prefix=FEW_DESCRIPTORS)
-        wait_for(lambda: is_open(port))
+        wait_for(lambda: is_open(port) and (here.state / "j" / "broker.json").exists())
         made = Collector(here, port)
         wait_for(lambda: made.serves() < SERVED)
         yield made

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.here import OPEN, Here, asked, children, free_port, is_open, kill_all, page, wait_for
+from acceptance.here import OPEN, Here, asked, children, is_open, kill_all, page, wait_for
 from servers.faulty import FaultySite
 from servers.pictures import png
+from servers.ports import free_port
 
 IMAGES = [f"/i/{n}.png" for n in range(80)]
 

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from servers.ports import free_port
+
 _MIME_TYPES = Path("/etc/nginx/mime.types")
 _READY = "/.nginx-is-ready"
 _SECONDS_TO_START = 10.0
@@ -65,7 +67,7 @@ class Nginx:
         program = _program()
         if program is None:
             raise RuntimeError("nginx is not installed")
-        self.port = _free_port(self.address)
+        self.port = free_port(self.address)
         self._prefix.mkdir(parents=True, exist_ok=True)
         config = self._prefix / "nginx.conf"
         config.write_text(self._config())
@@ -112,13 +114,6 @@ http {{
 
 def _program() -> str | None:
     return shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"]))
-
-
-def _free_port(address: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _answers(address: str, port: int) -> bool:

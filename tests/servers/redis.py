@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,15 +14,12 @@ from pathlib import Path
 import pytest
 import redis
 
+from servers.ports import free_port
+
 PATIENCE = 20.0
 #: Where directories are, if there is one in memory: a disk would be waited for at every change.
 _MEMORY = Path("/dev/shm")
 _SLOTS = 16384
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def redis_available() -> bool:
