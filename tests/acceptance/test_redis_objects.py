@@ -47,7 +47,7 @@ def here(here: Here, s3: S3, monkeypatch: pytest.MonkeyPatch) -> Here:
 @pytest.fixture
 def site() -> Iterator[FaultySite]:
     with FaultySite() as made:
-        made.slow("/i/0.jpg", jpeg(0, 20_000), 12.0)  # so that the run lasts until results have left Redis
+        made.slow("/i/0.jpg", jpeg(0, 3000), 9.0)  # so that the run lasts until results have left Redis
         for n in range(1, THERE):
             made.add(f"/i/{n}.jpg", jpeg(n, 3000))
         yield made
