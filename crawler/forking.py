@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -20,6 +21,8 @@ DOWNLOAD = ("crawler.processes", "crawler.images.loop")
 REDIS = ("crawler.brokers.redis.broker",)
 #: Kept from children until they can handle them: a service manager and Ctrl-C send them to every process.
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
+#: How often a process looks whether its door lives.
+LOOKS_A_SECOND = 10
 _ONLY_TELLS = frozenset({"--help", "-h", "--help-all", "--version"})
 
 
@@ -60,12 +63,18 @@ def start_server() -> None:
 
 def parent_lives() -> bool:
     """Tell whether our door lives, and the process we were forked from: without it our door takes us for dead."""
-    import multiprocessing
-
-    door = multiprocessing.parent_process()
-    return door is None or (door.is_alive() and os.getppid() == _forked_by())
+    return os.getppid() == _forked_by() and _door_lives(int(time.monotonic() * LOOKS_A_SECOND))
 
 
 @lru_cache(maxsize=1)
 def _forked_by() -> int:
     return os.getppid()
+
+
+@lru_cache(maxsize=1)
+def _door_lives(_moment: int) -> bool:
+    """Look at most once in a moment: at each turn of a loop it took 2% of a worker's time."""
+    import multiprocessing
+
+    door = multiprocessing.parent_process()
+    return door is None or door.is_alive()
