@@ -10,7 +10,7 @@ from crawler.optout import RULES
 from crawler.outputs import Output, check_endpoint, parse_output
 from crawler.pages.scope import Scope
 from crawler.proxies import Proxies, parse_proxy
-from crawler.settings import Asking, CrawlSettings, Job, Working
+from crawler.settings import Asking, CollectSettings, CrawlSettings, Job, Working
 
 #: Largest number that a setting may have: numbers travel as 64 bits, and some through floats.
 MOST = 2**53
@@ -31,6 +31,8 @@ def check(settings: Job) -> None:
     _check_numbers(settings)
     _check_output(settings)
     check_asking(settings)
+    if settings.refresh == "always" and isinstance(settings, CollectSettings) and settings.server:
+        raise UsageError("--refresh always: a queue in a Redis does not remember what could be asked for again")
     for flag, names in (("--respect", settings.respect), ("--ignore", settings.ignore)):
         for name in names:
             if name not in RULES:

@@ -97,6 +97,9 @@ class Store(Protocol):
         Storing the same twice is harmless. `done` may be called before `put` returns, and by another thread.
         """
 
+    def holds(self, name: str, size: int) -> bool:
+        """Tell whether a file of so many bytes has this name; where that takes long, it is taken to be there."""
+
     def probe(self, done: Callable[[Exception | None], None]) -> None:
         """Try after a StoreError whether images are taken again, and call `done` as `put` does."""
 

@@ -23,7 +23,7 @@ from crawler.keeper import Keeper
 from crawler.limits import EXIT_LIMIT, Limits, exit_code
 from crawler.lines import Lines
 from crawler.model import Begun, Counts, State
-from crawler.outcomes import Outcome
+from crawler.outcomes import KEPT
 from crawler.outputs import parse_output
 from crawler.processes import Link, Place, download_process, page_process, source_process
 from crawler.progress import counted
@@ -169,7 +169,7 @@ class Crawl:
 
     def _begin(self) -> Begun:
         before = self._patiently(self._broker.counts)
-        if (before.run > 1 or before.images.get(Outcome.SUCCESS)) and not self._folder.is_marked():
+        if (before.run > 1 or any(before.images.get(name) for name in KEPT)) and not self._folder.is_marked():
             raise StateError(
                 f"job {self._spec.job} has images, but {self._folder} is gone: mount it or name its place with "
                 f"--output, or remove {self._directory} to fetch everything anew"

@@ -64,6 +64,7 @@ class Agenda:
         self._delayed: list[tuple[float, int, Host]] = []
         self._settlements: list[Settlement] = []
         self._stored = Stored()
+        self._unchanged = Stored()
         self._ready = 0
         self._level = 0
         self._heard = 0
@@ -88,7 +89,7 @@ class Agenda:
 
     @property
     def _to_tell(self) -> int:
-        return len(self._settlements) + len(self._stored.numbers)
+        return len(self._settlements) + len(self._stored.numbers) + len(self._unchanged.numbers)
 
     def lapsed(self, now: float) -> bool:
         """Tell whether something is under way though the lease may be over: others may have our tasks and grants."""
@@ -163,6 +164,11 @@ class Agenda:
         if self._held.pop(task.number, None) is not None:
             self._stored.add(task.number, size, result)
 
+    def unchanged(self, task: Task, size: int, result: Raw) -> None:
+        """Report at the next exchange that the image of `task` is what the store has, with `size` bytes."""
+        if self._held.pop(task.number, None) is not None:
+            self._unchanged.add(task.number, size, result)
+
     def return_ready(self) -> None:
         """Return all that is not under way."""
         for host in self._hosts.values():
@@ -195,8 +201,8 @@ class Agenda:
         """Return what is to be told, and wait for the reply from now on."""
         if now > self._valid_until:
             self._let_go()
-        settlements, stored = self._bounded(), self._stored
-        self._stored = Stored()
+        settlements, stored, unchanged = self._bounded(), self._stored, self._unchanged
+        self._stored, self._unchanged = Stored(), Stored()
         self._waiting, self._urgent, self._sent, self._level = True, bool(self._settlements), now, 0
         busy, latency = {}, {}
         for authority, host in list(self._hosts.items()):
@@ -208,8 +214,8 @@ class Agenda:
             if not host.busy and not host.ready and not host.grant.count:
                 del self._hosts[authority]
         return Report(
-            stored=stored, settlements=settlements, held=list(self._held), busy=busy, latency=latency, room=room,
-            heard=self._heard,
+            stored=stored, unchanged=unchanged, settlements=settlements, held=list(self._held), busy=busy,
+            latency=latency, room=room, heard=self._heard,
         )  # fmt: skip
 
     def _let_go(self) -> None:

@@ -12,8 +12,9 @@ from crawler.brokers.redis import check_url
 from crawler.building import local_key
 from crawler.errors import CrawlerError, UsageError
 from crawler.hosting import local_link
+from crawler.limits import saved
 from crawler.model import Counts, State
-from crawler.outcomes import PAGES_READ, SUCCESSES
+from crawler.outcomes import PAGES_READ, SUCCESSES, Outcome
 from crawler.processes import Link
 from crawler.progress import attention, size
 from crawler.settings import StatusSettings
@@ -48,16 +49,17 @@ def shared_line(name: str, counts: Counts) -> str:
 
 
 def _numbers(counts: Counts) -> str:
-    saved = sum(counts.images.get(name, 0) for name in SUCCESSES)
-    failed = sum(counts.images.values()) - saved
+    failed = sum(number for outcome, number in counts.images.items() if outcome not in SUCCESSES)
+    same = counts.images.get(Outcome.UNCHANGED, 0)
+    unchanged = f"{same:,} unchanged, " if same else ""
     began = datetime.datetime.fromtimestamp(counts.began).strftime("%Y-%m-%d %H:%M")
-    return f"run {counts.run} of {began}: {saved:,} saved, {failed:,} failed, {size(counts.bytes)}"
+    return f"run {counts.run} of {began}: {saved(counts):,} saved, {unchanged}{failed:,} failed, {size(counts.bytes)}"
 
 
 def _progress(counts: Counts) -> str:
-    saved = sum(counts.images.get(name, 0) for name in SUCCESSES)
+    there = sum(counts.images.get(name, 0) for name in SUCCESSES)
     seconds = max(datetime.datetime.now().timestamp() - counts.began, 1.0)
-    return f", {saved / seconds:.1f} images/s, {counts.waiting_images:,} waiting, {counts.workers} workers"
+    return f", {there / seconds:.1f} images/s, {counts.waiting_images:,} waiting, {counts.workers} workers"
 
 
 def details(counts: Counts) -> list[str]:

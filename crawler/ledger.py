@@ -15,7 +15,7 @@ import msgspec
 
 from crawler.errors import StoreError
 from crawler.model import ImageResult, LedgerPage, LedgerRow, Words, decode
-from crawler.outcomes import Outcome
+from crawler.outcomes import KEPT, Outcome
 from crawler.stores.files import draft_of
 
 METADATA = "metadata.jsonl"
@@ -23,6 +23,7 @@ FAILURES = "failures.jsonl"
 _BATCH = 1000
 #: Contents, of some 300 bytes with their file's name.
 _MOST_IN_MEMORY = 32_768
+_NIL = msgspec.Raw(b"\xc0")
 _LINES = msgspec.json.Encoder()
 # C1, marks of direction and of width, separators of lines; C0 is escaped by JSON itself.
 _UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
@@ -69,6 +70,7 @@ class _Kept(msgspec.Struct):
     status: int
     etag: str
     last_modified: str
+    previous: str | None
     same_as: str | None
 
 
@@ -142,8 +144,8 @@ def _write_rows(broker: Results, there: BinaryIO, rest: BinaryIO) -> tuple[int, 
     kept, failed = 0, 0
     try:
         for rows in _stretches(broker):
-            stored = [row for row in rows if row.outcome == Outcome.SUCCESS]
-            others = [row for row in rows if row.outcome != Outcome.SUCCESS]
+            stored = [row for row in rows if _has_file(row)]
+            others = [row for row in rows if not _has_file(row)]
             there.write(_visible(_LINES.encode_lines(_kept(stored, same))))
             rest.write(_visible(_LINES.encode_lines([_failure(row) for row in others])))
             kept += len(stored)
@@ -151,6 +153,11 @@ def _write_rows(broker: Results, there: BinaryIO, rest: BinaryIO) -> tuple[int, 
     finally:
         same.close()
     return kept, failed
+
+
+def _has_file(row: LedgerRow) -> bool:
+    """Tell whether a file is there, of this run or an earlier one."""
+    return row.outcome in KEPT or row.kept != _NIL
 
 
 def _visible(lines: bytes) -> bytes:
@@ -208,14 +215,15 @@ def _shown(page: str, packed: bytes) -> msgspec.Raw:
 
 
 def _kept(rows: list[LedgerRow], same: _SameBytes) -> list[_Kept]:
-    results = [decode(row.result, ImageResult) for row in rows]
+    of_row = [(row.result, row.size) if row.outcome in KEPT else (row.kept, row.kept_size) for row in rows]
+    results = [decode(result, ImageResult) for result, _ in of_row]
     before = same.first([(result.sha256, result.file) for result in results])
     return [
         _Kept(
             result.file, row.url, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
-            [_mention(page, words) for page, words in row.mentions], row.mentions_total, row.size, result.sha256,
+            [_mention(page, words) for page, words in row.mentions], row.mentions_total, size, result.sha256,
             result.format, result.width, result.height, result.active, result.final_url or row.url, result.status,
-            result.etag, result.last_modified, first,
+            result.etag, result.last_modified, result.previous or None, first,
         )
-        for row, result, first in zip(rows, results, before, strict=True)
+        for row, (_, size), result, first in zip(rows, of_row, results, before, strict=True)
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crawler.errors import StoreError
 from crawler.model import Counts
-from crawler.outcomes import PAGES_READ, SUCCESSES, Outcome
+from crawler.outcomes import PAGES_READ, SAVED, SUCCESSES, Outcome
 
 #: Exit codes (README): a person should look at it; stopped at a limit.
 EXIT_TROUBLE, EXIT_LIMIT = 1, 3
@@ -47,12 +47,12 @@ def _free(directory: Path) -> int:
 
 
 def saved(counts: Counts) -> int:
-    return sum(counts.images.get(name, 0) for name in SUCCESSES)
+    return sum(counts.images.get(name, 0) for name in SAVED)
 
 
 def exit_code(counts: Counts, fail_above: float) -> int:
     """Return 1 where a person should look at a finished run, else 0; `fail_above` is in percent."""
-    there = saved(counts)
+    there = sum(counts.images.get(name, 0) for name in SUCCESSES)
     bad = sum(counts.images.values()) - there - counts.images.get(Outcome.OPTED_OUT, 0)
     good = there + counts.already_there
     first_failed = any(site.first_outcome and site.first_outcome not in PAGES_READ for site in counts.sites)

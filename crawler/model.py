@@ -15,7 +15,7 @@ from crawler.outcomes import SUCCESSES
 from crawler.shown import shown
 
 #: The broker's wire protocol; both ends must agree on it.
-WIRE_VERSION: Final = 4
+WIRE_VERSION: Final = 5
 
 T = TypeVar("T")
 
@@ -119,6 +119,14 @@ class Found(Message):
     opted_out: str = ""  #: the rule by which the page that names an image wants it left alone
 
 
+class Known(Message):
+    """What an earlier run came to, of which a file, or the links of a page, are there."""
+
+    time: float  #: when it was told, by the broker's clock
+    size: int  #: bytes of the file
+    result: msgspec.Raw  #: encoded ImageResult or PageResult
+
+
 class Task(Message):
     """One unit of work, as a worker is handed it."""
 
@@ -130,6 +138,7 @@ class Task(Message):
     hops: int = 0  #: redirects followed so far
     candidate: int = 0  #: which of the image's candidates is tried
     attempts: int = 0
+    known: Known | None = None  #: by which it is asked for conditionally
 
 
 def moved_to(task: Task) -> str:
@@ -159,6 +168,9 @@ class ImageResult(Message, kw_only=True):
     last_modified: str = ""
     line: str = ""  #: as a stock client put it
     active: bool = False  #: an SVG by which a browser runs or loads something
+    max_age: int = 0  #: seconds for which it was said to be fresh
+    asked: int = 0  #: when it was asked for, in seconds since 1970; 0 is when this was told
+    previous: str = ""  #: the file of an earlier run that this one comes after
 
 
 class PageResult(Message, kw_only=True):
@@ -170,6 +182,8 @@ class PageResult(Message, kw_only=True):
     links: int = 0
     etag: str = ""
     last_modified: str = ""
+    max_age: int = 0  #: seconds for which it was said to be fresh
+    asked: int = 0  #: when it was asked for, in seconds since 1970; 0 is when this was told
 
 
 class RobotsFile(Message, kw_only=True):
@@ -228,6 +242,7 @@ class Report(Message, kw_only=True):
     """What a worker tells at each exchange."""
 
     stored: Stored = msgspec.field(default_factory=Stored)
+    unchanged: Stored = msgspec.field(default_factory=Stored)  #: of earlier runs, and still the same
     settlements: Annotated[list[Settlement], Few] = []
     held: Annotated[list[Whole], Few] = []
     busy: Annotated[dict[str, Natural], Few] = {}  #: requests under way, by authority
@@ -258,7 +273,10 @@ class Reply(Message, kw_only=True):
 
 
 class LedgerRow(Message, kw_only=True):
-    """One result with its image and mentions; `current` tells that no later result replaces it."""
+    """One result with its image and mentions; `current` tells that no later result replaces it.
+
+    Where it failed and the file of an earlier run is there, `kept` and `kept_size` are of that.
+    """
 
     seq: int
     run: int
@@ -272,6 +290,8 @@ class LedgerRow(Message, kw_only=True):
     current: bool
     mentions: list[tuple[str, msgspec.Raw]] = []  #: page URL and packed Words; the first 20 distinct
     mentions_total: int = 0
+    kept: msgspec.Raw = msgspec.Raw(b"\xc0")
+    kept_size: int = 0
 
 
 class LedgerPage(Message):

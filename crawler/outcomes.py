@@ -9,6 +9,7 @@ class Outcome:
     """How a task ended. HTTP failures are exact: `http_404`."""
 
     SUCCESS: Final = "success"
+    UNCHANGED: Final = "unchanged"  #: what an earlier run has of it is what it is now
     REPORTED: Final = "reported"  #: a stock client's word for success
     REPORTED_ERROR: Final = "reported_error"  #: a stock client's error that is no code of ours
     DNS: Final = "dns"
@@ -52,7 +53,12 @@ COMPLAINTS: Final = frozenset({"http_429", "http_503"})
 PAUSING: Final = COMPLAINTS | {Outcome.CONNECT, Outcome.TIMEOUT}
 #: Seconds; a longer Retry-After is taken as this.
 MAX_RETRY_AFTER: Final = 3600.0
-#: Outcomes that leave an image accounted for as there.
-SUCCESSES: Final = frozenset({Outcome.SUCCESS, Outcome.REPORTED})
-#: Outcomes of pages that were read.
-PAGES_READ: Final = frozenset({Outcome.SUCCESS, Outcome.SCRIPT_ONLY})
+#: Outcomes of images that a run brought, of those whose result names a file, and all that leave one accounted for.
+SAVED: Final = frozenset({Outcome.SUCCESS, Outcome.REPORTED})
+KEPT: Final = frozenset({Outcome.SUCCESS, Outcome.UNCHANGED})
+SUCCESSES: Final = SAVED | KEPT
+#: Outcomes of pages whose links are known.
+PAGES_READ: Final = frozenset({Outcome.SUCCESS, Outcome.UNCHANGED, Outcome.SCRIPT_ONLY})
+#: Outcomes of what is not expected to come back, which is asked for no more often than every REST seconds.
+MISSING: Final = frozenset({"http_404", "http_410"})
+REST: Final = 7 * 86400.0

@@ -17,7 +17,7 @@ from crawler.leave import Leave
 from crawler.model import Found, Kind, Settlement, Task, Verb, encode
 from crawler.outcomes import PAUSING, Outcome
 from crawler.spec import Spec
-from crawler.work import WorkLoop
+from crawler.work import NO_REQUEST, WorkLoop
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class PooledLoop(WorkLoop):
         """
 
     def _refusal(self, task: Task) -> Settlement | None:
-        """Return the settlement of a task that is not to be begun."""
+        """Return the settlement of a task for which no request is to be made."""
         return None
 
     def _wake(self) -> None:
@@ -60,7 +60,7 @@ class PooledLoop(WorkLoop):
                 self._running += 1
                 self._pool.submit(self._work, task, self._leave)
             else:
-                self._agenda.ended(task, now - 3600.0)  # no request was made, so none is to be waited for
+                self._agenda.ended(task, now - NO_REQUEST)
                 self._agenda.settle(refusal)
 
     def _progress(self, now: float) -> None:

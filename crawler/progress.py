@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crawler.model import Counts
-from crawler.outcomes import PAGES_READ, SUCCESSES, Outcome
+from crawler.outcomes import PAGES_READ, SAVED, SUCCESSES, Outcome
 from crawler.shown import shown
 
 _PREFIXES = ("B", "kB", "MB", "GB", "TB")
@@ -33,7 +33,9 @@ def duration(seconds: float) -> str:
 
 
 def _listed(outcomes: dict[str, int]) -> str:
-    ordered = sorted(outcomes.items(), key=lambda item: (item[0] not in SUCCESSES, -item[1], item[0]))
+    ordered = sorted(
+        outcomes.items(), key=lambda item: (item[0] not in SAVED, item[0] not in SUCCESSES, -item[1], item[0])
+    )
     return ", ".join(f"{number:,} {name}" for name, number in ordered) or "none"
 
 

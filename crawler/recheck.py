@@ -9,7 +9,7 @@ import msgspec
 
 from crawler.contracts import Broker
 from crawler.model import ImageResult, decode
-from crawler.outcomes import Outcome
+from crawler.outcomes import KEPT
 from crawler.stores.folders import read_file
 
 #: Files that are this many seconds older than the last commit are trusted.
@@ -23,7 +23,7 @@ def lost_files(broker: Broker, root: Path, since: float) -> list[int]:
     while (page := broker.results(cursor, _BATCH)).rows:
         cursor = page.cursor
         for row in page.rows:
-            recent = row.current and row.outcome == Outcome.SUCCESS and row.time > since
+            recent = row.current and row.outcome in KEPT and row.time > since
             if recent and not _is_whole(root, row.result, row.size):
                 lost.append(row.seq)
     return lost

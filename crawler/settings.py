@@ -188,6 +188,11 @@ class Job(Working, Signing, Asking):
         Literal["structure", "decode"], Flag("Walk the structure of images, or also decode them (Pillow).", _IMAGES)
     ] = "structure"
 
+    refresh: Annotated[
+        Literal["auto", "always", "new"],
+        Flag("Ask again for what is there: where there may be news, always, or never.", _IMAGES, common=True),
+    ] = "auto"
+
     max_time: Annotated[float, Flag("Stop after this time (30m, 4h).", _LIMITS, common=True, convert=_seconds)] = 0.0
     max_images: Annotated[int, Flag("Stop after so many images of this start.", _LIMITS)] = 0
     max_bytes: Annotated[float, Flag("Stop after about so much (10G) of this start.", _LIMITS, convert=_bytes)] = 0.0

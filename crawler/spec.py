@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from crawler import __version__
 from crawler.model import SourceDetail
 
 
@@ -75,12 +76,21 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     max_pixels: int = 100_000_000
     svg: str = "any"  #: `safe`: none that runs or loads something
     verify: str = "structure"  #: `decode`: also to the last pixel
+    refresh: str = "auto"  #: what an earlier run has: `auto` asks where there may be news, `always`, or `new`: never
     # limits of a run
     max_images: int = 0
     css: bool = False  #: also style sheets that pages link
     sitemaps: bool = True  #: look for them
     icons: bool = False  #: also what people call no image of a page: icons, tracking pixels
     variants: str = "best"  #: `best`: one image of those that are the same in several sizes; `all`: each
+
+    @property
+    def reading(self) -> tuple[object, ...]:
+        """What decides which of its links a page is read for, beside its bytes."""
+        return (
+            __version__, self.scope, self.depth, self.max_pages, self.max_alike, self.include, self.exclude,
+            self.obeyed, self.user_agent, self.css, self.sitemaps, self.icons, self.variants,
+        )  # fmt: skip
 
     @property
     def reads_pages(self) -> bool:

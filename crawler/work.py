@@ -16,6 +16,8 @@ from crawler.urls import address
 
 log = logging.getLogger(__name__)
 
+#: How long ago a request is taken to have ended that was not made, so that none waits for it.
+NO_REQUEST = 3600.0
 #: Seconds that a stopping worker gives to what is under way.
 STOP_TIME = 25.0
 

@@ -162,8 +162,8 @@ class TestNames:
         def resolved(name: str, port: int, **_: Any) -> list[Any]:
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in known]
 
-        def prepared(handle: Handle, task: Task, referrer: str) -> None:
-            prepare(handle, task, referrer)
+        def prepared(handle: Handle, task: Task, *rest: Any) -> None:
+            prepare(handle, task, *rest)
             place = task.at.partition("://")[2].partition("/")[0]
             handle.curl.setopt(pycurl.RESOLVE, [f"-{place}", f"{place}:{','.join(known)}"])
             handle.curl.setopt(pycurl.FRESH_CONNECT, 1)

@@ -24,7 +24,7 @@ FLOORS = [
     "work",
     "exchange",
     "answers",
-    "robots guard urls outputs paths access optout traps proxies coding leave",
+    "robots guard urls outputs paths access optout traps proxies coding leave refresh",
     "contracts",
     "spec",
     "model",

@@ -45,7 +45,7 @@ def read_report(data: bytes) -> Report:
         report: Report = decode(data, _Report)
         if not report.room.keys() <= {Kind.IMAGE, Kind.ROBOTS}:
             raise WireError("it asks for sources or pages")
-        for result in report.stored.results:
+        for result in (*report.stored.results, *report.unchanged.results):
             _check_image(result)
         for said in report.settlements:
             _check(said)

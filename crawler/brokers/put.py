@@ -15,7 +15,7 @@ from crawler.brokers.tasks import Known
 from crawler.brokers.waiting import Waiting
 from crawler.brokers.words import BROKER, LEFT_OUT
 from crawler.model import Found, Kind, PageDetail, Task, decode, encode, task_id
-from crawler.outcomes import SUCCESSES, Outcome
+from crawler.outcomes import KEPT, MISSING, REST, SUCCESSES, Outcome
 from crawler.spec import Spec
 from crawler.traps import Traps
 
@@ -33,11 +33,13 @@ class Putter:
         self._max_pages = 0
         self._kinds = {Kind.IMAGE}
         self._traps = Traps(0)
+        self._refresh = "auto"
 
     def configure(self, spec: Spec) -> None:
         self._max_pages = spec.max_pages
         self._kinds = {Kind.IMAGE, Kind.PAGE} if spec.reads_pages else {Kind.IMAGE}
         self._traps.most = spec.max_alike
+        self._refresh = spec.refresh
 
     def new_run(self) -> None:
         self._traps = Traps(self._traps.most)
@@ -54,9 +56,7 @@ class Putter:
             number = new.get(identity) or met.get(identity)
             if number is None:
                 known = all_known.get(identity)
-                reason = self._left_out(item, known, first=parent == source)
-                if reason:
-                    self._run.count(Kind.PAGE, source, 0, LEFT_OUT + reason, 1, 0)
+                if not self._admits(item, known, source, first=parent == source):
                     continue
                 if known is not None:
                     number = met[identity] = known.number
@@ -65,8 +65,37 @@ class Putter:
                     number = new[identity] = self.insert(identity, item, source)
             if item.words is not None:
                 self._records.tasks.mention(number, parent, encode(item.words), self._run.number)
+        if parent != source and (new or met):
+            self._records.tasks.name(parent, self._run.number, sorted({*new.values(), *met.values()}))
         self._traps.warn(log)
         return len(new)
+
+    def put_unchanged(self, page: int, source: int) -> None:
+        """Meet again what a page named when it was last read, which is what it names now."""
+        tasks = self._records.tasks
+        self._records.flush()
+        images = []
+        for kind, url, detail, known in tasks.find_numbers(tasks.named(page)):
+            item = Found(kind, url, Raw(detail), opted_out=self._rule_of(known))
+            if self._admits(item, known, source, first=False):
+                self._meet_again(item, known)
+                images += [known.number] if kind is Kind.IMAGE else []
+        tasks.named_again(page, images, self._run.number)
+        self._traps.warn(log)
+
+    def _rule_of(self, known: Known) -> str:
+        """Return the rule by which no page lets an image be taken, or `""`."""
+        results = self._records.results
+        if known.outcome != Outcome.OPTED_OUT or results.told_by(known.number) != BROKER:
+            return ""
+        return results.message(known.result)
+
+    def _admits(self, item: Found, known: Known | None, source: int, *, first: bool) -> bool:
+        """Tell whether something is to be worked on in this run, and count it where it is left out."""
+        reason = self._left_out(item, known, first=first)
+        if reason:
+            self._run.count(Kind.PAGE, source, 0, LEFT_OUT + reason, 1, 0)
+        return not reason
 
     def _left_out(self, item: Found, known: Known | None, *, first: bool) -> str:
         """Return why a page is not to be read in this run, or `""`; a site's first page always is."""
@@ -93,14 +122,15 @@ class Putter:
             self._waiting.add(lane, item.kind, number, source, task)
         return number
 
-    def rearm(self, number: int, source: int, item: Found) -> None:
-        """Make a done task wait again, as if new."""
+    def rearm(self, number: int, source: int, item: Found, known: int = 0) -> None:
+        """Make a done task wait again: as if new, or to be asked for by what the result numbered `known` says."""
         lane = self._waiting.of(item.url if item.kind is not Kind.SOURCE else "")
-        self._records.tasks.rearm(number, item.kind, lane.number, source, bytes(item.detail) or None)
+        run = self._run.number
+        self._records.tasks.rearm(number, item.kind, lane.number, source, bytes(item.detail) or None, run, known)
         self._waiting.add(lane, item.kind, number, source)
 
     def _meet_again(self, item: Found, known: Known) -> None:
-        """In a new run, pages and failures that are named again wait again, and what is there stays.
+        """In a new run, what is named again waits again, unless there is no news to be had.
 
         An image that one page wants left alone is taken where another names it freely.
         """
@@ -115,11 +145,19 @@ class Putter:
         if item.opted_out and item.kind is Kind.IMAGE and known.outcome not in SUCCESSES:
             self._opt_out(known.number, known.source, self._waiting.of(item.url), item)
             return
-        if item.kind is Kind.IMAGE and known.outcome in SUCCESSES:
+        if item.kind is Kind.IMAGE and (item.opted_out or self._rests(known)):
             self._records.tasks.touch(known.number, self._run.number)
-            self._run.already_there += 1
+            self._run.already_there += known.outcome in SUCCESSES
         else:
-            self.rearm(known.number, known.source, item)
+            self.rearm(known.number, known.source, item, known.kept)
+
+    def _rests(self, known: Known) -> bool:
+        """Tell whether an image of an earlier run is not asked for in this one."""
+        if known.outcome in SUCCESSES:
+            return self._refresh == "new" or known.outcome not in KEPT  # of what a stock client has nothing is known
+        if known.outcome not in MISSING or self._refresh == "always":
+            return False
+        return self._clock() - self._records.results.time_of(known.result) < REST
 
     def _opt_out(self, number: int, source: int, lane: Lane, item: Found) -> None:
         """Settle an image at once that the page wants left alone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from crawler.brokers.records import Records, RunRow
 from crawler.brokers.words import LEFT_OUT
 from crawler.model import Counts, Kind, State
-from crawler.outcomes import SUCCESSES
+from crawler.outcomes import SAVED, Outcome
 
 
 class Run:
@@ -44,8 +44,8 @@ class Run:
     def count(
         self, kind: Kind, source: int, origin: int, outcome: str, number: int, size: int, run: int | None = None
     ) -> None:
-        """Count `number` tasks that came to `outcome`, of this run or of an earlier one."""
-        run = run or self.number
+        """Count `number` tasks that came to `outcome`, of this run or of an earlier one; `size` is of what is there."""
+        run, size = run or self.number, 0 if outcome == Outcome.UNCHANGED else size
         self._records.tally.count(run, kind, source, origin, outcome, number, size)
         if run == self.number:
             self._add(kind, outcome, number, size)
@@ -54,8 +54,8 @@ class Run:
         self.totals[kind, outcome] = self.totals.get((kind, outcome), 0) + number
         self._bytes += size if kind == Kind.IMAGE else 0
 
-    def images_there(self) -> int:
-        return sum(self.totals.get((Kind.IMAGE, outcome), 0) for outcome in SUCCESSES)
+    def images_saved(self) -> int:
+        return sum(self.totals.get((Kind.IMAGE, outcome), 0) for outcome in SAVED)
 
     def pages_read(self) -> int:
         return sum(n for (kind, outcome), n in self.totals.items() if kind == Kind.PAGE and ":" not in outcome)

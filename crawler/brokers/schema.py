@@ -1,8 +1,10 @@
 """The tables of a job's state, and how the file that holds them is opened.
 
 `tasks` says what a task is and never changes while it is worked; the narrow `waiting` has a row for each that is not
-done, and `settled` one for each that has ever been done, with its last outcome (NULL while it waits again). Results
-that are alike lie together in parcels, as a worker's report brought them: their writing bounds the speed of a run.
+done, and `settled` one for each that has ever been done, with its last outcome (NULL while it waits again), the one of
+the run before, and the number of the last result by which it can be asked for conditionally (`kept`; 0 is none).
+Results that are alike lie together in parcels, as a worker's report brought them: their writing bounds the speed of a
+run. `named` has the tasks that a page named when it was last read.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from pathlib import Path
 from crawler.errors import StateError
 
 #: Raised by every change of the tables.
-VERSION = 4
+VERSION = 5
 
 _TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -30,8 +32,12 @@ CREATE INDEX sources ON tasks(number) WHERE kind = 0;
 CREATE TABLE waiting(origin INTEGER NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL, source INTEGER NOT NULL,
                      at TEXT, hops INTEGER NOT NULL DEFAULT 0, candidate INTEGER NOT NULL DEFAULT 0,
                      attempts INTEGER NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0,
+                     known INTEGER NOT NULL DEFAULT 0,
                      PRIMARY KEY(origin, kind, number)) WITHOUT ROWID;
-CREATE TABLE settled(task INTEGER PRIMARY KEY, outcome TEXT, result INTEGER NOT NULL, run INTEGER NOT NULL);
+CREATE TABLE settled(task INTEGER PRIMARY KEY, outcome TEXT, result INTEGER NOT NULL, run INTEGER NOT NULL,
+                     kept INTEGER NOT NULL DEFAULT 0, before TEXT);
+CREATE TABLE named(page INTEGER NOT NULL, run INTEGER NOT NULL, part INTEGER NOT NULL, children BLOB NOT NULL,
+                   PRIMARY KEY(page, run, part)) WITHOUT ROWID;
 CREATE TABLE parcels(seq INTEGER PRIMARY KEY, run INTEGER NOT NULL, worker INTEGER NOT NULL, time REAL NOT NULL,
                      body BLOB NOT NULL);
 CREATE TABLE mentions(image INTEGER NOT NULL, page INTEGER NOT NULL, words BLOB NOT NULL, run INTEGER NOT NULL,
@@ -43,6 +49,18 @@ CREATE TABLE tally(run INTEGER NOT NULL, kind INTEGER NOT NULL, source INTEGER N
 CREATE TABLE first_pages(run INTEGER NOT NULL, source INTEGER NOT NULL, outcome TEXT NOT NULL, message TEXT NOT NULL,
                          PRIMARY KEY(run, source)) WITHOUT ROWID;
 """
+
+#: What makes a state of each version one of the next.
+_MIGRATIONS = {
+    4: """
+ALTER TABLE waiting ADD COLUMN known INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE settled ADD COLUMN kept INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE settled ADD COLUMN before TEXT;
+CREATE TABLE named(page INTEGER NOT NULL, run INTEGER NOT NULL, part INTEGER NOT NULL, children BLOB NOT NULL,
+                   PRIMARY KEY(page, run, part)) WITHOUT ROWID;
+UPDATE settled SET kept = result WHERE outcome = 'success' AND task IN (SELECT number FROM tasks WHERE kind = 2);
+""",
+}
 
 #: File systems over a network, on which SQLite's locks and write-ahead log are not safe.
 _NETWORK_FILE_SYSTEMS = frozenset(
@@ -111,13 +129,16 @@ def open_database(path: Path | None) -> sqlite3.Connection:
         if version == 0:
             db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={VERSION}; COMMIT;")
             version = VERSION
+        while version in _MIGRATIONS:
+            db.executescript(f"BEGIN; {_MIGRATIONS[version]} PRAGMA user_version={version + 1}; COMMIT;")
+            version += 1
     except sqlite3.Error as error:
         db.close()
         raise StateError(f"the state {path} cannot be opened: {error}") from error
     if version != VERSION:
         db.close()
         raise StateError(
-            f"the state {path} has version {version}, this program reads version {VERSION}; "
+            f"the state {path} has version {version}, this program reads versions {min(_MIGRATIONS)} to {VERSION}; "
             "use the program that made it, or another --state"
         )
     return db

@@ -41,28 +41,29 @@ class Settler:
         self._chance = chance
 
     def settle_all(self, worker: Worker, report: Report, now: float) -> None:
-        if report.stored.numbers:
-            self._settle_stored(worker, report.stored, now)
+        for stored, outcome in ((report.stored, Outcome.SUCCESS), (report.unchanged, Outcome.UNCHANGED)):
+            if stored.numbers:
+                self._settle_stored(worker, stored, outcome, now)
         for settlement in report.settlements:
             self.settle(worker, settlement, now)
 
-    def _settle_stored(self, worker: Worker, stored: Stored, now: float) -> None:
+    def _settle_stored(self, worker: Worker, stored: Stored, outcome: str, now: float) -> None:
         """Settle the images that `worker` holds all at once, and what else it says it stored one by one."""
         groups, strange = self._take_stored(worker, stored)
         for (source, lane), places in groups.items():
             numbers = [stored.numbers[place] for place in places]
             self._records.tasks.gone(lane.number, Kind.IMAGE, numbers)
             size = sum([stored.sizes[place] for place in places])
-            self._run.count(Kind.IMAGE, source, lane.number, Outcome.SUCCESS, len(places), size)
-            self._learn(lane, Outcome.SUCCESS, 0.0, False, now)
+            self._run.count(Kind.IMAGE, source, lane.number, outcome, len(places), size)
+            self._learn(lane, outcome, 0.0, False, now)
             worker.release_many(lane.authority, len(places))
             self._waiting.count_done(Kind.IMAGE, source, len(places))
         ours = stored.without(strange) if strange else stored
         if ours.numbers:
-            self._records.results.add_stored(self._run.number, worker.row, now, Outcome.SUCCESS, ours)
+            self._records.results.add_stored(self._run.number, worker.row, now, outcome, ours)
         for place in strange:
             said = Settlement(
-                number=stored.numbers[place], verb=Verb.DONE, outcome=Outcome.SUCCESS, size=stored.sizes[place],
+                number=stored.numbers[place], verb=Verb.DONE, outcome=outcome, size=stored.sizes[place],
                 result=stored.results[place],
             )  # fmt: skip
             self.settle(worker, said, now)
@@ -102,6 +103,8 @@ class Settler:
         for reason, number in said.left_out.items():
             self._run.count(Kind.PAGE, pending.source, 0, LEFT_OUT + reason, number, 0)
         if said.verb is Verb.DONE:
+            if pending.task.kind is Kind.PAGE and said.outcome == Outcome.UNCHANGED:
+                self._putter.put_unchanged(said.number, pending.source)
             if said.outcome not in SUCCESSES and pending.holder not in ("", worker.name):
                 return False  # only its holder may say that it failed
             self._learn(pending.lane, said.outcome, 0.0, said.suspect, now)
@@ -223,6 +226,8 @@ class Settler:
         self._records.results.add(run.number, row, now, result)
         self._records.tasks.gone(pending.lane.number, task.kind, [task.number])
         run.count(task.kind, pending.source, pending.lane.number, outcome, 1, size)
+        if task.kind is Kind.PAGE and outcome in PAGES_READ and outcome != Outcome.UNCHANGED:
+            self._records.tasks.forget_named(task.number, run.number)
         if task.kind is Kind.PAGE and decode(task.detail, PageDetail).depth == 0:
             self._records.tally.first_page(run.number, pending.source, outcome, message, replace=True)
         elif task.kind is Kind.SOURCE and outcome not in PAGES_READ:

@@ -135,14 +135,21 @@ class SqliteBroker:
                 )
             job_id = known.job_id if known else uuid.uuid4().hex
             self._adopt_spec(replace(spec, job_id=job_id))
+            self._heed_reading(encode(spec.reading))
             rebooted = self._rebooted_since()
             resumed = self._run.is_open
             if not resumed:
                 self._open_run()
             self._records.set_meta("boot_id", _boot_id())
-            self._images_before = self._run.images_there()
+            self._images_before = self._run.images_saved()
             self._records.set_meta("images_before", self._images_before)
             return Begun(run=self._run.number, resumed=resumed, job_id=job_id, rebooted_since=rebooted)
+
+    def _heed_reading(self, reading: bytes) -> None:
+        """Let all pages be read anew where they are read for other links than before."""
+        if self._records.meta("reading") != reading:
+            self._records.tasks.forget_links()
+            self._records.set_meta("reading", reading)
 
     def _open_run(self) -> None:
         self._run.open_next(self._clock())
@@ -202,7 +209,7 @@ class SqliteBroker:
     def _capped(self, room: dict[Kind, int]) -> dict[Kind, int]:
         if not self._spec.max_images:
             return room
-        since_start = self._run.images_there() - self._images_before
+        since_start = self._run.images_saved() - self._images_before
         left = max(0, self._spec.max_images - since_start - self._dispatch.held(Kind.IMAGE))
         return {**room, Kind.IMAGE: min(room.get(Kind.IMAGE, 0), left)}
 

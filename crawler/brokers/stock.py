@@ -29,7 +29,7 @@ from crawler.model import (
     line_of,
     pack,
 )
-from crawler.outcomes import OUTCOMES, Outcome
+from crawler.outcomes import KEPT, OUTCOMES, Outcome
 from crawler.robots import Rules, product_token
 from crawler.urls import address, normalise
 
@@ -53,7 +53,7 @@ def parse_line(line: str) -> tuple[str, str, str]:
     if not arrow or not said.strip():
         raise ValueError(f"a result is a line like url{ARROW}success, not {line[:80]!r}")
     code, _, message = said.strip().partition(":")
-    if code == Outcome.SUCCESS:
+    if code in KEPT:
         return url, Outcome.REPORTED, ""
     if code in OUTCOMES or (code.startswith("http_") and code[5:].isdigit()):
         return url, code, message.strip()

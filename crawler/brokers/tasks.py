@@ -9,14 +9,16 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from crawler.model import Kind
+from crawler.model import Kind, decode, encode
 
 _WAITING = """
-SELECT w.number, w.kind, w.origin, t.url, w.at, t.detail, w.hops, w.candidate, w.attempts, w.source, w.lost, w.due
-FROM waiting w JOIN tasks t ON t.number = w.number"""
+SELECT w.number, w.kind, w.origin, t.url, w.at, t.detail, w.hops, w.candidate, w.attempts, w.source, w.lost, w.due,
+w.known FROM waiting w JOIN tasks t ON t.number = w.number"""
+
+_KNOWN = "t.number, t.source, s.outcome, coalesce(s.run, 0), coalesce(s.result, 0), coalesce(s.kept, 0)"
 
 #: A task that waits, in the order of _WAITING.
-WaitingRow = tuple[int, int, int, str, str | None, bytes, int, int, int, int, int, float]
+WaitingRow = tuple[int, int, int, str, str | None, bytes, int, int, int, int, int, float, int]
 #: Origin, kind and number: where the row of a waiting task is found.
 Place = tuple[int, int, int]
 
@@ -31,6 +33,8 @@ class Known(NamedTuple):
     source: int
     outcome: str | None
     run: int  #: the last one that named it
+    result: int  #: number of its last result
+    kept: int  #: number of the last result by which it can be asked for conditionally, or 0
 
 
 class Tasks:
@@ -39,7 +43,9 @@ class Tasks:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._inserted: list[tuple[Any, ...]] = []
-        self._waits: list[tuple[int, int, int, int]] = []
+        self._waits: list[tuple[int, int, int, int, int]] = []
+        self._rearmed: list[tuple[int, bytes | None, int, int]] = []
+        self._touched: list[tuple[int, int]] = []
         self._mentions: list[tuple[Any, ...]] = []
         self._gone: dict[tuple[int, int], list[int]] = {}
         self._next = int(db.execute("SELECT coalesce(max(number), 0) FROM tasks").fetchone()[0]) + 1
@@ -50,8 +56,22 @@ class Tasks:
         if self._inserted:
             many("INSERT INTO tasks VALUES(?,?,?,?,?,?,?)", self._inserted)
             self._inserted.clear()
+        if self._rearmed:
+            many(
+                "UPDATE tasks SET origin = ?, detail = coalesce(?, detail) WHERE number = ?",
+                [rearmed[:3] for rearmed in self._rearmed],
+            )
+            many(
+                "UPDATE settled SET before = CASE WHEN run < ? THEN outcome ELSE before END, outcome = NULL "
+                "WHERE task = ?",
+                [(run, number) for _, _, number, run in self._rearmed],
+            )
+            self._rearmed.clear()
+        if self._touched:
+            many("UPDATE settled SET run = ? WHERE task = ?", self._touched)
+            self._touched.clear()
         if self._waits:
-            many("INSERT INTO waiting(origin, kind, number, source) VALUES(?,?,?,?)", self._waits)
+            many("INSERT INTO waiting(origin, kind, number, source, known) VALUES(?,?,?,?,?)", self._waits)
             self._waits.clear()
         if self._mentions:
             many(
@@ -89,7 +109,7 @@ class Tasks:
     def insert(self, task: bytes, kind: Kind, origin: int, source: int, url: str, detail: bytes) -> int:
         """Add a task that waits, and return its number."""
         number = self.add(task, kind, origin, source, url, detail)
-        self._waits.append((origin, int(kind), number, number if kind is Kind.SOURCE else source))
+        self._waits.append((origin, int(kind), number, number if kind is Kind.SOURCE else source, 0))
         return number
 
     def find(self, task: bytes) -> Known | None:
@@ -103,8 +123,7 @@ class Tasks:
             some = tasks[start : start + MOST_PARAMETERS]
             marks = ",".join("?" * len(some))
             rows = self._db.execute(
-                "SELECT t.id, t.number, t.source, s.outcome, coalesce(s.run, 0) FROM tasks t "
-                f"LEFT JOIN settled s ON s.task = t.number WHERE t.id IN ({marks})",
+                f"SELECT t.id, {_KNOWN} FROM tasks t LEFT JOIN settled s ON s.task = t.number WHERE t.id IN ({marks})",
                 some,
             )
             found.update([(row[0], Known._make(row[1:])) for row in rows])
@@ -114,20 +133,59 @@ class Tasks:
         row = self._db.execute("SELECT source FROM tasks WHERE number = ?", (number,)).fetchone()
         return row[0] if row else 0
 
+    # What pages name
+
+    def name(self, page: int, run: int, children: list[int]) -> None:
+        """Remember what a page names in a run, beside what was remembered of it in the same run."""
+        self._db.execute(
+            "INSERT INTO named SELECT ?1, ?2, count(*), ?3 FROM named WHERE page = ?1 AND run = ?2",
+            (page, run, encode(children)),
+        )
+
+    def forget_named(self, page: int, run: int) -> None:
+        """Forget what a page named in other runs than this one."""
+        self._db.execute("DELETE FROM named WHERE page = ? AND run <> ?", (page, run))
+
+    def forget_links(self) -> None:
+        """Let no page be asked for conditionally, since what it named is no longer what it would be read for."""
+        pages = (int(Kind.PAGE),)
+        self._db.execute("UPDATE settled SET kept = 0 WHERE task IN (SELECT number FROM tasks WHERE kind = ?)", pages)
+        self._db.execute("UPDATE waiting SET known = 0 WHERE kind = ?", pages)
+
+    def named(self, page: int) -> list[int]:
+        """Return the numbers of what a page named."""
+        rows = self._db.execute("SELECT children FROM named WHERE page = ?", (page,))
+        return sorted({number for (children,) in rows for number in decode(children, list[int])})
+
+    def find_numbers(self, numbers: Sequence[int]) -> Iterator[tuple[Kind, str, bytes, Known]]:
+        """Give kind, URL, detail and what is known of each of these tasks."""
+        for start in range(0, len(numbers), MOST_PARAMETERS):
+            marks = ",".join(map(str, numbers[start : start + MOST_PARAMETERS]))
+            for kind, url, detail, *known in self._db.execute(
+                f"SELECT t.kind, t.url, t.detail, {_KNOWN} FROM tasks t LEFT JOIN settled s ON s.task = t.number "
+                f"WHERE t.number IN ({marks}) ORDER BY t.number"
+            ).fetchall():
+                yield Kind(kind), url, detail, Known._make(known)
+
+    def named_again(self, page: int, images: Sequence[int], run: int) -> None:
+        """Remember that a page mentions these images in `run` as it did before."""
+        for start in range(0, len(images), MOST_PARAMETERS):
+            marks = ",".join(map(str, images[start : start + MOST_PARAMETERS]))
+            self._db.execute(f"UPDATE mentions SET run = ? WHERE image IN ({marks}) AND page = ?", (run, page))
+
     def mention(self, image: int, page: int, words: bytes, run: int) -> None:
         self._mentions.append((image, page, words, run))
 
     def touch(self, number: int, run: int) -> None:
         """Remember that `run` named this task, which is done."""
-        self._db.execute("UPDATE settled SET run = ? WHERE task = ?", (run, number))
+        self._touched.append((run, number))
 
-    def rearm(self, number: int, kind: Kind, origin: int, source: int, detail: bytes | None = None) -> None:
-        """Make a done task wait again, as if new."""
-        self._db.execute(
-            "UPDATE tasks SET origin = ?, detail = coalesce(?, detail) WHERE number = ?", (origin, detail, number)
-        )
-        self._db.execute("UPDATE settled SET outcome = NULL WHERE task = ?", (number,))
-        self._waits.append((origin, int(kind), number, source))
+    def rearm(
+        self, number: int, kind: Kind, origin: int, source: int, detail: bytes | None, run: int, known: int
+    ) -> None:  # fmt: skip
+        """Make a done task wait again in `run`; with the result numbered `known`, to be asked for conditionally."""
+        self._rearmed.append((origin, detail, number, run))
+        self._waits.append((origin, int(kind), number, source, known))
 
     # What waits
 

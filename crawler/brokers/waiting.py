@@ -184,8 +184,9 @@ class Waiting:
                     queue.load(pending)
 
     def _resident(self, row: WaitingRow, lane: Lane, kind: Kind) -> tuple[Pending, float]:
-        number, _, _, url, at, detail, hops, candidate, attempts, source, lost, due = row
-        task = Task(number, kind, url, at or url, Raw(detail), hops, candidate, attempts)
+        number, _, _, url, at, detail, hops, candidate, attempts, source, lost, due, seq = row
+        known = self._records.results.known(seq) if seq else None
+        task = Task(number, kind, url, at or url, Raw(detail), hops, candidate, attempts, known)
         pending = self.resident[number] = Pending(task, source, lane, lost)
         return pending, due
 

@@ -8,6 +8,7 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Mapping
 
 import pycurl
 
@@ -17,6 +18,7 @@ from crawler.guard import Guard
 from crawler.images.transfer import OLDEST_LIBCURL, Handle, Transfer
 from crawler.model import Task
 from crawler.proxies import Proxies
+from crawler.refresh import NO_CONDITIONS
 from crawler.spec import Spec
 from crawler.urls import address
 
@@ -71,10 +73,10 @@ class Engine:
             late += 1
         return room + late
 
-    def start(self, task: Task, referrer: str) -> None:
-        """Begin the request of `task`."""
+    def start(self, task: Task, referrer: str, conditions: Mapping[str, str] = NO_CONDITIONS) -> None:
+        """Begin the request of `task`; with `conditions` (header fields), the answer may be 304 without a body."""
         handle = self._free.pop() if self._free else Handle(self._spec, self._guard, self._credentials, self._proxies)
-        handle.prepare(task, referrer)
+        handle.prepare(task, referrer, conditions)
         self._multi.add_handle(handle.curl)
         self._begun[handle] = time.monotonic()
         self.running += 1

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from crawler import answers
 from crawler.contracts import Broker, Store
@@ -25,9 +26,10 @@ from crawler.images.transfer import Transfer
 from crawler.images.verify import Picture
 from crawler.model import ImageDetail, ImageResult, Kind, Move, Settlement, Task, Verb, decode, moved_to, pack
 from crawler.outcomes import PAUSING, Outcome
+from crawler.refresh import NO_CONDITIONS, conditions, confirmed, is_spared, max_age, spared
 from crawler.spec import Spec
 from crawler.urls import host
-from crawler.work import WorkLoop
+from crawler.work import NO_REQUEST, WorkLoop
 
 log = logging.getLogger(__name__)
 
@@ -106,13 +108,27 @@ class DownloadLoop(WorkLoop):
     def _begin(self, task: Task, now: float) -> None:
         if task.kind is Kind.ROBOTS:
             self._engine.start(task, "")
-            return
-        if self._allowed(task):
-            page = decode(task.detail, ImageDetail).referrer
-            self._engine.start(task, referrer_for(task.at, page))
-        else:
-            self._agenda.ended(task, now - 3600.0)  # no request was made, so none is to be waited for
+        elif not self._allowed(task):
+            self._agenda.ended(task, now - NO_REQUEST)
             self._give_up(task, FetchError(Outcome.ROBOTS_DENIED, "robots.txt forbids it"))
+        else:
+            self._ask(task, now)
+
+    def _ask(self, task: Task, now: float) -> None:
+        """Make the request for an image, unless it cannot bring news."""
+        asked = NO_CONDITIONS
+        if (known := task.known) is not None:
+            past = decode(known.result, ImageResult)
+            if not self._store.holds(past.file, known.size):
+                task = replace(task, known=None)
+            elif is_spared(known, past, self._spec.refresh, time.time()):
+                self._agenda.ended(task, now - NO_REQUEST)
+                self._agenda.unchanged(task, known.size, pack(spared(known, past)))
+                return
+            else:
+                asked = conditions(task, past)
+        page = decode(task.detail, ImageDetail).referrer
+        self._engine.start(task, referrer_for(task.at, page), asked)
 
     def _abandon(self, now: float) -> None:
         for task in self._engine.abandon():
@@ -143,15 +159,30 @@ class DownloadLoop(WorkLoop):
             self._redirect(task, transfer.location)
         elif task.kind is Kind.ROBOTS:
             self._agenda.settle(answers.robots_read(task, status, transfer.body, self._agent, retry, time.time()))
+        elif status == 304 and self._is_unchanged(transfer):
+            return
         elif status != 200:
             raise answers.http_error(status, retry, time.time())
         else:
             self._keep(transfer)
 
+    def _is_unchanged(self, transfer: Transfer) -> bool:
+        """Settle an image that the server says is what we have; False where it was not asked that."""
+        task = transfer.task
+        if task.known is None:
+            return False
+        past = decode(task.known.result, ImageResult)
+        if not conditions(task, past):
+            return False
+        result = confirmed(past, transfer.status, transfer.headers, time.time())
+        self._agenda.unchanged(task, task.known.size, pack(result))
+        return True
+
     def _redirect(self, task: Task, location: str) -> None:
         redirect = answers.follow(task, location, self._spec.max_redirects)
         if redirect.here:
-            self._agenda.again(_moved(task, redirect.move))
+            move = redirect.move
+            self._agenda.again(replace(task, at=move.at, hops=move.hops, candidate=move.candidate))
         else:
             self._agenda.settle(Settlement(number=task.number, verb=Verb.MOVED, move=redirect.move))
 
@@ -238,11 +269,17 @@ class DownloadLoop(WorkLoop):
         task, body = transfer.task, transfer.body
         sha256 = hashlib.sha256(body).hexdigest()
         name = self._name(task.url, sha256, picture.format)
+        past = decode(task.known.result, ImageResult) if task.known is not None else None
+        same = past is not None and past.file == name
         result = ImageResult(
             file=name, sha256=sha256, format=picture.format, width=picture.width, height=picture.height,
             active=picture.active, final_url=moved_to(task), status=transfer.status,
             etag=transfer.headers.get("etag", ""), last_modified=transfer.headers.get("last-modified", ""),
+            max_age=max_age(transfer.headers, time.time()), previous=_previous(past, same=same),
         )  # fmt: skip
+        if same:
+            self._agenda.unchanged(task, len(body), pack(result))
+            return
         self._hold(len(body))
         self._store.put(name, body, partial(self._told, partial(self._stored, task, len(body), pack(result))))
 
@@ -284,5 +321,8 @@ class DownloadLoop(WorkLoop):
             self._closed_store_until = time.monotonic() + PROBE_EVERY
 
 
-def _moved(task: Task, move: Move) -> Task:
-    return Task(task.number, task.kind, task.url, move.at, task.detail, move.hops, move.candidate, task.attempts)
+def _previous(past: ImageResult | None, *, same: bool) -> str:
+    """Return the file that an image comes after, also where it came after it in an earlier run."""
+    if past is None:
+        return ""
+    return past.previous if same else past.file

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from crawler import answers
 from crawler.contracts import Broker
 from crawler.errors import FetchError
@@ -21,6 +23,7 @@ from crawler.pages.scope import Scope
 from crawler.pages.session import Page, PageSession
 from crawler.pooled import PooledLoop
 from crawler.proxies import Proxies
+from crawler.refresh import conditions, confirmed, is_spared, max_age, spared
 from crawler.robots import MAX_BYTES
 from crawler.spec import Spec
 from crawler.urls import address, normalise
@@ -58,12 +61,23 @@ class PageLoop(PooledLoop):
         return {Kind.PAGE: max(0, 4 * THREADS - self._agenda.held), Kind.ROBOTS: THREADS}
 
     def _refusal(self, task: Task) -> Settlement | None:
-        return _denied(task) if task.kind is Kind.PAGE and not self._allowed(task) else None
+        if task.kind is not Kind.PAGE:
+            return None
+        if not self._allowed(task):
+            return _denied(task)
+        if task.known is None:
+            return None
+        past, lastmod = decode(task.known.result, PageResult), decode(task.detail, PageDetail).lastmod
+        if not is_spared(task.known, past, self._spec.refresh, time.time(), lastmod):
+            return None
+        return _unchanged(task, spared(task.known, past))
 
     def _do(self, task: Task, leave: Leave) -> tuple[Settlement | None, Task | None]:
         robots = task.kind is Kind.ROBOTS
         spec = self._spec
         detail = PageDetail() if robots else decode(task.detail, PageDetail)
+        past = decode(task.known.result, PageResult) if task.known is not None else None
+        asked = conditions(task, past) if past is not None else {}
         most = {"robots": MAX_BYTES, "sitemap": max(spec.page_max_bytes, sitemap.MAX_BYTES)}
         page = self._session.get(
             task.at,
@@ -72,7 +86,10 @@ class PageLoop(PooledLoop):
             _is_page if detail.sort == "page" and not robots else (lambda _: True),
             cut=robots,
             leave=leave,
+            conditions=asked,
         )
+        if page.status == 304 and past is not None and asked:
+            return _unchanged(task, confirmed(past, page.status, page.headers, time.time())), None
         retry = page.headers.get("retry-after", "")
         if 300 <= page.status < 400 and page.headers.get("location"):
             return self._redirected(task, page.headers["location"])
@@ -92,7 +109,7 @@ class PageLoop(PooledLoop):
         if detail is not None and not near and self._scope.refuses(move.at, detail.scope_base):
             raise FetchError(Outcome.OUT_OF_SCOPE, f"redirects to {move.at[:300]}")
         if redirect.here:
-            moved = Task(task.number, task.kind, task.url, move.at, task.detail, move.hops, 0, task.attempts)
+            moved = replace(task, at=move.at, hops=move.hops)
             return (None, moved) if task.kind is Kind.ROBOTS or self._allowed(moved) else (_denied(moved), None)
         return Settlement(number=task.number, verb=Verb.MOVED, move=move), None
 
@@ -112,6 +129,7 @@ class PageLoop(PooledLoop):
         result = PageResult(
             final_url=moved_to(task), status=page.status, images=len(links.images), links=len(links.pages),
             etag=page.headers.get("etag", ""), last_modified=page.headers.get("last-modified", ""),
+            max_age=max_age(page.headers, time.time()),
         )  # fmt: skip
         script_only = links.scripts and not links.images
         return Settlement(
@@ -153,6 +171,10 @@ class PageLoop(PooledLoop):
 
 def _is_page(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() in _PAGES
+
+
+def _unchanged(task: Task, result: PageResult) -> Settlement:
+    return Settlement(number=task.number, verb=Verb.DONE, outcome=Outcome.UNCHANGED, result=pack(result))
 
 
 def _denied(task: Task) -> Settlement:

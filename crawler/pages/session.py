@@ -8,7 +8,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from crawler.outcomes import Outcome
 from crawler.pages.cookies import KeptCookies
 from crawler.pages.guarded import CURRENT, Deadline, GuardedAdapter, Watchdog
 from crawler.proxies import Proxies
+from crawler.refresh import NO_CONDITIONS
 from crawler.spec import Access
 
 NO_ACCESS = Access()
@@ -108,8 +109,8 @@ class PageSession:
         self._connect_timeout = connect_timeout
         self._watchdog = Watchdog()
 
-    def _headers(self, url: str) -> dict[str, str]:
-        headers = self._credentials.headers(url)
+    def _headers(self, url: str, conditions: Mapping[str, str]) -> dict[str, str]:
+        headers = {**conditions, **self._credentials.headers(url)}
         own = self._credentials.cookie(url)
         if cookie := "; ".join(filter(None, (own, self._kept.cookie(url, own)))):
             headers["Cookie"] = cookie
@@ -124,11 +125,13 @@ class PageSession:
         *,
         cut: bool = False,
         leave: Leave = ALWAYS,
+        conditions: Mapping[str, str] = NO_CONDITIONS,
     ) -> Page:
         """Return the answer of `url`, within `seconds` and `max_bytes` (longer ones are `cut`, or fail).
 
         The body is read where its status is no redirect and `accepts` says yes to its Content-Type. Where this machine
-        has no way into the network, the request is made once it has again, but for NO_ROUTE_PATIENCE at most.
+        has no way into the network, the request is made once it has again, but for NO_ROUTE_PATIENCE at most. With
+        `conditions` (header fields), the answer may be 304 without a body.
 
         Raises FetchError, and LeaseLapsed where `leave` is over before the answer is whole.
         """
@@ -137,13 +140,15 @@ class PageSession:
             deadline = Deadline(seconds, max_bytes)
             try:
                 with leave.request(deadline.strike):
-                    return self._ask(url, deadline, accepts, cut)
+                    return self._ask(url, deadline, accepts, cut, conditions)
             except FetchError as error:
                 if not error.no_route or time.monotonic() > until:
                     raise
             time.sleep(0.5)
 
-    def _ask(self, url: str, deadline: Deadline, accepts: Callable[[str], bool], cut: bool) -> Page:
+    def _ask(
+        self, url: str, deadline: Deadline, accepts: Callable[[str], bool], cut: bool, conditions: Mapping[str, str]
+    ) -> Page:
         CURRENT.deadline = deadline
         proxy = self._proxies.of(url)
         self._watchdog.watch(deadline)
@@ -153,7 +158,7 @@ class PageSession:
                 stream=True,
                 allow_redirects=False,
                 timeout=(self._connect_timeout, READ_TIMEOUT),
-                headers=self._headers(url),
+                headers=self._headers(url, conditions),
                 proxies={"http": proxy, "https": proxy} if proxy else None,
                 cert=self._certificates.of(self._credentials.certificate(url)),
             ) as response:

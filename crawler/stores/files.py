@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,15 @@ class FileStore:
             self._pool.submit(self._put, name, body, draft, done)
         else:
             self._put(name, body, draft, done)
+
+    def holds(self, name: str, size: int) -> bool:
+        if self._pool is not None:
+            return True
+        try:
+            there = (self._root / name).lstat()
+        except (OSError, ValueError):
+            return False
+        return stat.S_ISREG(there.st_mode) and there.st_size == size
 
     def probe(self, done: Callable[[Exception | None], None]) -> None:
         if self._pool is not None:

@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from brokers.driver import KEY, Clock, served
+from crawler.brokers.client import ManagerBroker, ServerAddress
+from crawler.brokers.listen import listen_unix
+from crawler.brokers.sqlite import SqliteBroker
+from crawler.contracts import Broker
 from servers.redis import redis_cluster, redis_server, required
 
 
@@ -21,3 +29,23 @@ def cluster() -> Iterator[str]:
     required()
     with redis_cluster() as servers:
         yield servers[0].url
+
+
+#: Brokers over SQLite.
+LOCAL = ("memory", "file", "manager")
+
+
+@contextlib.contextmanager
+def local_broker(kind: str, clock: Clock, folder: Path) -> Iterator[Broker]:
+    """A broker over SQLite, of the kind that LOCAL names; a file is in `folder`."""
+    if kind != "manager":
+        broker = SqliteBroker(None if kind == "memory" else folder / "q", clock=clock, chance=lambda: 0.5)
+        yield broker
+        broker.close()
+        return
+    with tempfile.TemporaryDirectory(prefix="crawler-") as short:  # a socket's path may have 107 bytes
+        broker = SqliteBroker(None, clock=clock, chance=lambda: 0.5)
+        client = ManagerBroker(ServerAddress(path=f"{short}/s"), KEY)
+        with served(broker, listen_unix(Path(short) / "s")):
+            yield client
+            client.close()

@@ -125,17 +125,18 @@ class Hand:
     ) -> list[Task]:
         for said in settlements:
             self.held.pop(said.number, None)
-        stored, others = Stored(), []
+        columns, others = {"success": Stored(), "unchanged": Stored()}, []
         for said in settlements:
             plain = Settlement(
-                number=said.number, verb=Verb.DONE, outcome="success", size=said.size, result=said.result
+                number=said.number, verb=Verb.DONE, outcome=said.outcome, size=said.size, result=said.result
             )
-            if self.columns and said == plain and said.number in self.images:
-                stored.add(said.number, said.size, said.result)
+            if self.columns and said == plain and said.number in self.images and said.outcome in columns:
+                columns[said.outcome].add(said.number, said.size, said.result)
             else:
                 others.append(said)
         report = Report(
-            stored=stored,
+            stored=columns["success"],
+            unchanged=columns["unchanged"],
             settlements=others,
             held=list(self.held),
             busy=busy or {},

@@ -3,8 +3,6 @@
 import contextlib
 import itertools
 import random
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from brokers.conftest import LOCAL, local_broker
 from brokers.driver import (
     ALL_ROOM,
     DOWNLOADS,
-    KEY,
     SITE,
     Clock,
     Hand,
@@ -28,14 +26,10 @@ from brokers.driver import (
     retry,
     returned,
     robots_of,
-    served,
     spec,
 )
-from crawler.brokers.client import ManagerBroker, ServerAddress
-from crawler.brokers.listen import listen_unix
 from crawler.brokers.redis.broker import RedisBroker
 from crawler.brokers.redis.server import Server
-from crawler.brokers.sqlite import SqliteBroker
 from crawler.brokers.words import DEADLY_AFTER, ORPHANS_AT_A_TIME
 from crawler.errors import CrawlerError, UsageError
 from crawler.model import (
@@ -68,25 +62,15 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "file", "manager", "redis", "cluster"])
+@pytest.fixture(params=[*LOCAL, "redis", "cluster"])
 def job(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Iterator[Job]:
     if request.param in ("redis", "cluster"):
-        broker = over_redis(request.getfixturevalue(request.param), clock)
+        shared = over_redis(request.getfixturevalue(request.param), clock)
+        yield Job(shared, clock)
+        shared.close()
+        return
+    with local_broker(request.param, clock, tmp_path) as broker:
         yield Job(broker, clock)
-        broker.close()
-        return
-    if request.param == "manager":
-        short = Path(tempfile.mkdtemp(prefix="crawler-"))  # a socket's path may have 107 bytes
-        broker = SqliteBroker(None, clock=clock, chance=lambda: 0.5)
-        client = ManagerBroker(ServerAddress(path=str(short / "s")), KEY)
-        with served(broker, listen_unix(short / "s")):
-            yield Job(client, clock)
-            client.close()
-        shutil.rmtree(short)
-        return
-    broker = SqliteBroker(None if request.param == "memory" else tmp_path / "q", clock=clock, chance=lambda: 0.5)
-    yield Job(broker, clock)
-    broker.close()
 
 
 def over_redis(url: str, clock: Clock) -> RedisBroker:
@@ -96,7 +80,7 @@ def over_redis(url: str, clock: Clock) -> RedisBroker:
 
 
 def failed(task: Task) -> Settlement:
-    return done(task, "http_404")
+    return done(task, "http_403")
 
 
 # Runs
@@ -971,7 +955,7 @@ def test_max_images_gives_out_no_more(job: Job) -> None:
     assert len(one.exchange()) == 2
     one.exchange(*map(done, list(one.held.values())))
     assert one.exchange() == two.exchange() == []
-    assert job.broker.counts().images == {"success": 5, "http_404": 2}
+    assert job.broker.counts().images == {"success": 5, "http_403": 2}
 
 
 def test_max_images_counts_from_each_start(job: Job) -> None:
@@ -1023,7 +1007,7 @@ def test_the_first_page_of_each_site_is_read_whatever_max_pages_says(job: Job) -
 def test_successes_are_not_fetched_again(job: Job) -> None:
     job.begin(images(3))
     job.finish()
-    job.begin()
+    job.begin(refresh="new")
     assert job.broker.put(images(4), job.source.number) == 1
     assert job.broker.counts().already_there == 3
     assert [task.url for task in job.finish()] == ["http://a.test/3.png"]
@@ -1034,7 +1018,7 @@ def test_successes_are_not_fetched_again(job: Job) -> None:
 def test_already_there_is_counted_once_an_image(job: Job) -> None:
     job.begin(images(2))
     job.finish()
-    job.begin(images(2))
+    job.begin(images(2), refresh="new")
     job.broker.put(images(2), job.source.number)
     assert job.broker.counts().already_there == 2
 
@@ -1047,8 +1031,8 @@ def test_failures_are_tried_again(job: Job) -> None:
     assert [(task.url, task.attempts) for task in job.finish()] == [("http://a.test/0.png", 0)]
     rows = [(row.run, row.url[-5:], row.outcome, row.current) for row in job.rows()]
     assert sorted(rows) == [
-        (1, "0.png", "http_404", False),
-        (1, "1.png", "http_404", True),
+        (1, "0.png", "http_403", False),
+        (1, "1.png", "http_403", True),
         (2, "0.png", "success", True),
     ]
 
@@ -1077,7 +1061,7 @@ def test_a_list_is_read_from_its_beginning_again(job: Job) -> None:
 def test_reopened_images_are_tasks_again(job: Job) -> None:
     job.begin(images(3))
     job.finish(lambda task: failed(task) if task.url.endswith("1.png") else done(task, size=10))
-    (seq,) = (row.seq for row in job.rows() if row.outcome == "http_404")
+    (seq,) = (row.seq for row in job.rows() if row.outcome == "http_403")
     assert job.broker.reopen([seq]) == 1
     counts = job.broker.counts()
     assert (counts.state, counts.images, counts.waiting_images) == (State.OPEN, {"success": 2}, 1)
@@ -1107,7 +1091,7 @@ def test_only_current_results_reopen(job: Job) -> None:
 def test_reopened_from_an_earlier_run(job: Job) -> None:
     job.begin(images(2))
     job.finish()
-    job.begin(images(2))
+    job.begin(images(2), refresh="new")
     (seq, _) = (row.seq for row in job.rows())
     assert job.broker.reopen([seq]) == 1
     job.finish()
@@ -1181,8 +1165,8 @@ def test_counts_by_site_and_host(job: Job) -> None:
     job.finish(lambda task: failed(task) if "b.test" in task.url else done(task))
     counts = job.broker.counts()
     (site,) = counts.sites
-    assert (site.url, site.outcomes, site.first_outcome) == (SITE, {"success": 2, "http_404": 1}, "success")
-    assert sorted(map(tuple, counts.hosts)) == [("http://a.test", "success", 2), ("http://b.test", "http_404", 1)]
+    assert (site.url, site.outcomes, site.first_outcome) == (SITE, {"success": 2, "http_403": 1}, "success")
+    assert sorted(map(tuple, counts.hosts)) == [("http://a.test", "success", 2), ("http://b.test", "http_403", 1)]
 
 
 @pytest.mark.parametrize("cursor", ["12 or so", "\0", "-"])

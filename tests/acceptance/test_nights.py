@@ -1,0 +1,193 @@
+"""A job that runs again, against a real nginx, whose validators are its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from acceptance.here import Here, asked, page
+from servers.faulty import FaultySite
+from servers.nginx import Nginx, nginx_available
+from servers.pictures import png
+
+PAGES, IMAGES = 6, 4
+
+
+class Site:
+    """Pages in a row, each with images of its own, that a test changes between two nights."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.names = {p: [f"/i/{p}-{n}.png" for n in range(IMAGES)] for p in range(PAGES)}
+        self._age = 0
+        for p in range(PAGES):
+            self.write_page(p)
+            for n, name in enumerate(self.names[p]):
+                self.write(name, png(p * IMAGES + n))
+
+    def write(self, name: str, body: bytes | str) -> None:
+        """Write a file, another second than before: nginx tells its time in seconds."""
+        path = self.root / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body.encode() if isinstance(body, str) else body)
+        self._age += 1
+        os.utime(path, (1_700_000_000 + self._age, 1_700_000_000 + self._age))
+
+    def write_page(self, p: int) -> None:
+        links = (f"/p{p + 1}.html",) if p + 1 < PAGES else ()
+        self.write(f"p{p}.html" if p else "index.html", page(*self.names[p], links=links))
+
+    @property
+    def images(self) -> list[str]:
+        return [name for names in self.names.values() for name in names]
+
+
+class Night:
+    """What one run asked of the server and told."""
+
+    def __init__(self, here: Here, server: Nginx, *flags: str) -> None:
+        assert server.access_log is not None
+        before = server.access_log.stat().st_size if server.access_log.exists() else 0
+        self.code, _, self.errors = here.crawl(server.url, *flags)
+        lines = server.access_log.read_text()[before:].splitlines()
+        found = [re.search(r'"GET (\S+) [^"]*" (\d+) (\d+)', line) for line in lines]
+        self.asked = [(match[1], int(match[2]), int(match[3])) for match in found if match]
+        self.there, self.failed = here.rows("metadata.jsonl"), here.rows("failures.jsonl")
+
+    def statuses(self, prefix: str = "/i/") -> Counter[int]:
+        return Counter(status for path, status, _ in self.asked if path.startswith(prefix))
+
+    def outcomes(self) -> dict[str, str]:
+        """Return the outcomes by the path of the URL."""
+        rows = {**self.there, **self.failed}.values()
+        return {re.sub(r"\Ahttp://[^/]*", "", row["url"]): row["outcome"] for row in rows}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "site")
+
+
+@pytest.fixture
+def server(site: Site, tmp_path: Path) -> Iterator[Nginx]:
+    if not nginx_available():
+        if "CI" in os.environ:
+            pytest.fail("nginx is missing")
+        pytest.skip("needs nginx")
+    with Nginx(site.root, tmp_path / "nginx", access_log=True) as made:
+        yield made
+
+
+def test_a_night_without_news_brings_no_bodies(here: Here, site: Site, server: Nginx) -> None:
+    first = Night(here, server)
+    assert first.code == 0 and first.statuses() == {200: PAGES * IMAGES}, first.errors
+    files = {path: path.stat().st_mtime_ns for path in here.output.rglob("*.png")}
+    for _ in range(2):
+        night = Night(here, server)
+        assert (night.code, night.statuses(), night.statuses("/p")) == (0, {304: PAGES * IMAGES}, {304: PAGES - 1})
+        assert sum(size for path, _, size in night.asked if path.startswith("/i/")) == 0
+        assert set(night.outcomes().values()) == {"unchanged"} and not night.failed
+        assert f"{PAGES * IMAGES} unchanged; 0 B" in night.errors and f"{PAGES} read" in night.errors
+        assert {path: path.stat().st_mtime_ns for path in here.output.rglob("*.png")} == files
+    assert here.is_clean()
+    assert {row["mentions_total"] for row in night.there.values()} == {1}
+
+
+def test_what_changed_is_fetched_and_what_it_was_stays(here: Here, site: Site, server: Nginx) -> None:
+    first = Night(here, server)
+    changed, touched, added, removed = "/i/1-1.png", "/i/1-2.png", "/i/2-new.png", "/i/3-0.png"
+    site.write(changed, png(99))
+    site.write(touched, png(1 * IMAGES + 2))
+    site.names[2].append(added)
+    site.write(added, png(2 * IMAGES))  # the same picture as another one of that page
+    site.write_page(2)
+    (site.root / removed.lstrip("/")).unlink()
+    night = Night(here, server)
+    assert night.statuses() == {200: 3, 404: 1, 304: PAGES * IMAGES - 3}
+    expected = dict.fromkeys(site.images, "unchanged") | {changed: "success", added: "success", removed: "http_404"}
+    assert night.outcomes() == expected
+    row = night.there[server.url + changed]
+    assert row["previous"] == first.there[server.url + changed]["file_name"] != row["file_name"]
+    for name, body in ((row["file_name"], png(99)), (row["previous"], png(1 * IMAGES + 1))):
+        assert (here.output / "j" / name).read_bytes() == body
+    assert night.there[server.url + added]["same_as"] == first.there[server.url + "/i/2-0.png"]["file_name"]
+    gone = night.there[server.url + removed]
+    assert gone["file_name"] == first.there[server.url + removed]["file_name"], "what is there stays told"
+    assert (gone["outcome"], gone["run"]) == ("http_404", 2)
+    later = Night(here, server)
+    assert later.statuses() == {304: PAGES * IMAGES}, "what is missing rests for a week"
+    assert later.there[server.url + changed]["previous"] == row["previous"]
+
+
+def test_a_file_that_somebody_removed_or_cut_is_fetched_again(here: Here, site: Site, server: Nginx) -> None:
+    first = Night(here, server)
+    lost, cut = (here.output / "j" / first.there[server.url + path]["file_name"] for path in site.images[:2])
+    lost.unlink()
+    cut.write_bytes(cut.read_bytes()[:20])
+    night = Night(here, server)
+    assert night.statuses() == {200: 2, 304: PAGES * IMAGES - 2}
+    assert here.is_clean()
+
+
+@pytest.mark.parametrize("refresh", ["always", "new"])
+def test_more_or_less_is_asked_for_on_demand(here: Here, site: Site, server: Nginx, refresh: str) -> None:
+    Night(here, server)
+    night = Night(here, server, "--refresh", refresh)
+    assert night.statuses() == ({304: PAGES * IMAGES} if refresh == "always" else {})
+    assert (f"{PAGES * IMAGES} were there already" in night.errors) is (refresh == "new")
+
+
+def test_pages_are_read_anew_where_other_links_are_wanted(here: Here, site: Site, server: Nginx) -> None:
+    Night(here, server)
+    assert Night(here, server, "--icons").statuses("/p") == {200: PAGES - 1}
+    assert Night(here, server, "--icons").statuses("/p") == {304: PAGES - 1}
+
+
+def test_sites_that_tell_no_versions(here: Here) -> None:
+    """Such images come whole at each request: they are asked for once a week; those that are said to be fresh, then."""
+    with FaultySite() as site:
+        names = ["/i/plain.png", "/i/fresh.png", "/i/same.png", "/i/moved.png", "/i/here.png"]
+        site.add("/", page(*names[:4]), "text/html")
+        site.add("/i/plain.png", png(1))
+        site.add("/i/fresh.png", png(2), headers={"Cache-Control": "max-age=3600", "ETag": '"f"'})
+        site.add("/i/same.png", png(3), headers={"ETag": '"s"'})  # knows no conditions: answers 200
+        site.redirect("/i/moved.png", "/i/here.png")
+        site.add("/i/here.png", png(4), headers={"Last-Modified": "Mon, 02 Nov 2026 00:00:00 GMT"})
+        assert here.crawl(site.url)[0] == 0
+        first = here.rows("metadata.jsonl")
+        for _ in range(2):
+            before = len(asked(site))
+            assert here.crawl(site.url)[0] == 0
+            assert sorted(asked(site)[before:]) == ["/i/here.png", "/i/moved.png", "/i/same.png"]
+        rows = here.rows("metadata.jsonl")
+        assert {row["outcome"] for row in rows.values()} == {"unchanged"} and rows.keys() == first.keys()
+        assert {url: row["file_name"] for url, row in rows.items()} == {u: r["file_name"] for u, r in first.items()}
+        assert site.headers("/i/same.png")[-1]["if-none-match"] == '"s"'
+        assert "if-modified-since" not in site.headers("/i/moved.png")[-1], "the date is of where it leads"
+        assert site.headers("/i/here.png")[-1]["if-modified-since"] == "Mon, 02 Nov 2026 00:00:00 GMT"
+        body = (here.output / "j" / rows[site.url + "/i/moved.png"]["file_name"]).read_bytes()
+        assert hashlib.sha256(body).digest() == hashlib.sha256(png(4)).digest()
+
+
+def test_a_server_that_says_unchanged_without_being_asked_is_not_believed(here: Here) -> None:
+    with FaultySite() as site:
+        site.add("/", page("/i/a.png", "/i/b.png"), "text/html")
+        site.add("/i/a.png", b"", status=304)
+        site.add("/i/b.png", png(1))
+        here.crawl(site.url)
+        assert here.rows("failures.jsonl")[site.url + "/i/a.png"]["outcome"] == "http_304"
+
+
+def test_a_list_is_fetched_again_where_there_is_news(here: Here, site: Site, server: Nginx, tmp_path: Path) -> None:
+    urls = tmp_path / "urls.txt"
+    urls.write_text("".join(f"{server.url}{name}\n" for name in site.images))
+    assert here.crawl("--urls", str(urls))[0] == 0
+    site.write("/i/0-0.png", png(50))
+    code, _, errors = here.crawl("--urls", str(urls))
+    assert code == 0 and f"1 success, {len(site.images) - 1} unchanged" in errors, errors

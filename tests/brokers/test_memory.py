@@ -1,0 +1,329 @@
+"""What a job that runs again knows: in memory, on a file and behind the manager."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from brokers.conftest import LOCAL, local_broker
+from brokers.driver import ALL_ROOM, Clock, Job, done, image, images, page, spec
+from crawler.brokers import schema
+from crawler.brokers.sqlite import SqliteBroker
+from crawler.model import (
+    Found,
+    ImageDetail,
+    ImageResult,
+    Kind,
+    PageResult,
+    Settlement,
+    State,
+    Task,
+    Words,
+    decode,
+    pack,
+)
+from crawler.outcomes import REST
+
+URL = "http://a.test/0.png"
+DAY = 86400.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=LOCAL)
+def job(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Iterator[Job]:
+    with local_broker(request.param, clock, tmp_path) as broker:
+        yield Job(broker, clock)
+
+
+def stored(task: Task) -> Settlement:
+    """Return what a worker says of a page that it read, or an image that it stored."""
+    name = task.url.rpartition("/")[2]
+    if task.kind is Kind.PAGE:
+        return done(task, result=PageResult(etag=f'"{name}"', status=200))
+    return done(task, size=100, result=ImageResult(file=f"a/{name}", sha256="5" * 64, etag='"1"', status=200))
+
+
+def unchanged(task: Task) -> Settlement:
+    if task.kind is Kind.SOURCE:
+        return done(task)
+    assert task.known is not None, f"{task.url} is not known"
+    kind = PageResult if task.kind is Kind.PAGE else ImageResult
+    return done(task, "unchanged", size=task.known.size, result=decode(task.known.result, kind))
+
+
+def missing(task: Task) -> Settlement:
+    return done(task, "http_404")
+
+
+def images_given(tasks: list[Task]) -> list[str]:
+    return [task.url for task in tasks if task.kind is Kind.IMAGE]
+
+
+# Images
+
+
+def test_what_is_there_is_asked_for_by_what_is_known_of_it(job: Job, clock: Clock) -> None:
+    job.begin(images(3))
+    job.finish(stored)
+    told = clock.now
+    clock.advance(DAY)
+    job.begin(images(4))
+    given = job.finish(lambda task: unchanged(task) if task.known else stored(task))
+    known = {task.url: task.known for task in given}
+    assert set(known) == {f"http://a.test/{n}.png" for n in range(4)} and known.pop("http://a.test/3.png") is None
+    assert all(entry is not None and (entry.time, entry.size) == (told, 100) for entry in known.values())
+    entry = known[URL]
+    assert entry is not None and decode(entry.result, ImageResult).file == "a/0.png"
+    counts = job.broker.counts()
+    assert (counts.images, counts.already_there) == ({"unchanged": 3, "success": 1}, 0)
+    assert counts.bytes == 100, "of what is unchanged nothing came"
+    (row,) = (row for row in job.rows() if row.current and row.url == URL)
+    assert (row.run, row.outcome, row.size) == (2, "unchanged", 100)
+
+
+@pytest.mark.parametrize("columns", [True, False])
+def test_unchanged_is_told_in_columns_or_one_by_one(job: Job, columns: bool) -> None:
+    job.begin(images(3))
+    job.finish(stored)
+    job.begin(images(3))
+    job.end_source()
+    worker = job.worker()
+    worker.columns = columns
+    worker.exchange()
+    worker.exchange(*[unchanged(task) for task in worker.held.values()])
+    counts = job.broker.counts()
+    assert (counts.state, counts.images, counts.bytes) == (State.FINISHED, {"unchanged": 3}, 0)
+
+
+def test_each_run_knows_what_the_last_one_came_to(job: Job, clock: Clock) -> None:
+    job.begin(images(1))
+    job.finish(stored)
+    for tag in ('"2"', '"3"'):
+        clock.advance(DAY)
+        job.begin(images(1))
+        job.finish(lambda task, tag=tag: done(task, "unchanged", 100, ImageResult(file="a/0.png", etag=tag)))  # type: ignore[misc]
+    job.begin(images(1))
+    (task,) = job.finish(unchanged)
+    assert task.known is not None and decode(task.known.result, ImageResult).etag == '"3"'
+
+
+def test_a_new_body_is_what_is_known_next(job: Job) -> None:
+    job.begin(images(1))
+    job.finish(stored)
+    job.begin(images(1))
+    job.finish(lambda task: done(task, size=7, result=ImageResult(file="a/new.png", previous="a/0.png")))
+    job.begin(images(1))
+    (task,) = job.finish(unchanged)
+    assert task.known is not None and (task.known.size, decode(task.known.result, ImageResult).file) == (7, "a/new.png")
+
+
+def test_the_file_of_an_image_that_fails_later_stays_known(job: Job) -> None:
+    job.begin(images(2))
+    job.finish(stored)
+    for _ in range(2):
+        job.begin(images(1))
+        job.finish(lambda task: done(task, "http_403"))
+    (row,) = (row for row in job.rows() if row.current and row.url == URL)
+    assert (row.run, row.outcome, row.kept_size) == (3, "http_403", 100)
+    assert decode(row.kept, ImageResult).file == "a/0.png"
+    job.begin(images(1))
+    (task,) = job.finish(unchanged)
+    assert task.known is not None and task.known.size == 100
+    (row,) = (row for row in job.rows() if row.current and row.url == URL)
+    assert (row.outcome, row.kept_size) == ("unchanged", 0)
+
+
+def test_failures_without_a_file_know_nothing(job: Job) -> None:
+    job.begin(images(1))
+    job.finish(lambda task: done(task, "too_small"))
+    (row,) = job.rows()
+    assert row.kept_size == 0
+    job.begin(images(1))
+    assert [task.known for task in job.finish(stored)] == [None]
+
+
+def test_who_is_given_a_task_again_hears_what_is_known_of_it(job: Job, clock: Clock) -> None:
+    job.begin(images(1))
+    job.finish(stored)
+    job.begin(images(1))
+    job.worker("dies").one()
+    clock.advance(2 * spec().lease)
+    task = job.worker("other").one()
+    assert task.known is not None and task.known.size == 100
+
+
+def test_what_is_reopened_is_fetched_whatever_is_known(job: Job) -> None:
+    job.begin(images(1))
+    job.finish(stored)
+    job.begin(images(1))
+    job.finish(unchanged)
+    assert job.broker.reopen([row.seq for row in job.rows() if row.current]) == 1
+    assert job.broker.counts().images == {"unchanged": 0} or not job.broker.counts().images
+    assert [task.known for task in job.drain(stored)] == [None]
+    counts = job.broker.counts()
+    assert (counts.images, counts.bytes) == ({"success": 1}, 100)
+
+
+def test_new_asks_for_nothing_that_is_there(job: Job) -> None:
+    job.begin(images(2))
+    job.finish(stored)
+    job.begin(images(3), refresh="new")
+    assert images_given(job.finish(stored)) == ["http://a.test/2.png"]
+    assert job.broker.counts().already_there == 2
+
+
+@pytest.mark.parametrize("outcome", ["http_404", "http_410"])
+@pytest.mark.parametrize("first", [stored, None])
+def test_what_is_missing_is_asked_for_once_a_week(job: Job, clock: Clock, outcome: str, first: object) -> None:
+    if first:
+        job.begin(images(1))
+        job.finish(stored)
+    job.begin(images(1))
+    job.finish(lambda task: done(task, outcome))
+    clock.advance(REST - DAY)
+    job.begin(images(1))
+    assert images_given(job.finish(stored)) == []
+    assert job.broker.counts().already_there == 0
+    (row,) = (row for row in job.rows() if row.current)
+    assert row.outcome == outcome, "the ledger still tells it"
+    clock.advance(DAY + 1)
+    job.begin(images(1))
+    assert images_given(job.finish(stored)) == [URL]
+
+
+def test_always_asks_also_for_what_is_missing(job: Job) -> None:
+    job.begin(images(1))
+    job.finish(missing)
+    job.begin(images(1), refresh="always")
+    assert images_given(job.finish(stored)) == [URL]
+
+
+def test_an_image_that_is_there_is_not_asked_for_where_a_page_wants_it_left_alone(job: Job) -> None:
+    job.begin(images(1))
+    job.finish(stored)
+    job.begin([Found(Kind.IMAGE, URL, pack(ImageDetail()), None, "noai: noai")])
+    assert images_given(job.finish(stored)) == []
+    assert job.broker.counts().already_there == 1
+
+
+# Pages that name what they named before
+
+HOME, NEXT = "http://a.test/home", "http://a.test/next"
+
+
+def read(job: Job, links: dict[str, list[Found]], **settings: object) -> list[Task]:
+    """Conduct a run whose pages name `links`; those that are not in it are unchanged. Return what was given out."""
+    job.begin([page(HOME)], **settings)
+
+    def settle(task: Task) -> Settlement:
+        if task.kind is Kind.PAGE and task.url not in links:
+            return unchanged(task)
+        if task.kind is Kind.PAGE:
+            said = stored(task)
+            said.found = links[task.url]
+            return said
+        return unchanged(task) if task.known else stored(task)
+
+    return job.finish(settle)
+
+
+def test_a_page_that_is_unchanged_names_what_it_named(job: Job) -> None:
+    read(job, {HOME: [page(NEXT), image(URL, Words(alt="words"))], NEXT: [image("http://b.test/1.png", Words())]})
+    for run in (2, 3):
+        given = {task.url: task for task in read(job, {})}
+        assert given.keys() == {HOME, NEXT, URL, "http://b.test/1.png"}
+        assert all(task.known is not None for task in given.values())
+        counts = job.broker.counts()
+        assert (counts.run, counts.pages, counts.images) == (run, {"unchanged": 2}, {"unchanged": 2})
+    (row,) = (row for row in job.broker.results("", 100, mentions=True).rows if row.current and row.url == URL)
+    assert [(where, decode(words, Words).alt) for where, words in row.mentions] == [(HOME, "words")]
+
+
+def test_a_page_that_changed_names_what_it_names_now(job: Job) -> None:
+    read(job, {HOME: [page(NEXT), *images(2)], NEXT: []})
+    assert {task.url for task in read(job, {HOME: images(1)})} == {HOME, URL}
+    assert {task.url for task in read(job, {})} == {HOME, URL}
+
+
+def test_a_page_that_names_a_lot_is_remembered_whole(job: Job) -> None:
+    job.begin([page(HOME)])
+    reader = job.worker("reader", ALL_ROOM)
+    task = reader.one()
+    for part in range(3):
+        job.broker.put([image(f"http://a.test/{part}-{n}.png") for n in range(700)], task.number)
+    reader.exchange(stored(task))
+    job.finish(stored)
+    assert len(images_given(read(job, {}))) == 2100
+
+
+def test_a_page_that_failed_in_between_is_asked_for_by_what_it_was(job: Job) -> None:
+    read(job, {HOME: images(1)})
+    job.begin([page(HOME)])
+    assert images_given(job.finish(lambda task: done(task, "http_500") if task.kind is Kind.PAGE else done(task))) == []
+    assert {task.url for task in read(job, {})} == {HOME, URL}
+
+
+@pytest.mark.parametrize("settings", [{"icons": True}, {"exclude": ("x",)}, {"scope": "domain"}, {"depth": 3}])
+def test_pages_are_read_anew_for_other_links(job: Job, settings: dict[str, object]) -> None:
+    read(job, {HOME: images(1)})
+    known = {task.url: task.known for task in read(job, {HOME: images(1)}, **settings)}
+    assert known[HOME] is None and known[URL] is not None
+    known = {task.url: task.known for task in read(job, {}, **settings)}
+    assert known[HOME] is not None
+
+
+def test_what_pages_want_left_alone_is_left_alone_while_they_are_unchanged(job: Job) -> None:
+    alone = Found(Kind.IMAGE, URL, pack(ImageDetail()), None, "noai: noai")
+    read(job, {HOME: [alone]})
+    for _ in range(2):
+        assert [task.url for task in read(job, {})] == [HOME]
+        assert job.broker.counts().images == {"opted_out": 1}
+    (row,) = (row for row in job.rows() if row.current)
+    assert (row.run, row.outcome, row.message) == (3, "opted_out", "noai: noai")
+    assert images_given(read(job, {HOME: [image(URL)]})) == [URL]
+
+
+def test_pages_beyond_the_limits_stay_left_out(job: Job) -> None:
+    links = [page(f"http://a.test/p/{n}") for n in range(5)]
+    first = read(job, {HOME: links, **{link.url: [] for link in links}}, max_pages=3)
+    again = read(job, {}, max_pages=3)
+    assert {task.url for task in again} == {task.url for task in first} and len(first) == 3
+
+
+# The state
+
+
+def test_a_state_of_the_version_before_goes_on(tmp_path: Path) -> None:
+    clock = Clock()
+    broker = SqliteBroker(tmp_path / "q", clock=clock)
+    job = Job(broker, clock)
+    read(job, {HOME: images(1)})
+    broker.close()
+    make_older(tmp_path / "q")
+    clock.advance(DAY)
+    job = Job(SqliteBroker(tmp_path / "q", clock=clock), clock)
+    given = {task.url: task.known for task in read(job, {HOME: images(1)})}
+    assert given[HOME] is None, "what it named is not remembered"
+    known = given[URL]
+    assert known is not None and decode(known.result, ImageResult).file == "a/0.png"
+    assert {task.url for task in read(job, {})} == {HOME, URL}
+    job.broker.close()  # type: ignore[attr-defined]
+
+
+def make_older(path: Path) -> None:
+    """Make a state of version 4 of one of version 5."""
+    db = sqlite3.connect(path)
+    db.executescript(
+        "ALTER TABLE waiting DROP COLUMN known; ALTER TABLE settled DROP COLUMN kept; "
+        "ALTER TABLE settled DROP COLUMN before; DROP TABLE named; DELETE FROM meta WHERE key = 'reading'; "
+        "PRAGMA user_version = 4"
+    )
+    db.close()
+    assert schema.VERSION == 5, "another version: this test is to begin with the one before that"
