@@ -22,7 +22,7 @@ class Broker(Protocol):
         """Return the settings of the job."""
 
     def begin(self, spec: Spec) -> Begun:
-        """Resume the unfinished run of `spec.job`, or open the next one.
+        """Resume the run of `spec.job` that is not concluded, or open the next one.
 
         Raises UsageError when the job was made from other sources.
         """
@@ -39,10 +39,13 @@ class Broker(Protocol):
     def robots(self, digest: str) -> str:
         """Return the robots.txt that has this digest."""
 
-    def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
-        """Return up to `limit` results of images after `cursor` (`""`: the first), in the broker's order.
+    def results(self, cursor: str, limit: int) -> LedgerPage:
+        """Return up to `limit` results of images after `cursor` (`""`: the first), in the order of their coming."""
 
-        With `mentions`, rows have the first 20 distinct ones, and how many there are.
+    def ledger(self, cursor: str, limit: int) -> LedgerPage:
+        """Return up to `limit` results of images after `cursor` (`""`: the first), what is current among them.
+
+        They are in an order that stays, with the first 20 distinct mentions of each and how many there are.
         """
 
     def counts(self) -> Counts:
@@ -50,6 +53,15 @@ class Broker(Protocol):
 
     def reopen(self, seqs: list[int]) -> int:
         """Make tasks again of the images whose current results these are, and return how many."""
+
+    def review(self, cursor: str) -> str:
+        """Look at a part of what a finished run came to: what is gone, what need not be remembered.
+
+        Returns the cursor of the next part, `""` after the last; a part may be reviewed again.
+        """
+
+    def conclude(self) -> None:
+        """Let the next `begin` open the next run: the ledger of this one, which is finished, is written."""
 
     def workers(self) -> list[str]:
         """Return the ids of the workers that reported within the lease time."""

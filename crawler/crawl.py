@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -128,6 +129,9 @@ class Crawl:
             signal.signal(number, self._on_signal)
         with hosted_broker(self._supervisor, self._directory, self._listen, self._link) as self._broker:
             begun = self._begin()
+            if begun.resumed and self._counts().state is State.FINISHED:
+                self._conclude()  # of a run that was killed when all but this was done
+                begun = self._begin()
             self._resumed = begun.resumed
             self._announce(begun)
             self._start_workers()
@@ -287,11 +291,19 @@ class Crawl:
             return 128 + self._signals[0]
         return EXIT_LIMIT if ending != "finished" else exit_code(counts, self._fail_above)
 
-    def _finish(self) -> None:
+    def _conclude(self) -> None:
+        """Look back at a finished run, and write its ledger."""
+        cursor = self._patiently(lambda: self._broker.review(""))
+        while cursor:
+            cursor = self._patiently(partial(self._broker.review, cursor))
         try:
             self._patiently(lambda: self._keeper.write(self._broker))
         except StoreError as error:
             log.error("%s; write it again with --export", error)
+        self._patiently(self._broker.conclude)
+
+    def _finish(self) -> None:
+        self._conclude()
         self._supervisor.stop(10.0, only="download")
         self._supervisor.stop(5.0, only="page")
         self._supervisor.stop(5.0, only="source")

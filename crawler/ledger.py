@@ -32,7 +32,7 @@ _UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060
 class Results(Protocol):
     """What a broker gives to read."""
 
-    def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage: ...
+    def ledger(self, cursor: str, limit: int) -> LedgerPage: ...
 
 
 class _Failure(msgspec.Struct):
@@ -170,9 +170,9 @@ def _visible(lines: bytes) -> bytes:
 def _stretches(broker: Results) -> Iterator[list[LedgerRow]]:
     """Yield the rows that count, many at a time; the broker looks for the next while these are written."""
     with ThreadPoolExecutor(1, "ledger") as ahead:
-        page = broker.results("", _BATCH, mentions=True)
+        page = broker.ledger("", _BATCH)
         while page.rows:
-            following = ahead.submit(broker.results, page.cursor, _BATCH, mentions=True)
+            following = ahead.submit(broker.ledger, page.cursor, _BATCH)
             yield [row for row in page.rows if row.current]
             page = following.result()
 

@@ -292,6 +292,8 @@ class LedgerRow(Message, kw_only=True):
     mentions_total: int = 0
     kept: msgspec.Raw = msgspec.Raw(b"\xc0")
     kept_size: int = 0
+    before: str = ""  #: its outcome in the run before that named it, `""` where there is none
+    gone: int = 0  #: the run that found it gone, 0 while it is not
 
 
 class LedgerPage(Message):

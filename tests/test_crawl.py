@@ -29,9 +29,17 @@ class Returning(SqliteBroker):
         self._gone("begin")
         return super().begin(spec)
 
-    def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
-        self._gone("results")
-        return super().results(cursor, limit, mentions)
+    def ledger(self, cursor: str, limit: int) -> LedgerPage:
+        self._gone("ledger")
+        return super().ledger(cursor, limit)
+
+    def review(self, cursor: str) -> str:
+        self._gone("review")
+        return super().review(cursor)
+
+    def conclude(self) -> None:
+        self._gone("conclude")
+        super().conclude()
 
     def workers(self) -> list[str]:
         self._gone("workers")
@@ -53,6 +61,6 @@ def test_a_run_begins_and_ends_though_the_broker_is_gone_now_and_then(tmp_path: 
     (tmp_path / "state").mkdir()
     crawl._begin()
     crawl._finish()
-    assert broker.asked == {"counts", "begin", "results", "workers"}
+    assert broker.asked == {"counts", "begin", "review", "ledger", "conclude", "workers"}
     assert (tmp_path / "j" / "metadata.jsonl").exists()
     broker.close()

@@ -33,10 +33,8 @@ class Results:
 
     def __init__(self, *rows: LedgerRow) -> None:
         self.rows = rows
-        self.mentions: set[bool] = set()
 
-    def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
-        self.mentions.add(mentions)
+    def ledger(self, cursor: str, limit: int) -> LedgerPage:
         start = int(cursor or 0)
         end = start + min(limit, 2)
         return LedgerPage(list(self.rows[start:end]), str(min(end, len(self.rows))))
@@ -83,7 +81,6 @@ def test_what_is_there_and_the_rest(tmp_path: Path) -> None:
         }
     ]
     assert "Bär" in (tmp_path / METADATA).read_text(encoding="utf-8")
-    assert broker.mentions == {True}
 
 
 def test_rows_that_a_later_one_replaces_are_left_out(tmp_path: Path) -> None:

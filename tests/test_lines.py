@@ -25,8 +25,8 @@ class Results:
         self.asked: list[str] = []
         self.error: Exception | None = None
 
-    def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
-        assert limit >= 2 and not mentions
+    def results(self, cursor: str, limit: int) -> LedgerPage:
+        assert limit >= 2
         self.asked.append(cursor)
         if self.error is not None:
             raise self.error

@@ -20,8 +20,8 @@ class Results:
         self.rows = rows
         self.calls = 0
 
-    def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
-        assert limit > 0 and not mentions
+    def results(self, cursor: str, limit: int) -> LedgerPage:
+        assert limit > 0
         self.calls += 1
         start = int(cursor or 0)
         end = min(start + min(limit, 3), len(self.rows))

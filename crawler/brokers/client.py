@@ -105,14 +105,23 @@ class ManagerBroker:
     def robots(self, digest: str) -> str:
         return str(self._call("robots", digest))
 
-    def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
-        return decode(self._call("results", cursor, limit, int(mentions)), LedgerPage)
+    def results(self, cursor: str, limit: int) -> LedgerPage:
+        return decode(self._call("results", cursor, limit), LedgerPage)
+
+    def ledger(self, cursor: str, limit: int) -> LedgerPage:
+        return decode(self._call("ledger", cursor, limit), LedgerPage)
 
     def counts(self) -> Counts:
         return decode(self._call("counts"), Counts)
 
     def reopen(self, seqs: list[int]) -> int:
         return int(self._call("reopen", encode(seqs)))
+
+    def review(self, cursor: str) -> str:
+        return str(self._call("review", cursor))
+
+    def conclude(self) -> None:
+        self._call("conclude")
 
     def workers(self) -> list[str]:
         return [str(name) for name in self._call("workers")]

@@ -83,6 +83,19 @@ class Putter:
         tasks.named_again(page, images, self._run.number)
         self._traps.warn(log)
 
+    def look_back(self) -> int:
+        """Let the pages wait that were read before and that nobody names any more; return how many they are.
+
+        Whether they are there tells whether the images are that only they name.
+        """
+        if Kind.PAGE not in self._kinds or self._pages_full():
+            return 0
+        self._records.flush()
+        pages = self._records.tasks.unnamed_pages(self._run.number)
+        for url, detail, known in pages:
+            self.rearm(known.number, known.source, Found(Kind.PAGE, url, Raw(detail)), known.kept)
+        return len(pages)
+
     def _rule_of(self, known: Known) -> str:
         """Return the rule by which no page lets an image be taken, or `""`."""
         results = self._records.results

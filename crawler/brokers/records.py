@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from crawler.brokers.origins import Origins
 from crawler.brokers.results import Results
+from crawler.brokers.review import Review
 from crawler.brokers.schema import open_database
 from crawler.brokers.tally import Tally
 from crawler.brokers.tasks import Tasks
@@ -21,6 +22,7 @@ class RunRow(NamedTuple):
     began: float
     ended: float
     already_there: int
+    concluded: int = 0
 
 
 class Records:
@@ -36,7 +38,10 @@ class Records:
             self.results = Results(db)
             self.origins = Origins(db)
             self.tally = Tally(db)
-            row = db.execute("SELECT run, began, ended, already_there FROM runs ORDER BY run DESC LIMIT 1").fetchone()
+            self.review = Review(db, self.results)
+            row = db.execute(
+                "SELECT run, began, ended, already_there, concluded FROM runs ORDER BY run DESC LIMIT 1"
+            ).fetchone()
         except sqlite3.Error as error:
             db.close()
             raise StateError(f"the state {path} cannot be read: {error}") from error
@@ -67,7 +72,9 @@ class Records:
         """Write the latest run as it now stands."""
         self.flush()
         self.run = run
-        self._db.execute("INSERT OR REPLACE INTO runs(run, began, ended, already_there) VALUES(?,?,?,?)", run)
+        self._db.execute(
+            "INSERT OR REPLACE INTO runs(run, began, ended, already_there, concluded) VALUES(?,?,?,?,?)", run
+        )
 
     def meta(self, key: str) -> Any:
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()

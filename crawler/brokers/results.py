@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +16,10 @@ from crawler.outcomes import KEPT, PAGES_READ
 _PARCELS = """
 SELECT p.seq, p.run, p.time, w.name, p.body FROM parcels p JOIN workers w ON w.worker = p.worker
 WHERE p.seq >= (SELECT coalesce(max(seq), 0) FROM parcels WHERE seq <= ?) ORDER BY p.seq"""
+_PARCEL = "SELECT p.run, p.time, w.name, p.body FROM parcels p JOIN workers w ON w.worker = p.worker WHERE p.seq = ?"
+_CURRENT = f"""
+SELECT number, url, result, kept, coalesce(before, ''), gone FROM tasks JOIN settled ON task = number
+WHERE number > ? AND kind = {int(Kind.IMAGE)} ORDER BY number LIMIT ?"""
 _MENTIONS = """
 SELECT m.image, p.url, m.words FROM mentions m JOIN tasks p ON p.number = m.page WHERE m.image IN ({}) LIMIT {}"""
 # One statement for a parcel took less than half of the time of one for each task (0.9 to 2.3 µs a task).
@@ -56,6 +61,24 @@ class Parcel(Message):
         message = self.messages[place] if self.messages else ""
         return Result(self.tasks[place], self.kind, self.outcome, message, self.sizes[place], self.bodies[place])
 
+    def part(self, start: int, end: int) -> Parcel:
+        """Return the results from one place up to another."""
+        at = slice(start, end)
+        return Parcel(
+            self.kind, self.outcome, self.tasks[at], self.sizes[at], self.bodies[at], self.messages[at]
+        )  # fmt: skip
+
+
+class Told(NamedTuple):
+    """In which run, when and by whom the results of a parcel were told."""
+
+    run: int
+    time: float
+    worker: str
+
+
+_NONE = (0, Told(0, 0.0, ""), Parcel(0, "", [], [], [], []))
+
 
 class Current(NamedTuple):
     """A result of an image that no later one replaced."""
@@ -75,7 +98,8 @@ class Results:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._parcels: list[tuple[int, int, int, float, Parcel]] = []
-        self._decoded: dict[int, tuple[float, Parcel]] = {}
+        self._decoded: dict[int, tuple[Told, Parcel]] = {}
+        self._latest = _NONE
         last = db.execute("SELECT seq, body FROM parcels ORDER BY seq DESC LIMIT 1").fetchone()
         self._next = last[0] + len(decode(last[1], Parcel)) if last else 1
 
@@ -123,65 +147,61 @@ class Results:
             )
             self._parcels.clear()
 
-    def page(self, after: int, limit: int, mentions: bool) -> LedgerPage:
+    def page(self, after: int, limit: int) -> LedgerPage:
         """Return up to `limit` results of images that come after number `after`."""
         rows: list[LedgerRow] = []
         tasks: list[int] = []
-        for seq, run, time, worker, result in self._after(after):
+        for seq, told, result in self._after(after):
             after = seq
             if result.kind == Kind.IMAGE:
                 tasks.append(result.task)
-                rows.append(
-                    LedgerRow(
-                        seq=seq,
-                        run=run,
-                        url="",
-                        outcome=result.outcome,
-                        message=result.message,
-                        size=result.size,
-                        time=time,
-                        worker=worker,
-                        result=result.body,
-                        current=False,
-                    )
-                )
+                rows.append(_row(seq, told, result))
             if len(rows) == limit:
                 break
-        fitting = self._complete(rows, tasks, mentions)
-        if fitting < len(rows):
-            del rows[fitting:]
-            after = rows[-1].seq
+        known = self._known_of(tasks)
+        size = 0
+        for place, (row, task) in enumerate(zip(rows, tasks, strict=True)):
+            row.url, last = known[task]
+            row.current = last == row.seq
+            size += _size(row)
+            if size > LEDGER_PAGE_BYTES:
+                del rows[place + 1 :]
+                after = row.seq
+                break
         return LedgerPage(rows, str(after))
 
-    def _after(self, after: int) -> Iterator[tuple[int, int, float, str, Result]]:
-        for first, run, time, worker, body in self._db.execute(_PARCELS, (after + 1,)):
-            parcel = decode(body, Parcel)
-            for place in range(max(after + 1 - first, 0), len(parcel)):
-                yield first + place, run, time, worker, parcel[place]
+    def _known_of(self, tasks: list[int]) -> dict[int, tuple[str, int]]:
+        """Return the URL and the number of the last result of each task."""
+        rows = self._db.execute(
+            f"SELECT number, url, result FROM tasks JOIN settled ON task = number WHERE number IN ({_marks(tasks)})"
+        )
+        return {number: (url, result) for number, url, result in rows}
 
-    def _complete(self, rows: list[LedgerRow], tasks: list[int], mentions: bool) -> int:
-        """Give rows what tasks and mentions know, and return how many of them fit into one message."""
+    def ledger(self, after: int, limit: int) -> LedgerPage:
+        """Return the results that count, of up to `limit` images whose tasks come after number `after`."""
+        found = self._db.execute(_CURRENT, (after, limit)).fetchall()
+        shown, totals = self._mentions([number for number, *_ in found])
+        rows: list[LedgerRow] = []
         size = 0
-        known = {
-            number: rest
-            for number, *rest in self._db.execute(
-                "SELECT number, url, result, kept FROM tasks JOIN settled ON task = number "
-                f"WHERE number IN ({_marks(tasks)})"
-            )
-        }
-        shown, totals = self._mentions(tasks) if mentions else ({}, {})
-        for fitting, (row, task) in enumerate(zip(rows, tasks, strict=True), 1):
-            row.url, result, kept = known[task]
-            row.current = result == row.seq
-            if row.current and kept and kept != result:
-                before = self.known(kept)
-                row.kept, row.kept_size = before.result, before.size
-            row.mentions, row.mentions_total = shown.get(task, []), totals.get(task, 0)
-            size += len(row.result) + len(row.kept) + len(row.url) + len(row.message)
-            size += sum([len(page) + len(words) for page, words in row.mentions])
+        for number, url, seq, kept, before, gone in found:
+            row = _row(seq, *self._result(seq))
+            row.url, row.current, row.before, row.gone = url, True, before, gone
+            row.mentions, row.mentions_total = shown.get(number, []), totals.get(number, 0)
+            if kept and kept != seq:
+                earlier = self.known(kept)
+                row.kept, row.kept_size = earlier.result, earlier.size
+            rows.append(row)
+            after = number
+            size += _size(row)
             if size > LEDGER_PAGE_BYTES:
-                return fitting
-        return len(rows)
+                break
+        return LedgerPage(rows, str(after))
+
+    def _after(self, after: int) -> Iterator[tuple[int, Told, Result]]:
+        for first, run, time, worker, body in self._db.execute(_PARCELS, (after + 1,)):
+            parcel, told = decode(body, Parcel), Told(run, time, worker)
+            for place in range(max(after + 1 - first, 0), len(parcel)):
+                yield first + place, told, parcel[place]
 
     def _mentions(self, tasks: list[int]) -> tuple[dict[int, list[tuple[str, msgspec.Raw]]], dict[int, int]]:
         """Return the first mentions of each task, and how many it has."""
@@ -198,23 +218,57 @@ class Results:
 
     def known(self, seq: int) -> Known:
         """Return what the result with this number says, which must be there; those beside it come quickly then."""
-        time, result = self._result(seq)
-        return Known(time, result.size, result.body)
+        told, result = self._result(seq)
+        return Known(told.time, result.size, result.body)
 
     def message(self, seq: int) -> str:
         """Return the message of the result with this number, which must be there."""
         return self._result(seq)[1].message
 
-    def _result(self, seq: int) -> tuple[float, Result]:
-        first = self._db.execute("SELECT max(seq) FROM parcels WHERE seq <= ?", (seq,)).fetchone()[0]
-        found = self._decoded.get(first)
-        if found is None:
-            time, body = self._db.execute("SELECT time, body FROM parcels WHERE seq = ?", (first,)).fetchone()
-            found = self._decoded[first] = (time, decode(body, Parcel))
-            if len(self._decoded) > _DECODED:
-                del self._decoded[next(iter(self._decoded))]
-        time, parcel = found
-        return time, parcel[seq - first]
+    def _result(self, seq: int) -> tuple[Told, Result]:
+        first, told, parcel = self._latest
+        if not first <= seq < first + len(parcel):
+            first = self._db.execute("SELECT max(seq) FROM parcels WHERE seq <= ?", (seq,)).fetchone()[0]
+            told, parcel = self._decoded.get(first) or self._read(first)
+            self._latest = first, told, parcel
+        return told, parcel[seq - first]
+
+    def _read(self, first: int) -> tuple[Told, Parcel]:
+        """Return a parcel, and keep it decoded for a while."""
+        run, time, worker, body = self._db.execute(_PARCEL, (first,)).fetchone()
+        found = self._decoded[first] = Told(run, time, worker), decode(body, Parcel)
+        if len(self._decoded) > _DECODED:
+            del self._decoded[next(iter(self._decoded))]
+        return found
+
+    def compact(self, after: int, limit: int, run: int) -> int:
+        """Forget what later results replaced in some parcels of runs before `run`.
+
+        Returns the number after which others follow, or 0.
+        """
+        parcels = self._db.execute(
+            "SELECT seq, run, worker, time, body FROM parcels WHERE seq > ? AND run < ? ORDER BY seq LIMIT ?",
+            (after, run, limit),
+        ).fetchall()
+        for first, *of, body in parcels:
+            parcel = decode(body, Parcel)
+            needed = {
+                seq
+                for found in self._db.execute(
+                    f"SELECT result, kept FROM settled WHERE task IN ({_marks(parcel.tasks)})"
+                )
+                for seq in found
+            }
+            places = [place for place in range(len(parcel)) if first + place in needed]
+            if len(places) < len(parcel):
+                self._db.execute("DELETE FROM parcels WHERE seq = ?", (first,))
+                self._db.executemany(
+                    "INSERT INTO parcels VALUES(?,?,?,?,?)",
+                    [(first + start, *of, encode(parcel.part(start, end))) for start, end in _stretches(places)],
+                )
+                self._decoded.clear()
+                self._latest = _NONE
+        return parcels[-1][0] if parcels else 0
 
     def time_of(self, seq: int) -> float:
         """Return when the result with this number was told; 0 where there is none."""
@@ -253,6 +307,26 @@ class Results:
             if task is not None:
                 url, source, origin = task
                 yield Current(result.task, url, source, origin, result.outcome, run, result.size)
+
+
+def _row(seq: int, told: Told, result: Result) -> LedgerRow:
+    return LedgerRow(
+        seq=seq, run=told.run, url="", outcome=result.outcome, message=result.message, size=result.size,
+        time=told.time, worker=told.worker, result=result.body, current=False,
+    )  # fmt: skip
+
+
+def _size(row: LedgerRow) -> int:
+    """Return how much of a message a row takes, about."""
+    words = sum([len(page) + len(words) for page, words in row.mentions])
+    return len(row.result) + len(row.kept) + len(row.url) + len(row.message) + words
+
+
+def _stretches(places: list[int]) -> Iterator[tuple[int, int]]:
+    """Give the first place and the one after the last of each unbroken stretch."""
+    for _, group in groupby(enumerate(places), lambda at: at[1] - at[0]):
+        stretch = [place for _, place in group]
+        yield stretch[0], stretch[-1] + 1
 
 
 def _marks(numbers: Iterable[int]) -> str:

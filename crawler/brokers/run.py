@@ -13,7 +13,7 @@ class Run:
 
     def __init__(self, records: Records) -> None:
         self._records = records
-        self.number, self.began, self.ended, self.already_there = records.run
+        self.number, self.began, self.ended, self.already_there, self.concluded = records.run
         self.totals: dict[tuple[int, str], int] = {}
         self._bytes = 0
         for kind, outcome, number, size in records.tally.totals(self.number):
@@ -21,24 +21,35 @@ class Run:
 
     def open_next(self, now: float) -> None:
         self.number, self.began, self.ended, self.already_there = self.number + 1, now, 0.0, 0
+        self.concluded = 0
         self.totals.clear()
         self._bytes = 0
         self.save()
 
     def save(self) -> None:
         if self.number:
-            self._records.set_run(RunRow(self.number, self.began, self.ended, self.already_there))
+            self._records.set_run(RunRow(self.number, self.began, self.ended, self.already_there, self.concluded))
 
     @property
     def is_open(self) -> bool:
         return bool(self.number) and not self.ended
 
+    @property
+    def is_concluded(self) -> bool:
+        """Tell whether the next run may begin."""
+        return not self.number or bool(self.concluded)
+
     def end(self, now: float) -> None:
         self.ended = now
         self.save()
 
+    def conclude(self) -> None:
+        self.concluded = 1
+        self.save()
+
     def reopen(self) -> None:
         """Take up a run again that had ended."""
+        self.concluded = 0
         self.end(0.0)
 
     def count(

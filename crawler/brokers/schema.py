@@ -2,7 +2,8 @@
 
 `tasks` says what a task is and never changes while it is worked; the narrow `waiting` has a row for each that is not
 done, and `settled` one for each that has ever been done, with its last outcome (NULL while it waits again), the one of
-the run before, and the number of the last result by which it can be asked for conditionally (`kept`; 0 is none).
+the run before, the number of the last result by which it can be asked for conditionally (`kept`; 0 is none), and the
+run that found it gone.
 Results that are alike lie together in parcels, as a worker's report brought them: their writing bounds the speed of a
 run. `named` has the tasks that a page named when it was last read.
 """
@@ -20,7 +21,7 @@ VERSION = 5
 _TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE runs(run INTEGER PRIMARY KEY, began REAL NOT NULL, ended REAL NOT NULL DEFAULT 0,
-                  already_there INTEGER NOT NULL DEFAULT 0);
+                  already_there INTEGER NOT NULL DEFAULT 0, concluded INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE origins(origin INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE,
                      robots TEXT, crawl_delay REAL NOT NULL DEFAULT 0, robots_run INTEGER NOT NULL DEFAULT 0,
                      robots_time REAL NOT NULL DEFAULT 0,
@@ -35,7 +36,7 @@ CREATE TABLE waiting(origin INTEGER NOT NULL, kind INTEGER NOT NULL, number INTE
                      known INTEGER NOT NULL DEFAULT 0,
                      PRIMARY KEY(origin, kind, number)) WITHOUT ROWID;
 CREATE TABLE settled(task INTEGER PRIMARY KEY, outcome TEXT, result INTEGER NOT NULL, run INTEGER NOT NULL,
-                     kept INTEGER NOT NULL DEFAULT 0, before TEXT);
+                     kept INTEGER NOT NULL DEFAULT 0, before TEXT, gone INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE named(page INTEGER NOT NULL, run INTEGER NOT NULL, part INTEGER NOT NULL, children BLOB NOT NULL,
                    PRIMARY KEY(page, run, part)) WITHOUT ROWID;
 CREATE TABLE parcels(seq INTEGER PRIMARY KEY, run INTEGER NOT NULL, worker INTEGER NOT NULL, time REAL NOT NULL,
@@ -56,6 +57,9 @@ _MIGRATIONS = {
 ALTER TABLE waiting ADD COLUMN known INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE settled ADD COLUMN kept INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE settled ADD COLUMN before TEXT;
+ALTER TABLE settled ADD COLUMN gone INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN concluded INTEGER NOT NULL DEFAULT 0;
+UPDATE runs SET concluded = ended <> 0;
 CREATE TABLE named(page INTEGER NOT NULL, run INTEGER NOT NULL, part INTEGER NOT NULL, children BLOB NOT NULL,
                    PRIMARY KEY(page, run, part)) WITHOUT ROWID;
 UPDATE settled SET kept = result WHERE outcome = 'success' AND task IN (SELECT number FROM tasks WHERE kind = 2);

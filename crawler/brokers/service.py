@@ -104,10 +104,16 @@ class Service:
                     return encode(broker.begin(decode(spec, Spec)))
                 case "put", [bytes(found), int(parent)]:
                     return broker.put(decode(found, list[Found]), parent)
-                case "results", [str(cursor), int(limit), int(mentions)]:
-                    return encode(broker.results(cursor, limit, bool(mentions)))
+                case "results", [str(cursor), int(limit)]:
+                    return encode(broker.results(cursor, limit))
+                case "ledger", [str(cursor), int(limit)]:
+                    return encode(broker.ledger(cursor, limit))
                 case "reopen", [bytes(seqs)]:
                     return broker.reopen(decode(seqs, list[int]))
+                case "review", [str(cursor)]:
+                    return broker.review(cursor)
+                case "conclude", []:
+                    return broker.conclude()
                 case "workers", []:
                     return broker.workers()
         raise UsageError(f"the collector does not serve {method[:40]!r} with these arguments to {connection.peer}")

@@ -137,7 +137,7 @@ class SqliteBroker:
             self._adopt_spec(replace(spec, job_id=job_id))
             self._heed_reading(encode(spec.reading))
             rebooted = self._rebooted_since()
-            resumed = self._run.is_open
+            resumed = not self._run.is_concluded
             if not resumed:
                 self._open_run()
             self._records.set_meta("boot_id", _boot_id())
@@ -150,6 +150,7 @@ class SqliteBroker:
         if self._records.meta("reading") != reading:
             self._records.tasks.forget_links()
             self._records.set_meta("reading", reading)
+            self._records.set_meta("looked_back", self._run.number + self._run.is_concluded)  # it may well be left out
 
     def _open_run(self) -> None:
         self._run.open_next(self._clock())
@@ -227,16 +228,26 @@ class SqliteBroker:
         self._note_finished(now)
 
     def _note_finished(self, now: float) -> None:
-        if self._run.is_open and not any(self._waiting.open.values()):
-            self._run.end(now)
+        if not self._run.is_open or any(self._waiting.open.values()):
+            return
+        if int(self._records.meta("looked_back") or 0) < self._run.number:
+            self._records.set_meta("looked_back", self._run.number)
+            if self._putter.look_back():
+                return
+        self._run.end(now)
 
     def robots(self, digest: str) -> str:
         return self._records.origins.robots_text(digest)
 
-    def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
+    def results(self, cursor: str, limit: int) -> LedgerPage:
         with self.group():
             self._records.flush()
-            return self._records.results.page(_position(cursor), limit, mentions)
+            return self._records.results.page(_position(cursor), limit)
+
+    def ledger(self, cursor: str, limit: int) -> LedgerPage:
+        with self.group():
+            self._records.flush()
+            return self._records.results.ledger(_position(cursor), limit)
 
     def counts(self) -> Counts:
         with self.group():
@@ -260,6 +271,16 @@ class SqliteBroker:
             if found and self._run.ended:
                 self._run.reopen()
             return len(found)
+
+    def review(self, cursor: str) -> str:
+        with self.group():
+            self._records.flush()
+            return self._records.review.go_on(cursor, self._run.number) if self._run.ended else ""
+
+    def conclude(self) -> None:
+        with self.group():
+            if self._run.ended:
+                self._run.conclude()
 
     def workers(self) -> list[str]:
         return list(self._dispatch.workers)

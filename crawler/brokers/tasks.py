@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from crawler.model import Kind, decode, encode
+from crawler.outcomes import PAGES_READ
 
 _WAITING = """
 SELECT w.number, w.kind, w.origin, t.url, w.at, t.detail, w.hops, w.candidate, w.attempts, w.source, w.lost, w.due,
@@ -166,6 +167,16 @@ class Tasks:
                 f"WHERE t.number IN ({marks}) ORDER BY t.number"
             ).fetchall():
                 yield Kind(kind), url, detail, Known._make(known)
+
+    def unnamed_pages(self, run: int) -> list[tuple[str, bytes, Known]]:
+        """Return URL, detail and what is known of the pages that were read before `run`, and that it did not name."""
+        read = ", ".join(f"'{outcome}'" for outcome in sorted(PAGES_READ))
+        rows = self._db.execute(
+            f"SELECT t.url, t.detail, {_KNOWN} FROM settled s JOIN tasks t ON t.number = s.task "
+            f"WHERE t.kind = ? AND s.run < ? AND s.outcome IN ({read})",
+            (int(Kind.PAGE), run),
+        )
+        return [(url, detail, Known._make(known)) for url, detail, *known in rows]
 
     def named_again(self, page: int, images: Sequence[int], run: int) -> None:
         """Remember that a page mentions these images in `run` as it did before."""

@@ -194,7 +194,16 @@ class Job:
 
     def finish(self, settle: Callable[[Task], Settlement] = done) -> list[Task]:
         self.end_source()
-        return self.drain(settle)
+        given = self.drain(settle)
+        self.conclude()
+        return given
+
+    def conclude(self) -> None:
+        """Let the next run begin, as a door does."""
+        cursor = self.broker.review("")
+        while cursor:
+            cursor = self.broker.review(cursor)
+        self.broker.conclude()
 
     def rows(self) -> list[LedgerRow]:
         return self.broker.results("", 100_000).rows

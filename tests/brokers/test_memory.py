@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -84,7 +84,7 @@ def test_what_is_there_is_asked_for_by_what_is_known_of_it(job: Job, clock: Cloc
     counts = job.broker.counts()
     assert (counts.images, counts.already_there) == ({"unchanged": 3, "success": 1}, 0)
     assert counts.bytes == 100, "of what is unchanged nothing came"
-    (row,) = (row for row in job.rows() if row.current and row.url == URL)
+    (row,) = (row for row in job.broker.ledger("", 1000).rows if row.url == URL)
     assert (row.run, row.outcome, row.size) == (2, "unchanged", 100)
 
 
@@ -130,13 +130,13 @@ def test_the_file_of_an_image_that_fails_later_stays_known(job: Job) -> None:
     for _ in range(2):
         job.begin(images(1))
         job.finish(lambda task: done(task, "http_403"))
-    (row,) = (row for row in job.rows() if row.current and row.url == URL)
+    (row,) = (row for row in job.broker.ledger("", 1000).rows if row.url == URL)
     assert (row.run, row.outcome, row.kept_size) == (3, "http_403", 100)
     assert decode(row.kept, ImageResult).file == "a/0.png"
     job.begin(images(1))
     (task,) = job.finish(unchanged)
     assert task.known is not None and task.known.size == 100
-    (row,) = (row for row in job.rows() if row.current and row.url == URL)
+    (row,) = (row for row in job.broker.ledger("", 1000).rows if row.url == URL)
     assert (row.outcome, row.kept_size) == ("unchanged", 0)
 
 
@@ -216,13 +216,21 @@ def test_an_image_that_is_there_is_not_asked_for_where_a_page_wants_it_left_alon
 # Pages that name what they named before
 
 HOME, NEXT = "http://a.test/home", "http://a.test/next"
+NOTHING: Mapping[str, str] = {}
 
 
-def read(job: Job, links: dict[str, list[Found]], **settings: object) -> list[Task]:
-    """Conduct a run whose pages name `links`; those that are not in it are unchanged. Return what was given out."""
+def read(
+    job: Job, links: dict[str, list[Found]], failing: Mapping[str, str] = NOTHING, **settings: object
+) -> list[Task]:
+    """Conduct a run whose pages name `links`; those that are not in it are unchanged. Return what was given out.
+
+    What is in `failing` comes to the outcome there.
+    """
     job.begin([page(HOME)], **settings)
 
     def settle(task: Task) -> Settlement:
+        if task.url in failing:
+            return done(task, failing[task.url])
         if task.kind is Kind.PAGE and task.url not in links:
             return unchanged(task)
         if task.kind is Kind.PAGE:
@@ -242,14 +250,16 @@ def test_a_page_that_is_unchanged_names_what_it_named(job: Job) -> None:
         assert all(task.known is not None for task in given.values())
         counts = job.broker.counts()
         assert (counts.run, counts.pages, counts.images) == (run, {"unchanged": 2}, {"unchanged": 2})
-    (row,) = (row for row in job.broker.results("", 100, mentions=True).rows if row.current and row.url == URL)
+    (row,) = (row for row in job.broker.ledger("", 100).rows if row.current and row.url == URL)
     assert [(where, decode(words, Words).alt) for where, words in row.mentions] == [(HOME, "words")]
 
 
 def test_a_page_that_changed_names_what_it_names_now(job: Job) -> None:
     read(job, {HOME: [page(NEXT), *images(2)], NEXT: []})
-    assert {task.url for task in read(job, {HOME: images(1)})} == {HOME, URL}
-    assert {task.url for task in read(job, {})} == {HOME, URL}
+    assert [task.url for task in read(job, {HOME: images(1)}, {NEXT: "http_404"})] == [HOME, URL, NEXT], (
+        "it may still be there"
+    )
+    assert [task.url for task in read(job, {})] == [HOME, URL]
 
 
 def test_a_page_that_names_a_lot_is_remembered_whole(job: Job) -> None:
@@ -322,8 +332,165 @@ def make_older(path: Path) -> None:
     db = sqlite3.connect(path)
     db.executescript(
         "ALTER TABLE waiting DROP COLUMN known; ALTER TABLE settled DROP COLUMN kept; "
-        "ALTER TABLE settled DROP COLUMN before; DROP TABLE named; DELETE FROM meta WHERE key = 'reading'; "
+        "ALTER TABLE settled DROP COLUMN before; ALTER TABLE settled DROP COLUMN gone; "
+        "ALTER TABLE runs DROP COLUMN concluded; DROP TABLE named; DELETE FROM meta WHERE key = 'reading'; "
         "PRAGMA user_version = 4"
     )
     db.close()
     assert schema.VERSION == 5, "another version: this test is to begin with the one before that"
+
+
+# What is gone
+
+
+def gone(job: Job) -> dict[str, int]:
+    """Return the runs that found images gone, by URL."""
+    return {row.url: row.gone for row in job.broker.ledger("", 1000).rows if row.gone}
+
+
+def test_an_image_that_is_missing_is_gone_until_it_is_back(job: Job, clock: Clock) -> None:
+    read(job, {HOME: images(2)})
+    assert gone(job) == {}
+    read(job, {}, {URL: "http_404"})
+    assert gone(job) == {URL: 2}
+    read(job, {})
+    assert gone(job) == {URL: 2}, "it is not asked for so soon, and was found gone then"
+    clock.advance(2 * REST)
+    read(job, {})
+    assert gone(job) == {}
+
+
+@pytest.mark.parametrize("outcome", ["http_403", "http_500", "timeout", "host_down", "not_an_image"])
+def test_an_image_that_fails_in_another_way_is_not_gone(job: Job, outcome: str) -> None:
+    read(job, {HOME: images(2)})
+    read(job, {}, {URL: outcome})
+    assert gone(job) == {}
+
+
+def test_an_image_that_no_page_names_any_more_is_gone(job: Job) -> None:
+    read(job, {HOME: [page(NEXT), *named(0, 1)], NEXT: named(1)})
+    read(job, {HOME: [page(NEXT), *named(1)]})
+    assert gone(job) == {URL: 2}
+    read(job, {HOME: [page(NEXT)]})
+    assert gone(job) == {URL: 2}, "another page still names the other one"
+    read(job, {HOME: [page(NEXT), *named(0)], NEXT: []})
+    assert gone(job) == {"http://a.test/1.png": 4}
+
+
+@pytest.mark.parametrize("outcome", ["http_500", "timeout", "login_required", "robots_denied", "not_html"])
+def test_nothing_is_gone_while_a_page_that_named_it_cannot_be_read(job: Job, outcome: str) -> None:
+    read(job, {HOME: [page(NEXT), *named(0)], NEXT: named(0, 1)})
+    read(job, {HOME: [page(NEXT)]}, {NEXT: outcome})
+    assert gone(job) == {}
+    read(job, {NEXT: []})
+    assert gone(job) == {URL: 3, "http://a.test/1.png": 3}
+
+
+def test_the_images_of_a_page_that_is_gone_are_gone(job: Job) -> None:
+    read(job, {HOME: [page(NEXT), *named(0)], NEXT: named(0, 1)})
+    given = read(job, {HOME: named(0)}, {NEXT: "http_404"})
+    assert [task.url for task in given] == [HOME, URL, NEXT], "nobody names it: it is asked whether it is there"
+    assert gone(job) == {"http://a.test/1.png": 2}
+    assert NEXT not in {task.url for task in read(job, {})}, "asked once"
+    read(job, {HOME: [page(NEXT), *named(0)], NEXT: named(1)})
+    assert gone(job) == {}
+
+
+def test_a_page_that_nobody_names_and_that_is_there_names_its_images(job: Job) -> None:
+    read(job, {HOME: [page(NEXT)], NEXT: named(1)})
+    for _ in range(2):
+        assert {task.url for task in read(job, {HOME: []})} == {HOME, NEXT, "http://a.test/1.png"}
+        assert gone(job) == {}
+
+
+def test_what_other_settings_leave_out_is_not_gone(job: Job) -> None:
+    read(job, {HOME: [page(NEXT)], NEXT: named(1)})
+    read(job, {HOME: []}, exclude=("next",))
+    assert gone(job) == {}
+
+
+def test_what_a_list_names_no_more_is_gone(job: Job) -> None:
+    job.begin(named(0, 1))
+    job.finish(stored)
+    job.begin(named(1))
+    job.finish(unchanged)
+    assert gone(job) == {URL: 2}
+
+
+def named(*numbers: int) -> list[Found]:
+    return [image(f"http://a.test/{number}.png", Words(alt=f"{number}")) for number in numbers]
+
+
+# What need not be remembered
+
+
+def test_the_ledger_is_in_the_order_in_which_images_were_named(job: Job) -> None:
+    job.begin(images(600))
+    job.finish(stored)
+    worker_order = [row.url for row in job.rows()]
+    job.begin(images(600)[::-1])
+    job.end_source()
+    hand = job.worker()
+    hand.exchange()
+    while hand.held:
+        hand.exchange(*[unchanged(task) for task in list(hand.held.values())[:-150:-1]])
+    job.conclude()
+    assert [row.url for row in job.broker.ledger("", 10_000).rows] == [found.url for found in images(600)]
+    assert sorted(worker_order) == sorted(found.url for found in images(600))
+    rows, cursor = [], ""
+    while (part := job.broker.ledger(cursor, 77)).rows:
+        rows += part.rows
+        cursor = part.cursor
+    assert [(row.url, row.run, row.outcome) for row in rows] == [(f.url, 2, "unchanged") for f in images(600)]
+
+
+def test_what_later_results_replaced_is_forgotten(job: Job, clock: Clock) -> None:
+    found = [image(f"http://a.test/{n}.png", Words(alt=f"{n}")) for n in range(300)]
+    for night in range(8):
+        job.begin(found[night:])
+        job.finish(lambda task: unchanged(task) if task.known else stored(task))
+        clock.advance(DAY)
+        rows = job.rows()
+        assert len(rows) == len({row.url for row in rows}) == 300, "one result for each image"
+        assert {row.url for row in rows} == {row.url for row in job.broker.ledger("", 1000).rows}
+    assert len(gone(job)) == 7
+    (seq,) = (row.seq for row in rows if row.url == "http://a.test/0.png")
+    assert job.broker.reopen([seq]) == 1, "and it can still be asked for"
+
+
+def test_words_that_a_page_no_longer_says_are_forgotten(job: Job) -> None:
+    for night in range(3):
+        read(job, {HOME: [image(URL, Words(alt=f"night {night}"))]})
+    (row,) = job.broker.ledger("", 10).rows
+    assert [decode(words, Words).alt for _, words in row.mentions] == ["night 2"] and row.mentions_total == 1
+    read(job, {HOME: []})
+    (row,) = job.broker.ledger("", 10).rows
+    assert row.mentions_total == 1, "of what is gone the last words stay"
+
+
+def test_what_an_image_was_before(job: Job) -> None:
+    before = []
+    for outcome in ("http_500", "success", "http_403"):
+        read(job, {HOME: images(1)}, {URL: outcome} if outcome != "success" else NOTHING)
+        (row,) = job.broker.ledger("", 10).rows
+        before.append((row.before, row.outcome))
+    assert before == [("", "http_500"), ("http_500", "success"), ("success", "http_403")]
+
+
+# Who begins when
+
+
+def test_a_run_goes_on_until_it_is_concluded(job: Job) -> None:
+    job.begin(images(1))
+    job.end_source()
+    job.drain(stored)
+    again = job.broker.begin(spec())
+    assert (again.run, again.resumed, job.broker.counts().state) == (1, True, State.FINISHED)
+    job.conclude()
+    assert job.broker.begin(spec()).run == 2
+
+
+def test_a_run_that_is_not_finished_is_not_concluded(job: Job) -> None:
+    job.begin(images(1))
+    job.conclude()
+    assert job.broker.begin(spec()).resumed

@@ -132,12 +132,12 @@ def test_results_that_were_written_out_are_read_all_the_same(redis: str, tmp_pat
     worker = job.worker(room={Kind.IMAGE: 10})
     while tasks := worker.exchange(*map(done, worker.held.values())):
         assert len(tasks) <= 10
-    before = broker.results("", 1000, mentions=True).rows
+    before = broker.ledger("", 1000).rows
     assert broker._results.write_out(1) == 0, "a Redis without power may forget the last two seconds"
     clock.advance(3)
     assert broker._results.write_out(1) == 40
     assert broker._results.write_out(1) == 0
-    after = broker.results("", 1000, mentions=True)
+    after = broker.ledger("", 1000)
     assert [(row.seq, row.url, row.current, row.mentions_total) for row in after.rows] == [
         (row.seq, row.url, row.current, row.mentions_total) for row in before
     ]

@@ -159,5 +159,5 @@ def test_only_so_many_folders_are_kept_open(root: Path, monkeypatch: pytest.Monk
 
 
 class NoResults:
-    def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
+    def ledger(self, cursor: str, limit: int) -> LedgerPage:
         return LedgerPage([], "")

@@ -111,9 +111,13 @@ class RedisBroker:
     def robots(self, digest: str) -> str:
         return self._partitions.robots_text(digest) if digest else ""
 
-    def results(self, cursor: str, limit: int, mentions: bool = False) -> LedgerPage:
+    def results(self, cursor: str, limit: int) -> LedgerPage:
         self._look()
-        return self._results.page(cursor, limit, mentions)
+        return self._results.page(cursor, limit, mentions=False)
+
+    def ledger(self, cursor: str, limit: int) -> LedgerPage:
+        self._look()
+        return self._results.page(cursor, limit, mentions=True)
 
     def counts(self) -> Counts:
         if not self._job.name:
@@ -149,6 +153,13 @@ class RedisBroker:
         answers = self._partitions.call("settle", {at: {"worker": "", "settled": said} for at, said in told.items()})
         self._job.note_ready(set(told))
         return sum(int(answer[0]) for answer in answers.values())
+
+    def review(self, cursor: str) -> str:
+        """Nothing: what a run in a Redis came to is not compared with others."""
+        return ""
+
+    def conclude(self) -> None:
+        """Nothing: the next run begins when this one is finished."""
 
     def workers(self) -> list[str]:
         self._patrol()

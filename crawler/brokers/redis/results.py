@@ -57,7 +57,7 @@ class ResultReader:
         self._archive = archive
         self._last: dict[int, int] = defaultdict(int)  #: number of the last result by partition, as last heard
 
-    def page(self, cursor: str, limit: int, mentions: bool) -> LedgerPage:
+    def page(self, cursor: str, limit: int, *, mentions: bool) -> LedgerPage:
         """Return up to `limit` results of images after `cursor`."""
         read = self._positions(cursor)
         found: list[tuple[int, Result]] = []
