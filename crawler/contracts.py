@@ -147,8 +147,8 @@ class JobFolder(Protocol):
     def open_archive(self) -> ResultArchive:
         """Return where the job's results are kept, for one thread; nothing is looked at yet."""
 
-    def upload(self, file: Path) -> None:
-        """Put a file of this machine into the folder under its own name, in place of what has it."""
+    def upload(self, file: Path, name: str) -> None:
+        """Put a file of this machine into the folder under `name`, in place of what has it."""
 
     def sweep(self, living: frozenset[str] = frozenset(), *, finished: bool = False) -> None:
         """Remove what workers that are gone left unfinished."""

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from crawler import progress
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.local import is_running
 from crawler.brokers.redis import check_url, shown_url
@@ -27,8 +26,9 @@ from crawler.model import Begun, Counts, State
 from crawler.outcomes import KEPT
 from crawler.outputs import parse_output
 from crawler.processes import Link, Place, download_process, page_process, source_process
-from crawler.progress import counted
+from crawler.progress import Ended, attention, counted, summary
 from crawler.recheck import WINDOW, lost_files
+from crawler.report import Comparison, Record, changes, shrunk
 from crawler.settings import CollectSettings, CrawlSettings
 from crawler.sources.spool import forget_others
 from crawler.spec import Spec
@@ -130,7 +130,8 @@ class Crawl:
         with hosted_broker(self._supervisor, self._directory, self._listen, self._link) as self._broker:
             begun = self._begin()
             if begun.resumed and self._counts().state is State.FINISHED:
-                self._conclude()  # of a run that was killed when all but this was done
+                self._resumed = True
+                self._tell(self._last, self._conclude())  # it was killed when all but this was done
                 begun = self._begin()
             self._resumed = begun.resumed
             self._announce(begun)
@@ -284,26 +285,41 @@ class Crawl:
 
     def _end(self, ending: str, counts: Counts) -> int:
         if ending == "finished":
+            ended = self._conclude()
             self._finish()
-        seconds = time.monotonic() - self._began
-        print(progress.summary(self._spec.job, counts, self._folder, ending, seconds, self._resumed), file=sys.stderr)
+        else:
+            ended = Ended(ending, attention(counts))
+        self._tell(counts, ended)
         if self._signals:
             return 128 + self._signals[0]
         return EXIT_LIMIT if ending != "finished" else exit_code(counts, self._fail_above)
 
-    def _conclude(self) -> None:
-        """Look back at a finished run, and write its ledger."""
+    def _tell(self, counts: Counts, ended: Ended) -> None:
+        seconds = time.monotonic() - self._began
+        print(summary(self._spec.job, counts, self._folder, ended, seconds, self._resumed), file=sys.stderr)
+
+    def _conclude(self) -> Ended:
+        """Look back at a finished run, and write its ledger and its record."""
         cursor = self._patiently(lambda: self._broker.review(""))
         while cursor:
             cursor = self._patiently(partial(self._broker.review, cursor))
+        counts = self._counts()
+        ended = Ended("finished", attention(counts) + shrunk(counts, self._keeper.latest(self._spec.job, counts.run)))
         try:
-            self._patiently(lambda: self._keeper.write(self._broker))
+            record = self._patiently(lambda: self._written(counts, ended.attention))
+            self._keeper.keep(record)
+            ended = ended._replace(changes=changes(record) if record.run > 1 else "")
         except StoreError as error:
             log.error("%s; write it again with --export", error)
         self._patiently(self._broker.conclude)
+        return ended
+
+    def _written(self, counts: Counts, attention: list[str]) -> Record:
+        comparison = Comparison(counts.run)
+        self._keeper.write(self._broker, comparison.see)
+        return comparison.record(self._spec.job, counts, attention)
 
     def _finish(self) -> None:
-        self._conclude()
         self._supervisor.stop(10.0, only="download")
         self._supervisor.stop(5.0, only="page")
         self._supervisor.stop(5.0, only="source")

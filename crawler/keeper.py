@@ -11,7 +11,8 @@ from pathlib import Path
 
 from crawler.contracts import BrokerClient, JobFolder
 from crawler.errors import BrokerUnreachable, StoreError
-from crawler.ledger import FAILURES, METADATA, Results, write_ledger
+from crawler.ledger import FAILURES, METADATA, Results, See, unseen, write_ledger
+from crawler.report import RUNS, Record, latest_record, write_record
 from crawler.stores.files import sweep
 
 log = logging.getLogger(__name__)
@@ -33,15 +34,27 @@ class Keeper:
         self._over = threading.Event()
         self._one_at_a_time = threading.Lock()
 
-    def write(self, broker: Results) -> tuple[int, int]:
-        """Write both files as things stand, and return how many rows each has; raises StoreError."""
+    def write(self, broker: Results, see: See = unseen) -> tuple[int, int]:
+        """Write both files as things stand, and return how many rows each has; raises StoreError.
+
+        `see` is shown all rows (see `write_ledger`).
+        """
         with self._one_at_a_time:
             if self._folder.path is None:
                 self._make_directory()
-            counts = write_ledger(broker, self._directory)
+            counts = write_ledger(broker, self._directory, see)
             for name in (METADATA, FAILURES):
-                self._folder.upload(self._directory / name)
+                self._folder.upload(self._directory / name, name)
         return counts
+
+    def keep(self, record: Record) -> None:
+        """Write the record of a run; raises StoreError."""
+        file = write_record(record, self._directory)
+        self._folder.upload(file, f"{RUNS}/{file.name}")
+
+    def latest(self, job: str, before: int) -> Record | None:
+        """Return the last record of a run before run `before`."""
+        return latest_record(self._directory, job, before)
 
     def begin(self, connect: Callable[[], BrokerClient]) -> None:
         """Write them also while the run goes on, where the folder is in an object store."""

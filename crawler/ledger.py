@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeAlias
 
 import msgspec
 
@@ -48,7 +48,7 @@ class _Failure(msgspec.Struct):
     mentions_total: int
 
 
-class _Kept(msgspec.Struct):
+class Kept(msgspec.Struct):
     """A line of METADATA."""
 
     file_name: str
@@ -72,6 +72,14 @@ class _Kept(msgspec.Struct):
     last_modified: str
     previous: str | None
     same_as: str | None
+    gone: bool
+
+
+See: TypeAlias = Callable[[Iterable[tuple[LedgerRow, Kept | None]]], None]
+
+
+def unseen(rows: Iterable[tuple[LedgerRow, Kept | None]]) -> None:
+    """Look at nothing."""
 
 
 class _SameBytes:
@@ -116,8 +124,10 @@ class _SameBytes:
         self._db.close()
 
 
-def write_ledger(broker: Results, root: Path) -> tuple[int, int]:
+def write_ledger(broker: Results, root: Path, see: See = unseen) -> tuple[int, int]:
     """Write both files below `root`, each beside and renamed; return how many rows each has.
+
+    `see` is shown all rows on the way, those that have a file with their line.
 
     Raises StoreError where they cannot be written.
     """
@@ -129,7 +139,7 @@ def write_ledger(broker: Results, root: Path) -> tuple[int, int]:
             drafts[METADATA].open("xb") as there,
             drafts[FAILURES].open("xb") as rest,
         ):
-            counts = _write_rows(broker, there, rest)
+            counts = _write_rows(broker, there, rest, see)
         for name, draft in drafts.items():
             draft.replace(root / name)
     except OSError as error:
@@ -139,14 +149,17 @@ def write_ledger(broker: Results, root: Path) -> tuple[int, int]:
     return counts
 
 
-def _write_rows(broker: Results, there: BinaryIO, rest: BinaryIO) -> tuple[int, int]:
+def _write_rows(broker: Results, there: BinaryIO, rest: BinaryIO, see: See) -> tuple[int, int]:
     same = _SameBytes()
     kept, failed = 0, 0
     try:
         for rows in _stretches(broker):
             stored = [row for row in rows if _has_file(row)]
             others = [row for row in rows if not _has_file(row)]
-            there.write(_visible(_LINES.encode_lines(_kept(stored, same))))
+            lines = _kept(stored, same)
+            see(zip(stored, lines, strict=True))
+            see((row, None) for row in others)
+            there.write(_visible(_LINES.encode_lines(lines)))
             rest.write(_visible(_LINES.encode_lines([_failure(row) for row in others])))
             kept += len(stored)
             failed += sum(row.outcome != Outcome.REPORTED for row in others)
@@ -214,16 +227,16 @@ def _shown(page: str, packed: bytes) -> msgspec.Raw:
     return msgspec.Raw(_LINES.encode(mention))
 
 
-def _kept(rows: list[LedgerRow], same: _SameBytes) -> list[_Kept]:
+def _kept(rows: list[LedgerRow], same: _SameBytes) -> list[Kept]:
     of_row = [(row.result, row.size) if row.outcome in KEPT else (row.kept, row.kept_size) for row in rows]
     results = [decode(result, ImageResult) for result, _ in of_row]
     before = same.first([(result.sha256, result.file) for result in results])
     return [
-        _Kept(
+        Kept(
             result.file, row.url, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
             [_mention(page, words) for page, words in row.mentions], row.mentions_total, size, result.sha256,
             result.format, result.width, result.height, result.active, result.final_url or row.url, result.status,
-            result.etag, result.last_modified, result.previous or None, first,
+            result.etag, result.last_modified, result.previous or None, first, bool(row.gone),
         )
         for row, (_, size), result, first in zip(rows, of_row, results, before, strict=True)
     ]  # fmt: skip

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from crawler.model import Counts
 from crawler.outcomes import PAGES_READ, SAVED, SUCCESSES, Outcome
 from crawler.shown import shown
 
+#: Lines of a summary that tell what needs a person.
+MOST_ATTENTION = 8
 _PREFIXES = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -51,6 +55,8 @@ def attention(counts: Counts) -> list[str]:
             lines.append(f"{site.url}: {what}: {site.first_outcome}{why}")
         elif total and not good and not counts.already_there:
             lines.append(f"{site.url}: none of its {counted(total, 'image')} could be saved: {_listed(site.outcomes)}")
+    if walled := counts.pages.get(Outcome.LOGIN_REQUIRED, 0):
+        lines.append(f"{counted(walled, 'page')} lead to where people sign in (see --cookies)")
     return lines
 
 
@@ -78,10 +84,21 @@ def why_none(counts: Counts) -> str:
     return "no image was found: " + "; ".join(reasons)
 
 
-def summary(job: str, counts: Counts, folder: object, ending: str, seconds: float, resumed: bool = False) -> str:
+class Ended(NamedTuple):
+    """How a run ended: `finished`, or stopped at what; what needs a person, and what is other than in the last run."""
+
+    how: str
+    attention: list[str]
+    changes: str = ""
+
+
+def summary(job: str, counts: Counts, folder: object, ended: Ended, seconds: float, resumed: bool = False) -> str:
     """Return the run in a few lines: what needs a person first; `seconds` are those of this start."""
+    ending = ended.how
     pages = sum(counts.pages.get(name, 0) for name in PAGES_READ)
-    lines = [f"! {line}" for line in attention(counts)[:8]]
+    lines = [f"! {line}" for line in ended.attention[:MOST_ATTENTION]]
+    if (more := len(ended.attention) - MOST_ATTENTION) > 0:
+        lines.append(f"! and {counted(more, 'more site')}: python -m crawler.status {job}")
     if ending == "finished" and not counts.images and not counts.already_there:
         lines.append(f"! {why_none(counts)}")
     there = f", {counts.already_there:,} were there already" if counts.already_there else ""
@@ -91,6 +108,8 @@ def summary(job: str, counts: Counts, folder: object, ending: str, seconds: floa
         + _rest({k: n for k, n in counts.pages.items() if k not in {*PAGES_READ, Outcome.NO_SITEMAP}}),
         f"  images  {_listed(counts.images)}{there}; {size(counts.bytes)}",
     ]
+    if ended.changes:
+        lines.append(f"  changes {ended.changes}")
     if counts.left_out:
         lines.append(f"  left out  {_listed(counts.left_out)}")
     if counts.waiting_images or counts.waiting_pages:

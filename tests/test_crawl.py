@@ -60,6 +60,7 @@ def test_a_run_begins_and_ends_though_the_broker_is_gone_now_and_then(tmp_path: 
     crawl._broker = broker = Returning(tmp_path / "queue")  # type: ignore[assignment]
     (tmp_path / "state").mkdir()
     crawl._begin()
+    crawl._conclude()
     crawl._finish()
     assert broker.asked == {"counts", "begin", "review", "ledger", "conclude", "workers"}
     assert (tmp_path / "j" / "metadata.jsonl").exists()

@@ -25,10 +25,10 @@ class Bucket(FileFolder):
         self.fails: Exception | None = None
         self.uploaded = threading.Semaphore(0)
 
-    def upload(self, file: Path) -> None:
+    def upload(self, file: Path, name: str) -> None:
         if self.fails is not None:
             raise self.fails
-        (self.there / file.name).write_bytes(file.read_bytes())
+        (self.there / name).write_bytes(file.read_bytes())
         self.uploaded.release()
 
 

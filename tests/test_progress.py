@@ -10,7 +10,7 @@ import pytest
 from crawler import bar as bar_module
 from crawler.bar import Bar
 from crawler.model import Counts, SiteCounts, State
-from crawler.progress import attention, duration, size, summary, why_none
+from crawler.progress import Ended, attention, duration, size, summary, why_none
 from crawler.shown import shown
 
 OUTPUT = Path("/data/downloads/example.com")
@@ -19,6 +19,10 @@ OUTPUT = Path("/data/downloads/example.com")
 def counts(**more: Any) -> Counts:
     values: dict[str, Any] = {"run": 3, "state": State.FINISHED, "began": 0.0, "ended": 1.0, **more}
     return Counts(**values)
+
+
+def told(run: Counts, how: str = "finished") -> str:
+    return summary("j", run, OUTPUT, Ended(how, attention(run)), 1)
 
 
 @pytest.mark.parametrize(
@@ -118,13 +122,8 @@ class TestWhyNone:
 
 class TestSummary:
     def test_a_good_run(self) -> None:
-        text = summary(
-            "example.com",
-            counts(pages={"success": 1200, "http_404": 2}, images={"http_404": 3, "success": 15000}, bytes=2_500_000),
-            OUTPUT,
-            "finished",
-            125,
-        )
+        run = counts(pages={"success": 1200, "http_404": 2}, images={"http_404": 3, "success": 15000}, bytes=2_500_000)
+        text = summary("example.com", run, OUTPUT, Ended("finished", []), 125)
         assert text.splitlines() == [
             "example.com: run 3 finished in 2 min 5 s",
             "  pages   1,200 read, 2 http_404",
@@ -135,34 +134,38 @@ class TestSummary:
 
     def test_what_needs_a_person_comes_first(self) -> None:
         sites = [SiteCounts(url=f"https://{n}.example/", first_outcome="dns") for n in range(20)]
-        lines = summary("j", counts(sites=sites, images={"success": 1}), OUTPUT, "finished", 1).splitlines()
+        lines = told(counts(sites=sites, images={"success": 1})).splitlines()
         assert lines[0] == "! https://0.example/: its first page failed: dns"
-        assert len([line for line in lines if line.startswith("! ")]) == 8
+        assert len([line for line in lines if line.startswith("! https")]) == 8
+        assert lines[8] == "! and 12 more sites: python -m crawler.status j"
+
+    def test_what_is_other_than_before(self) -> None:
+        text = summary("j", counts(images={"success": 1}), OUTPUT, Ended("finished", [], "1 new, 2 gone"), 1)
+        assert "\n  changes 1 new, 2 gone\n" in text
+
+    def test_pages_behind_a_wall(self) -> None:
+        lines = told(counts(images={"success": 1}, pages={"login_required": 3})).splitlines()
+        assert lines[0] == "! 3 pages lead to where people sign in (see --cookies)"
 
     def test_no_image_says_why(self) -> None:
-        lines = summary("j", counts(pages={"success": 1}), OUTPUT, "finished", 1).splitlines()
+        lines = told(counts(pages={"success": 1})).splitlines()
         assert lines[0].startswith("! no image was found: ")
         assert "  images  none; 0 B" in lines
 
     def test_a_night_without_news_is_no_trouble(self) -> None:
-        text = summary("j", counts(pages={"success": 1}, already_there=4000), OUTPUT, "finished", 1)
+        text = told(counts(pages={"success": 1}, already_there=4000))
         assert "!" not in text
         assert "images  none, 4,000 were there already" in text
 
     def test_what_waits_and_what_was_left_out(self) -> None:
-        text = summary(
-            "j",
-            counts(images={"success": 1}, waiting_images=1200, waiting_pages=3, left_out={"scope": 5}),
-            OUTPUT,
-            "stopped",
-            1,
-        )
+        run = counts(images={"success": 1}, waiting_images=1200, waiting_pages=3, left_out={"scope": 5})
+        text = told(run, "stopped")
         assert "  waiting 1,200 images, 3 pages; the same command goes on" in text
         assert "  left out  5 scope" in text
 
     def test_control_characters_are_escaped_but_lines_are_lines(self) -> None:
         site = SiteCounts(url="https://a.example/", first_outcome="dns", first_message="\x1b[2J\n! fake")
-        lines = summary("j", counts(sites=[site], images={"success": 1}), OUTPUT, "finished", 1).splitlines()
+        lines = told(counts(sites=[site], images={"success": 1})).splitlines()
         assert lines[0].endswith("dns: \\x1b[2J\\n! fake")
         assert lines[1].startswith("j: run 3")
 

@@ -178,7 +178,7 @@ class FileFolder:
     def open_archive(self) -> FileArchive:
         return FileArchive(self.path)
 
-    def upload(self, file: Path) -> None:
+    def upload(self, file: Path, name: str) -> None:
         """Leave a file where it is: it was written here."""
 
     def sweep(self, living: frozenset[str] = frozenset(), *, finished: bool = False) -> None:

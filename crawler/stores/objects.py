@@ -145,9 +145,9 @@ class ObjectFolder:
     def open_archive(self) -> ObjectArchive:
         return ObjectArchive(self._url, self._quick)
 
-    def upload(self, file: Path) -> None:
-        with told(f"{self._url}/{file.name}"):
-            obstore.put(self._remote, file.name, file, chunk_size=PART)
+    def upload(self, file: Path, name: str) -> None:
+        with told(f"{self._url}/{name}"):
+            obstore.put(self._remote, name, file, chunk_size=PART)
 
     def sweep(self, living: frozenset[str] = frozenset(), *, finished: bool = False) -> None:
         """Leave all as it is: no object is unfinished."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from acceptance.here import Here, asked, page
+from acceptance.here import Here, asked, kill_all, page, wait_for
 from servers.faulty import FaultySite
 from servers.nginx import Nginx, nginx_available
 from servers.pictures import png
@@ -191,3 +195,109 @@ def test_a_list_is_fetched_again_where_there_is_news(here: Here, site: Site, ser
     site.write("/i/0-0.png", png(50))
     code, _, errors = here.crawl("--urls", str(urls))
     assert code == 0 and f"1 success, {len(site.images) - 1} unchanged" in errors, errors
+
+
+# What is told of it
+
+
+def record(here: Here) -> dict[str, Any]:
+    """Return the record of the last run."""
+    latest: dict[str, Any] = json.loads(max((here.output / "j" / "runs").glob("*.json")).read_text())
+    return latest
+
+
+def told(here: Here, change: str) -> set[str]:
+    """Return the paths of the images that the last record names under a change."""
+    named = record(here)["named"].get(change, [])
+    assert len(named) == record(here)["images"].get(change, 0)
+    return {re.sub(r"\Ahttp://[^/]*", "", image["url"]) for image in named}
+
+
+def test_the_report_names_what_is_new_changed_and_gone(here: Here, site: Site, server: Nginx) -> None:
+    first = Night(here, server)
+    assert record(here)["images"] == {"new": PAGES * IMAGES} and "changes" not in first.errors
+    changed, removed, unlinked, old, renamed = "/i/1-1.png", "/i/3-0.png", "/i/4-2.png", "/i/5-0.png", "/i/renamed.png"
+    site.write(changed, png(99))
+    (site.root / removed.lstrip("/")).unlink()
+    site.names[4].remove(unlinked)
+    site.names[5] = [renamed, *site.names[5][1:]]
+    (site.root / old.lstrip("/")).rename(site.root / renamed.lstrip("/"))
+    for p in (4, 5):
+        site.write_page(p)
+    night = Night(here, server)
+    assert "\n  changes 1 new, 1 changed, 3 gone\n" in night.errors
+    assert {change: told(here, change) for change in ("new", "changed", "gone")} == {
+        "new": {renamed}, "changed": {changed}, "gone": {removed, unlinked, old},
+    }  # fmt: skip
+    (new,) = record(here)["named"]["new"]
+    assert new["same_as"] == first.there[server.url + old]["file_name"]
+    rows = night.there
+    assert {row["gone"] for row in rows.values()} == {False, True} and rows[server.url + unlinked]["gone"]
+    assert not night.failed and len(rows) == PAGES * IMAGES + 1
+    Night(here, server)
+    assert set(record(here)["images"]) == {"unchanged"}, "what was gone before is no news"
+
+
+def test_failures_are_told_as_they_come_and_go(here: Here, site: Site, server: Nginx) -> None:
+    broken = site.root / "i" / "1-1.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(b"")
+    assert Night(here, server).code == 0 and told(here, "failed") == {"/i/1-1.png"}
+    Night(here, server)
+    assert told(here, "failed_again") == {"/i/1-1.png"}
+    site.write("i/1-1.png", whole)
+    night = Night(here, server)
+    assert told(here, "works_again") == {"/i/1-1.png"} and "1 failed before and work now" in night.errors
+
+
+def test_nothing_is_gone_on_a_bad_night(here: Here, site: Site, server: Nginx) -> None:
+    Night(here, server)
+    for p in range(1, PAGES):
+        (site.root / f"p{p}.html").chmod(0)
+        (site.root / f"p{p}.html").rename(site.root / f"p{p}")
+        (site.root / f"p{p}.html").mkdir()  # nginx answers 403 for a folder
+    night = Night(here, server)
+    assert night.statuses("/p") == {301: PAGES - 1, 403: PAGES - 1} and "gone" not in record(here)["images"]
+    assert not any(row["gone"] for row in night.there.values()) and len(night.there) == PAGES * IMAGES
+
+
+def test_a_site_that_shrinks_by_half_is_told(here: Here, site: Site, server: Nginx) -> None:
+    Night(here, server)
+    site.names = {p: names[:1] for p, names in site.names.items()}
+    for p in range(PAGES):
+        site.write_page(p)
+    night = Night(here, server)
+    assert night.errors.splitlines()[1] == f"! {server.url}/: 6 images, and 24 in run 1", night.errors
+    assert record(here)["attention"] and record(here)["images"]["gone"] == PAGES * (IMAGES - 1)
+
+
+@pytest.mark.parametrize("when", [0.0, 0.5, 1.0])
+def test_a_run_that_is_killed_and_goes_on_reports_what_it_would_have(
+    here: Here, site: Site, server: Nginx, when: float
+) -> None:
+    Night(here, server)
+    site.write("/i/1-1.png", png(99))
+    (site.root / "i" / "3-0.png").unlink()
+    site.names[4].pop()
+    site.write_page(4)
+    flags = here.job(server.url, "--requests-per-host", "1", "--delay", "0.05")
+    door = here.start("crawler", *flags)
+    wait_for((here.state / "j" / "broker.json").exists)
+    time.sleep(0.7 + when)
+    kill_all(door)
+    Night(here, server)
+    assert record(here)["run"] == 2
+    assert (told(here, "changed"), told(here, "gone")) == ({"/i/1-1.png"}, {"/i/3-0.png", "/i/4-3.png"})
+    assert record(here)["images"] == {"changed": 1, "gone": 2, "unchanged": PAGES * IMAGES - 3}
+    assert here.crawl(server.url)[0] == 0 and record(here)["run"] == 3
+
+
+def test_a_run_that_is_killed_before_it_tells_is_told_first(here: Here, site: Site, server: Nginx) -> None:
+    Night(here, server)
+    with sqlite3.connect(here.state / "j" / "queue.sqlite") as state:  # as it is between its end and its report
+        state.execute("UPDATE runs SET concluded = 0")
+    state.close()
+    night = Night(here, server)
+    assert [line for line in night.errors.splitlines() if " run " in line and "finished" in line] != []
+    assert "run 1 finished" in night.errors and "run 2 finished" in night.errors
+    assert night.statuses() == {304: PAGES * IMAGES}

@@ -69,7 +69,7 @@ def listed(here: Here, site: FaultySite, number: int, *, seconds: float = 0.0, o
 def stored(s3: S3) -> dict[str, bytes]:
     """Return the images in the bucket, by their names in the job's folder."""
     names = {name.removeprefix("a/prefix/j/"): body for name, body in s3.objects().items()}
-    return {name: body for name, body in names.items() if name not in LEDGER}
+    return {name: body for name, body in names.items() if name not in LEDGER and not name.startswith("runs/")}
 
 
 def rows(s3: S3, name: str) -> list[dict[str, Any]]:

@@ -257,8 +257,15 @@ class TestFolder:
         file.parent.mkdir(exist_ok=True)
         for text in (b"one\n", b"one\ntwo\n" * 3 * 2**20, b""):  # a ledger of 24 MB goes up in parts
             file.write_bytes(text)
-            place.folder.upload(file)
+            place.folder.upload(file, "metadata.jsonl")
             assert place.content()["metadata.jsonl"] == text
+
+    def test_a_file_goes_up_below_a_folder(self, place: Place, tmp_path: Path) -> None:
+        file = (place.folder.path or tmp_path) / "runs" / "1.json"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"{}")
+        place.folder.upload(file, "runs/1.json")
+        assert place.content()["runs/1.json"] == b"{}"
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

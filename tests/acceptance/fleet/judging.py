@@ -12,8 +12,8 @@ from servers.manners import Asked, Stopped, apart, at_once, gaps
 
 #: What is in a job's directory beside the images that its ledger names.
 _OWN = frozenset({"metadata.jsonl", "failures.jsonl", ".job"})
-#: Results that were written out of a Redis.
-_PARTS = ".ledger/*/*/*.part"
+#: Results that were written out of a Redis, and records of runs.
+_PARTS = (".ledger/*/*/*.part", "runs/*.json")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def judge(directory: Path, digests: dict[str, str]) -> Found:
     rows = _rows(directory / "metadata.jsonl")
     failures = _rows(directory / "failures.jsonl")
     urls = [row["url"] for row in rows + failures]
-    parts = {str(path.relative_to(directory)) for path in directory.glob(_PARTS)}
+    parts = {str(path.relative_to(directory)) for parts in _PARTS for path in directory.glob(parts)}
     there = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file() or _is_empty(path)}
     return Found(
         lost=len(digests.keys() - set(urls)),

@@ -1,0 +1,197 @@
+"""What a run came to beside the one before: for the person who reads it, and as a record that stays."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from crawler.errors import StoreError
+from crawler.ledger import Kept
+from crawler.model import Counts, LedgerRow, SiteCounts
+from crawler.outcomes import SUCCESSES, Outcome
+from crawler.progress import counted
+from crawler.stores.files import draft_of
+from crawler.stores.folders import write_file
+
+#: The folder of records in a job's folder.
+RUNS = "runs"
+#: Images of one change that a record names; the ledger has all.
+MOST_NAMED = 1000
+#: Images of a site below which half of them is no news.
+FEW = 10
+_JSON = msgspec.json.Encoder()
+
+
+class Change:
+    """What a run is to an image, beside the run before that named it."""
+
+    NEW = "new"  #: it was not there
+    CHANGED = "changed"  #: it is another picture
+    UNCHANGED = "unchanged"
+    GONE = "gone"  #: it is missing, or no page names it any more
+    WORKS_AGAIN = "works_again"  #: it failed before
+    FAILED = "failed"
+    FAILED_AGAIN = "failed_again"  #: as it did before
+    LEFT_ALONE = "left_alone"  #: its page or its server wants it so
+
+
+class Named(msgspec.Struct, omit_defaults=True):
+    """An image of a record; what is empty is left out."""
+
+    url: str
+    file_name: str = ""
+    previous: str = ""
+    same_as: str = ""
+    outcome: str = ""
+    message: str = ""
+    before: str = ""
+
+
+class Site(msgspec.Struct):
+    """What became of one source: of its images by outcome, and of its first page."""
+
+    url: str
+    images: dict[str, int]
+    first_page: str
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """A run that is finished; times are UTC."""
+
+    job: str
+    run: int
+    began: str
+    ended: str
+    seconds: float
+    images: dict[str, int]  #: by change
+    outcomes: dict[str, int]  #: of images
+    pages: dict[str, int]  #: by outcome
+    left_out: dict[str, int]
+    already_there: int
+    bytes: int
+    attention: list[str]
+    sites: list[Site]
+    named: dict[str, list[Named]]  #: by change, MOST_NAMED of each
+
+    @property
+    def file_name(self) -> str:
+        """The name of its file, the same for the same run."""
+        return f"{self.began.replace(':', '')}.json"
+
+
+class Comparison:
+    """Sees the rows of a ledger as they are written, and tells what the latest run was to each."""
+
+    def __init__(self, run: int) -> None:
+        self.run = run
+        self.images: Counter[str] = Counter()
+        self.named: dict[str, list[Named]] = {}
+
+    def see(self, rows: Iterable[tuple[LedgerRow, Kept | None]]) -> None:
+        """Take rows, each with its line where it has a file."""
+        for row, line in rows:
+            change = change_of(row, line, self.run)
+            self.images[change] += 1
+            if change not in ("", Change.UNCHANGED) and self.images[change] <= MOST_NAMED:
+                self.named.setdefault(change, []).append(_named(row, line))
+
+    def record(self, job: str, counts: Counts, attention: list[str]) -> Record:
+        """Return the record of the run that has these counts."""
+        return Record(
+            job=job, run=self.run, began=_utc(counts.began), ended=_utc(counts.ended),
+            seconds=round(counts.ended - counts.began, 3),
+            images={change: number for change, number in sorted(self.images.items()) if change},
+            outcomes=counts.images, pages=counts.pages, left_out=counts.left_out, already_there=counts.already_there,
+            bytes=counts.bytes, attention=attention,
+            sites=[Site(site.url, site.outcomes, site.first_outcome) for site in counts.sites], named=self.named,
+        )  # fmt: skip
+
+
+def change_of(row: LedgerRow, line: Kept | None, run: int) -> str:
+    """Return what `run` was to an image; `""` where it did not look at it."""
+    if row.gone == run:
+        return Change.GONE
+    if row.run != run:
+        return ""
+    broken = bool(row.before) and row.before not in SUCCESSES
+    if row.outcome == Outcome.OPTED_OUT:
+        return Change.LEFT_ALONE
+    if row.outcome not in SUCCESSES:
+        return Change.FAILED_AGAIN if broken else Change.FAILED
+    if row.outcome == Outcome.SUCCESS and line is not None and line.previous:
+        return Change.CHANGED
+    if broken:
+        return Change.WORKS_AGAIN
+    return Change.UNCHANGED if row.outcome == Outcome.UNCHANGED else Change.NEW
+
+
+def _named(row: LedgerRow, line: Kept | None) -> Named:
+    named = Named(row.url, outcome=row.outcome, message=row.message, before=row.before)
+    if line is not None:
+        named.file_name, named.previous, named.same_as = line.file_name, line.previous or "", line.same_as or ""
+    return named
+
+
+def _utc(moment: float) -> str:
+    when = datetime.datetime.fromtimestamp(int(moment), datetime.timezone.utc)
+    return when.isoformat().replace("+00:00", "Z")
+
+
+def changes(record: Record) -> str:
+    """Return what is other than in the run before, in one line; `""` where nothing is."""
+    told = {
+        Change.NEW: "new", Change.CHANGED: "changed", Change.GONE: "gone",
+        Change.WORKS_AGAIN: "failed before and work now", Change.FAILED: "failed for the first time",
+        Change.FAILED_AGAIN: "failed again",
+    }  # fmt: skip
+    return ", ".join(f"{number:,} {words}" for change, words in told.items() if (number := record.images.get(change)))
+
+
+def shrunk(counts: Counts, before: Record | None) -> list[str]:
+    """Return a line for each site with fewer than half of the images that it had in the run before."""
+    if before is None or counts.already_there or before.already_there:
+        return []
+    had = {site.url: _there(site.images) for site in before.sites}
+    return [
+        f"{site.url}: {counted(_there(site.outcomes), 'image')}, and {had[site.url]:,} in run {before.run}"
+        for site in counts.sites
+        if _is_shrunk(site, had.get(site.url, 0))
+    ]
+
+
+def _is_shrunk(site: SiteCounts, had: int) -> bool:
+    return had >= FEW and _there(site.outcomes) < had / 2
+
+
+def _there(outcomes: dict[str, int]) -> int:
+    return sum(outcomes.get(outcome, 0) for outcome in SUCCESSES)
+
+
+def write_record(record: Record, root: Path) -> Path:
+    """Write a record below `root`, and return its file; raises StoreError."""
+    folder, draft = root / RUNS, root / draft_of(record.file_name)
+    try:
+        if folder.is_symlink():
+            folder.unlink()
+        folder.mkdir(exist_ok=True)
+        write_file(draft, msgspec.json.format(_JSON.encode(record), indent=2) + b"\n")
+        return draft.replace(folder / record.file_name)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise StoreError(f"the record of the run in {folder} cannot be written: {error.strerror}") from error
+
+
+def latest_record(root: Path, job: str, before: int) -> Record | None:
+    """Return the last record of `job` below `root` of a run before `before`; what is no record is passed over."""
+    for path in sorted((root / RUNS).glob("*.json"), reverse=True):
+        try:
+            record = msgspec.json.decode(path.read_bytes(), type=Record)
+        except (OSError, msgspec.MsgspecError):
+            continue  # whatever lies there is of somebody else
+        if record.job == job and record.run < before:
+            return record
+    return None
