@@ -13,8 +13,9 @@ import os
 import random
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,7 +92,7 @@ def pages(directory: Path, count: int = PAGES_DEFAULT) -> DataSet:
     if len(known) != count + 1:
         (root / _INDEX).unlink(missing_ok=True)
         _record(root, [("index.html", _front_page())])
-        _record(root, [(_page_path(number), _page(number, count)) for number in range(count)])
+        _record(root, [(page_path(number), page(number, count, partial(_figures, number))) for number in range(count)])
         known = _index(root)
     return DataSet(root, known)
 
@@ -168,7 +169,7 @@ def _encoded(picture: Image.Image, target: int) -> bytes:
     return best
 
 
-def _page_path(number: int) -> str:
+def page_path(number: int) -> str:
     return f"{number // PER_DIRECTORY:03}/page-{number:05}.html"
 
 
@@ -178,18 +179,18 @@ def _text(chance: random.Random, words: int) -> str:
 
 def _front_page() -> bytes:
     chance = random.Random("index")
-    entries = "".join(f'<li><a href="/{_page_path(n)}">{_text(chance, 3)}</a></li>' for n in range(_FIRST_PAGES))
+    entries = "".join(f'<li><a href="/{page_path(n)}">{_text(chance, 3)}</a></li>' for n in range(_FIRST_PAGES))
     return f"<!doctype html><title>{_text(chance, 3)}</title><ul>{entries}</ul>".encode()
 
 
-def _page(number: int, count: int) -> bytes:
+def page(number: int, count: int, figures: Callable[[random.Random], list[str]]) -> bytes:
     """Return a page of 60 to 100 kB: links to its next pages and to others, figures, and text between them."""
     chance = random.Random(number)
     start = _FIRST_PAGES + number * _NEXT_PAGES
     linked = [n for n in range(start, start + _NEXT_PAGES) if n < count]
     linked += chance.choices(range(count), k=_PAGE_LINKS - len(linked))
-    parts = [f'<li><a class="teaser" href="/{_page_path(n)}">{_text(chance, 4)}</a></li>' for n in linked]
-    parts += [_figure(chance, number, n) for n in range(_PAGE_IMAGES)]
+    parts = [f'<li><a class="teaser" href="/{page_path(n)}">{_text(chance, 4)}</a></li>' for n in linked]
+    parts += figures(chance)
     chance.shuffle(parts)
     head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_text(chance, 6)}</title></head><body>'
     filling = chance.randrange(60_000, 98_000) - sum(map(len, parts))
@@ -197,8 +198,12 @@ def _page(number: int, count: int) -> bytes:
     return f"{head}<ul>{''.join(parts)}</ul>{between}</body></html>".encode()
 
 
-def _figure(chance: random.Random, page: int, number: int) -> str:
-    base = f"/images/{page:05}-{number:02}"
+def _figures(page: int, chance: random.Random) -> list[str]:
+    return [figure(chance, f"/images/{page:05}-{number:02}") for number in range(_PAGE_IMAGES)]
+
+
+def figure(chance: random.Random, base: str) -> str:
+    """Return how a page shows the image that is at `base`, but for its suffix."""
     return (
         f'<figure><img loading="lazy" src="{base}.jpg" srcset="{base}-320.jpg 320w, {base}.jpg 1280w" '
         f'alt="{_text(chance, 5)}" width="640" height="480"><figcaption>{_text(chance, 8)}</figcaption></figure>'

@@ -9,6 +9,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from msgspec import json
+
 from crawler.model import Kind, decode, encode
 from crawler.outcomes import PAGES_READ
 
@@ -160,13 +162,13 @@ class Tasks:
 
     def find_numbers(self, numbers: Sequence[int]) -> Iterator[tuple[Kind, str, bytes, Known]]:
         """Give kind, URL, detail and what is known of each of these tasks."""
-        for start in range(0, len(numbers), MOST_PARAMETERS):
-            marks = ",".join(map(str, numbers[start : start + MOST_PARAMETERS]))
-            for kind, url, detail, *known in self._db.execute(
-                f"SELECT t.kind, t.url, t.detail, {_KNOWN} FROM tasks t LEFT JOIN settled s ON s.task = t.number "
-                f"WHERE t.number IN ({marks}) ORDER BY t.number"
-            ).fetchall():
-                yield Kind(kind), url, detail, Known._make(known)
+        rows = self._db.execute(
+            f"SELECT t.kind, t.url, t.detail, {_KNOWN} FROM tasks t LEFT JOIN settled s ON s.task = t.number "
+            "WHERE t.number IN (SELECT value FROM json_each(?)) ORDER BY t.number",
+            (json.encode(numbers),),
+        ).fetchall()
+        for kind, url, detail, *known in rows:
+            yield Kind(kind), url, detail, Known._make(known)
 
     def unnamed_pages(self, run: int) -> list[tuple[str, bytes, Known]]:
         """Return URL, detail and what is known of the pages that were read before `run`, and that it did not name."""
@@ -180,9 +182,10 @@ class Tasks:
 
     def named_again(self, page: int, images: Sequence[int], run: int) -> None:
         """Remember that a page mentions these images in `run` as it did before."""
-        for start in range(0, len(images), MOST_PARAMETERS):
-            marks = ",".join(map(str, images[start : start + MOST_PARAMETERS]))
-            self._db.execute(f"UPDATE mentions SET run = ? WHERE image IN ({marks}) AND page = ?", (run, page))
+        self._db.execute(
+            "UPDATE mentions SET run = ? WHERE image IN (SELECT value FROM json_each(?)) AND page = ?",
+            (run, json.encode(images), page),
+        )
 
     def mention(self, image: int, page: int, words: bytes, run: int) -> None:
         self._mentions.append((image, page, words, run))

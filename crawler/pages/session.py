@@ -169,6 +169,8 @@ class PageSession:
                 fields = response.raw.headers.getlist("x-robots-tag")
                 if len(fields) > 1:  # each is read by itself: an agent's name holds to the end of its field
                     headers["x-robots-tag"] = "\n".join(fields)
+                if response.status_code == 304 and "transfer-encoding" not in headers:
+                    response.raw.drain_conn()  # of a body that it cannot have, so that its connection is used again
                 wanted = not 300 <= response.status_code < 400 and accepts(headers.get("content-type", ""))
                 body = _read(response, deadline, cut) if wanted else b""
                 return Page(response.status_code, headers, body)
