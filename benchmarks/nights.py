@@ -34,12 +34,16 @@ SIZE = 12_000
 
 @dataclass
 class Motion:
-    """What was done to a site in a day, by the paths of images; `renamed` has the old path of each new one."""
+    """What was done to a site in a day, by the paths of images.
+
+    `renamed` has the old path of each new one, `first` the path that its picture had at first.
+    """
 
     changed: set[str] = field(default_factory=set)
     added: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
     renamed: dict[str, str] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
 
 
 class Site:
@@ -49,6 +53,7 @@ class Site:
         self.root = root
         self._chance = random.Random(pages)
         self._written = 0
+        self._first: dict[str, str] = {}
         self.shown: dict[int, list[str]] = {
             number: [self._write_image() for _ in range(IMAGES_OF_PAGE)] for number in range(pages)
         }
@@ -79,6 +84,7 @@ class Site:
             (self.root / path[1:]).rename(self.root / new[1:])
             self.shown[number][self.shown[number].index(path)] = new
             motion.renamed[new] = path
+            motion.first[new] = self._first[new] = self._first.pop(path, path)
         for number in self._chance.choices(pages, k=some):
             self.shown[number].append(self._write_image())
             motion.added.add(self.shown[number][-1])
@@ -92,6 +98,7 @@ class Site:
 
     def _write_image(self, path: str = "") -> str:
         path = path or f"/i/{self._written // 1000}/{self._written}.jpg"
+        self._first.pop(path, None)
         self._write(path[1:], jpeg(self._written, SIZE))
         return path
 
@@ -156,7 +163,7 @@ class Crawl:
             "changed": motion.changed,
             "gone": motion.removed | set(motion.renamed.values()),
         }
-        stems = {new: Path(old).stem for new, old in motion.renamed.items()}
+        stems = {new: Path(first).stem for new, first in motion.first.items()}
         return paths == {change: found for change, found in expected.items() if found} and all(
             (f"/{stems[path]}-" in file) if path in stems else not file for path, file in same.items()
         )
