@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: crawl test check fuzz chaos bench bench-peers clean
+.PHONY: crawl test check fuzz chaos minutes bench bench-peers clean
 
 # Crawl SITE=https://example.com; without it, the sample site that is shipped here, served on loopback.
 crawl: $(VENV)/installed
@@ -30,6 +30,10 @@ fuzz: $(VENV)/tested
 # each other; CHAOS="--seed 7 --images 100000 --kills 200", and --help tells more. Hosts are network namespaces for root.
 chaos: $(VENV)/tested
 	$(BIN)/python tests/chaos.py $(CHAOS)
+
+# A real cron daemon that starts a job every minute for MINUTES=10, while its processes are killed; for root.
+minutes: $(VENV)/tested
+	$(BIN)/python tests/minutes.py --minutes $(or $(MINUTES),10)
 
 # Images a second, of this crawler and others, on loopback; QUICK=1 takes minutes. benchmarks/README.md says more.
 bench: $(VENV)/benched
