@@ -2,7 +2,7 @@
 
 A run takes a minute and a half, so that each other start finds the job running; now and then all its processes are
 killed. The daemon has a mount namespace of its own, in which the machine's crontabs are not seen. Prints each start
-with its exit code, and exits with 1 where two runs overlapped, a refusal was no 75, or a start after a kill was refused.
+with its exit code; exits with 1 where two runs overlapped, a refusal was no 75, or a start after a kill was refused.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from acceptance.here import children, page
@@ -111,7 +112,7 @@ def faults(starts: list[tuple[int, int, int]], kills: list[float]) -> list[str]:
     wrong = [f"the start at {began} ended with {code}" for began, _, code in starts
              if code not in (DONE, REFUSED, KILLED)]  # fmt: skip
     ran = [(began, ended) for began, ended, code in starts if code != REFUSED]
-    wrong += [f"runs overlap at {later}" for (_, ended), (later, _) in zip(ran, ran[1:], strict=False) if later < ended]
+    wrong += [f"runs overlap at {later}" for (_, ended), (later, _) in pairwise(ran) if later < ended]
     for began, _, code in starts:
         running = any(at < began < end for at, end in ran)
         if code == REFUSED and not running:
@@ -142,9 +143,8 @@ def main() -> int:
             print(f"{time.strftime('%H:%M:%S', time.localtime(began))}  {ended - began:4d} s  exit {code}")
         runs = [json.loads(file.read_text())["run"] for file in sorted((folder / "out" / "j" / "runs").glob("*.json"))]
         wrong = faults(starts, kills)
-        print(
-            f"{len(starts)} starts, {sum(code == REFUSED for *_, code in starts)} refused, {len(kills)} kills, runs {runs}"
-        )
+        refused = sum(code == REFUSED for *_, code in starts)
+        print(f"{len(starts)} starts, {refused} refused, {len(kills)} kills, runs {runs}")
         print("\n".join(wrong) or "one run at a time, and no lock outlived its process")
         return bool(wrong)
 
