@@ -184,6 +184,7 @@ class PageResult(Message, kw_only=True):
     last_modified: str = ""
     max_age: int = 0  #: seconds for which it was said to be fresh
     asked: int = 0  #: when it was asked for, in seconds since 1970; 0 is when this was told
+    asks_password: bool = False
 
 
 class RobotsFile(Message, kw_only=True):

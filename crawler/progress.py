@@ -56,7 +56,8 @@ def attention(counts: Counts) -> list[str]:
         elif total and not good and not counts.already_there:
             lines.append(f"{site.url}: none of its {counted(total, 'image')} could be saved: {_listed(site.outcomes)}")
     if walled := counts.pages.get(Outcome.LOGIN_REQUIRED, 0):
-        lines.append(f"{counted(walled, 'page')} lead to where people sign in (see --cookies)")
+        verb = "leads" if walled == 1 else "lead"
+        lines.append(f"{counted(walled, 'page')} {verb} to where people sign in (see --cookies)")
     return lines
 
 

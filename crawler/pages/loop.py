@@ -18,6 +18,7 @@ from crawler.model import Kind, PageDetail, PageResult, Settlement, Task, Verb, 
 from crawler.optout import TDMREP_PATH, Reservations, of_page
 from crawler.outcomes import Outcome
 from crawler.pages.extract import read, sitemap
+from crawler.pages.extract.links import Links
 from crawler.pages.finding import Finding
 from crawler.pages.scope import Scope
 from crawler.pages.session import Page, PageSession
@@ -121,6 +122,8 @@ class PageLoop(PooledLoop):
             links = read(page.body, page.headers, task.at, detail.sort)
         except ValueError as error:
             raise FetchError(Outcome.NO_SITEMAP if detail.guessed else Outcome.UNREADABLE, str(error)) from error
+        if _is_walled(task, links):
+            raise FetchError(Outcome.LOGIN_REQUIRED, "it asks for a password where it showed images (see --cookies)")
         verdict = of_page(links.metas, page.headers, self._agent, self._spec.obeyed)
         finding = Finding(self._spec, self._scope, task.at, detail)
         finding.take(links, verdict, self._reservations_of(task.at, leave))
@@ -129,7 +132,7 @@ class PageLoop(PooledLoop):
         result = PageResult(
             final_url=moved_to(task), status=page.status, images=len(links.images), links=len(links.pages),
             etag=page.headers.get("etag", ""), last_modified=page.headers.get("last-modified", ""),
-            max_age=max_age(page.headers, time.time()),
+            max_age=max_age(page.headers, time.time()), asks_password=links.asks_password,
         )  # fmt: skip
         script_only = links.scripts and not links.images
         return Settlement(
@@ -171,6 +174,14 @@ class PageLoop(PooledLoop):
 
 def _is_page(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() in _PAGES
+
+
+def _is_walled(task: Task, links: Links) -> bool:
+    """Tell whether people must sign in now for what a page showed before: then it tells nothing of its images."""
+    if task.known is None or not links.asks_password:
+        return False
+    past = decode(task.known.result, PageResult)
+    return not past.asks_password and 2 * len(links.images) < past.images
 
 
 def _unchanged(task: Task, result: PageResult) -> Settlement:

@@ -301,3 +301,44 @@ def test_a_run_that_is_killed_before_it_tells_is_told_first(here: Here, site: Si
     assert [line for line in night.errors.splitlines() if " run " in line and "finished" in line] != []
     assert "run 1 finished" in night.errors and "run 2 finished" in night.errors
     assert night.statuses() == {304: PAGES * IMAGES}
+
+
+WALL = '<!doctype html><title>Sign in</title><img src="/logo.png"><form><input name=u><input type=Password></form>'
+
+
+@pytest.mark.parametrize("redirects", [True, False])
+def test_nothing_is_gone_behind_a_sign_in_wall(here: Here, redirects: bool) -> None:
+    with FaultySite() as site:
+        shown = page("/i/1.png", "/i/2.png", "/i/3.png", links=("/p.html",))
+        both = {"/": shown, "/p.html": page("/i/4.png", "/i/5.png", "/i/6.png")}
+        for path, text in both.items():
+            site.add(path, text, "text/html")
+        for number in range(1, 7):
+            site.add(f"/i/{number}.png", png(number), headers={"ETag": f'"{number}"'})
+        assert here.crawl(site.url)[0] == 0
+        for path in both:
+            if redirects:
+                site.redirect(path, "/login")
+            else:
+                site.add(path, WALL, "text/html")
+        site.add("/login", WALL, "text/html")
+        site.add("/logo.png", png(9))
+        code, _, errors = here.crawl(site.url)
+        assert code == 1 and f"! {site.url}/: its first page failed: login_required" in errors, errors
+        rows = here.rows("metadata.jsonl")
+        assert len(rows) == 6 and not any(row["gone"] for row in rows.values())
+        for path, text in both.items():
+            site.add(path, text, "text/html")
+        assert here.crawl(site.url)[0] == 0
+        assert "gone" not in record(here)["images"] and len(here.rows("metadata.jsonl")) == 6
+
+
+def test_a_page_that_always_asked_for_a_password_is_believed(here: Here) -> None:
+    with FaultySite() as site:
+        site.add("/", WALL + page("/i/1.png", "/i/2.png", "/i/3.png"), "text/html")
+        for path in ("/i/1.png", "/i/2.png", "/i/3.png", "/logo.png"):
+            site.add(path, png(len(path)), headers={"ETag": '"1"'})
+        assert here.crawl(site.url)[0] == 0
+        site.add("/", WALL, "text/html")
+        assert here.crawl(site.url)[0] == 0
+        assert told(here, "gone") == {"/i/1.png", "/i/2.png", "/i/3.png"}

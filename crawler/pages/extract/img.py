@@ -102,6 +102,8 @@ def _read_source(gathering: Gathering, element: Any, attrs: dict[str, str]) -> N
 
 
 def _read_input(gathering: Gathering, element: Any, attrs: dict[str, str]) -> None:
+    if attrs.get("type", "").lower() == "password":
+        gathering.links.asks_password = True
     if attrs.get("type", "").lower() == "image":
         gathering.image([attrs.get("src", "")], "input@src", alt=attrs.get("alt"), title=attrs.get("title"))
 

@@ -91,6 +91,7 @@ class Links:
     title: str = ""
     language: str = ""
     scripts: bool = False  #: whether the page runs some
+    asks_password: bool = False  #: whether it has a field for one
     encoding: str = ""
     encoding_found_in: str = ""
 
