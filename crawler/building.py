@@ -132,6 +132,7 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
         max_pixels=settings.max_pixels,
         svg=settings.svg,
         verify=settings.verify,
+        keep_runs=settings.keep_runs,
         refresh=settings.refresh,
         max_images=settings.max_images,
         max_alike=settings.max_alike,

@@ -20,7 +20,7 @@ _LEAST = {
     "max_page_bytes": 1, "max_image_bytes": 1,
     **dict.fromkeys(
         ("processes", "depth", "max_pages", "max_alike", "max_images", "max_redirects", "fail_above", "min_width",
-         "min_height", "min_bytes", "max_pixels", "max_bytes", "min_free", "max_time"), 0,
+         "min_height", "min_bytes", "max_pixels", "max_bytes", "min_free", "max_time", "keep_runs"), 0,
     ),
 }  # fmt: skip
 

@@ -17,12 +17,13 @@ from crawler.brokers.local import is_running
 from crawler.brokers.redis import check_url, shown_url
 from crawler.building import build_spec, local_key
 from crawler.contracts import BrokerClient
-from crawler.errors import BrokerUnreachable, StateError, StoreError, UsageError
+from crawler.errors import AlreadyRunning, BrokerUnreachable, CrawlerError, StateError, StoreError, UsageError
 from crawler.hosting import hosted_broker, listening, local_link
 from crawler.keeper import Keeper
 from crawler.limits import EXIT_LIMIT, Limits, exit_code
 from crawler.lines import Lines
 from crawler.model import Begun, Counts, State
+from crawler.notice import Notice, notify
 from crawler.outcomes import KEPT
 from crawler.outputs import parse_output
 from crawler.processes import Link, Place, download_process, page_process, source_process
@@ -30,6 +31,7 @@ from crawler.progress import Ended, attention, counted, summary
 from crawler.recheck import WINDOW, lost_files
 from crawler.report import Comparison, Record, changes, shrunk
 from crawler.settings import CollectSettings, CrawlSettings
+from crawler.shown import shown
 from crawler.sources.spool import forget_others
 from crawler.spec import Spec
 from crawler.spill import Spill
@@ -73,7 +75,21 @@ def conduct(settings: CrawlSettings | CollectSettings, listen: ServerAddress | N
     if settings.export:
         crawl.export()
         return 0
-    return crawl.run()
+    return _notified(crawl, settings.notify) if settings.notify else crawl.run()
+
+
+def _notified(crawl: Crawl, command: str) -> int:
+    """Run a crawl, and tell a command how it ended; not that it was refused because it runs."""
+    try:
+        crawl.notice.exit_code = crawl.run()
+    except AlreadyRunning:
+        raise
+    except CrawlerError as error:
+        crawl.notice.ending, crawl.notice.exit_code, crawl.notice.summary = "failed", error.exit_code, shown(str(error))
+        notify(command, crawl.notice)
+        raise
+    notify(command, crawl.notice)
+    return crawl.notice.exit_code
 
 
 def _link(settings: CrawlSettings | CollectSettings, job: str, listen: ServerAddress | None) -> Link:
@@ -121,6 +137,7 @@ class Crawl:
         self._seen_worker = time.monotonic()
         self._broker: BrokerClient
         self._resumed = False
+        self.notice = Notice(job=spec.job, ending="", exit_code=0)
         self._bar: Bar | None = None
 
     def run(self) -> int:
@@ -132,6 +149,7 @@ class Crawl:
             if begun.resumed and self._counts().state is State.FINISHED:
                 self._resumed = True
                 self._tell(self._last, self._conclude())  # it was killed when all but this was done
+                self.notice.record = None
                 begun = self._begin()
             self._resumed = begun.resumed
             self._announce(begun)
@@ -296,7 +314,10 @@ class Crawl:
 
     def _tell(self, counts: Counts, ended: Ended) -> None:
         seconds = time.monotonic() - self._began
-        print(summary(self._spec.job, counts, self._folder, ended, seconds, self._resumed), file=sys.stderr)
+        text = summary(self._spec.job, counts, self._folder, ended, seconds, self._resumed)
+        print(text, file=sys.stderr)
+        self.notice.count(counts)
+        self.notice.ending, self.notice.attention, self.notice.summary = ended.how, ended.attention, text
 
     def _conclude(self) -> Ended:
         """Look back at a finished run, and write its ledger and its record."""
@@ -307,7 +328,8 @@ class Crawl:
         ended = Ended("finished", attention(counts) + shrunk(counts, self._keeper.latest(self._spec.job, counts.run)))
         try:
             record = self._patiently(lambda: self._written(counts, ended.attention))
-            self._keeper.keep(record)
+            self._keeper.keep(record, self._spec.keep_runs)
+            self.notice.record = record
             ended = ended._replace(changes=changes(record) if record.run > 1 else "")
         except StoreError as error:
             log.error("%s; write it again with --export", error)

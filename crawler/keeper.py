@@ -12,7 +12,7 @@ from pathlib import Path
 from crawler.contracts import BrokerClient, JobFolder
 from crawler.errors import BrokerUnreachable, StoreError
 from crawler.ledger import FAILURES, METADATA, Results, See, unseen, write_ledger
-from crawler.report import RUNS, Record, latest_record, write_record
+from crawler.report import RUNS, Record, forget_records, latest_record, write_record
 from crawler.stores.files import sweep
 
 log = logging.getLogger(__name__)
@@ -47,10 +47,12 @@ class Keeper:
                 self._folder.upload(self._directory / name, name)
         return counts
 
-    def keep(self, record: Record) -> None:
-        """Write the record of a run; raises StoreError."""
+    def keep(self, record: Record, most: int) -> None:
+        """Write the record of a run, and remove those before the last `most` (0: none) here; raises StoreError."""
         file = write_record(record, self._directory)
         self._folder.upload(file, f"{RUNS}/{file.name}")
+        if most:
+            forget_records(self._directory, record.job, record.run - most)
 
     def latest(self, job: str, before: int) -> Record | None:
         """Return the last record of a run before run `before`."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -186,12 +187,24 @@ def write_record(record: Record, root: Path) -> Path:
 
 
 def latest_record(root: Path, job: str, before: int) -> Record | None:
-    """Return the last record of `job` below `root` of a run before `before`; what is no record is passed over."""
+    """Return the last record of `job` below `root` of a run before `before`."""
+    return next((record for _, record in _records(root, job) if record.run < before), None)
+
+
+def forget_records(root: Path, job: str, run: int) -> None:
+    """Remove the records of `job` below `root` of all runs up to this one."""
+    for path, record in _records(root, job):
+        if record.run <= run:
+            with contextlib.suppress(OSError):  # the next run tries again
+                path.unlink()
+
+
+def _records(root: Path, job: str) -> Iterator[tuple[Path, Record]]:
+    """Give the records of a job, the latest first; what is no record, or of another job, is passed over."""
     for path in sorted((root / RUNS).glob("*.json"), reverse=True):
         try:
             record = msgspec.json.decode(path.read_bytes(), type=Record)
         except (OSError, msgspec.MsgspecError):
-            continue  # whatever lies there is of somebody else
-        if record.job == job and record.run < before:
-            return record
-    return None
+            continue
+        if record.job == job:
+            yield path, record

@@ -199,6 +199,9 @@ class Job(Working, Signing, Asking):
     min_free: Annotated[float, Flag("Stop when the output disk has less free.", _LIMITS, convert=_bytes)] = 0.0
     fail_above: Annotated[float, Flag("Exit with 1 when more than this percentage failed.", _LIMITS)] = 20.0
 
+    keep_runs: Annotated[int, Flag("Records of runs that are kept; 0: all.", _OUT)] = 100
+    notify: Annotated[str, Flag("Command that gets each end as JSON on its standard input.", _OUT, common=True)] = ""
+
     page_processes: Annotated[int, Flag("Processes that read pages.", _PROCESSES)] = 1
     lease: Annotated[
         float, Flag("Silence after which a worker's tasks go to others.", _PROCESSES, convert=_seconds)

@@ -76,6 +76,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     max_pixels: int = 100_000_000
     svg: str = "any"  #: `safe`: none that runs or loads something
     verify: str = "structure"  #: `decode`: also to the last pixel
+    keep_runs: int = 100  #: whose numbers the state remembers; 0 is all
     refresh: str = "auto"  #: what an earlier run has: `auto` asks where there may be news, `always`, or `new`: never
     # limits of a run
     max_images: int = 0

@@ -281,6 +281,8 @@ class SqliteBroker:
         with self.group():
             if self._run.ended:
                 self._run.conclude()
+                if self._spec.keep_runs:
+                    self._records.tally.forget(self._run.number - self._spec.keep_runs)
 
     def workers(self) -> list[str]:
         return list(self._dispatch.workers)

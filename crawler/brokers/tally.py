@@ -8,7 +8,7 @@ from crawler.model import Kind, SiteCounts
 
 
 class Tally:
-    """The tables `tally` and `first_pages`."""
+    """The tables `tally` and `first_pages`, with what runs are left."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -28,6 +28,11 @@ class Tally:
                 [(*key, *numbers) for key, numbers in self._changes.items()],
             )
             self._changes.clear()
+
+    def forget(self, run: int) -> None:
+        """Forget the numbers of all runs up to this one."""
+        for table in ("tally", "first_pages", "runs"):
+            self._db.execute(f"DELETE FROM {table} WHERE run <= ?", (run,))
 
     def first_page(self, run: int, source: int, outcome: str, message: str, *, replace: bool) -> None:
         """Note what became of a site's first page; without `replace` only when nothing is known yet."""
