@@ -6,6 +6,8 @@ import re
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
+from msgspec import Raw
+
 from crawler.errors import FetchError
 from crawler.model import Kind, Move, RobotsFile, Settlement, Task, Verb, pack
 from crawler.outcomes import MAX_RETRY_AFTER, Outcome
@@ -82,6 +84,13 @@ def follow(task: Task, location: str, most: int) -> Redirect:
     if task.kind is not Kind.ROBOTS and asks_to_sign_in(target) and not asks_to_sign_in(task.at):
         raise FetchError(Outcome.LOGIN_REQUIRED, f"it redirects to {target.partition('?')[0][:300]} (see --cookies)")
     return Redirect(Move(target, task.hops + 1, task.candidate), address(target) == address(task.at))
+
+
+def unasked(task: Task, size: int, result: Raw) -> Settlement:
+    """Return the settlement of what is unchanged as far as is known, and is not asked for."""
+    return Settlement(
+        number=task.number, verb=Verb.DONE, outcome=Outcome.UNCHANGED, size=size, result=result, unasked=True
+    )  # fmt: skip
 
 
 def failed(task: Task, error: FetchError, *, final: bool = False) -> Settlement:

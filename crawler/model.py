@@ -185,6 +185,7 @@ class PageResult(Message, kw_only=True):
     max_age: int = 0  #: seconds for which it was said to be fresh
     asked: int = 0  #: when it was asked for, in seconds since 1970; 0 is when this was told
     asks_password: bool = False
+    opts_out: bool = False  #: it wanted images left alone
 
 
 class RobotsFile(Message, kw_only=True):
@@ -211,6 +212,7 @@ class Settlement(Message, kw_only=True, omit_defaults=True):
     cursor: Natural | None = None
     found: list[Found] = []
     left_out: dict[str, Natural] = {}  #: links not followed, by reason
+    unasked: bool = False  #: no request was made for it
 
 
 class Stored(Message):

@@ -61,6 +61,7 @@ class PooledLoop(WorkLoop):
                 self._pool.submit(self._work, task, self._leave)
             else:
                 self._agenda.ended(task, now - NO_REQUEST)
+                refusal.unasked = True
                 self._agenda.settle(refusal)
 
     def _progress(self, now: float) -> None:

@@ -15,6 +15,8 @@ from crawler.model import ImageResult, Known, PageResult, Task
 #: Seconds for which an answer is taken to be fresh at most, whatever it says: a year is what many say of everything.
 #: An image without a validator, of which each request brings the whole, is taken to be fresh for as long.
 MOST_FRESH = 7 * 86400
+#: Seconds that may lie between asking and telling.
+MARGIN = 600.0
 NO_CONDITIONS: Mapping[str, str] = {}
 _DAY = 86400.0
 #: Seconds that a date without a time may be later than we take it to be, wherever on earth it is meant.
@@ -65,7 +67,7 @@ def is_spared(known: Known, past: ImageResult | PageResult, refresh: str, now: f
     costly = isinstance(past, ImageResult) and not (past.etag or past.last_modified)
     if asked <= now < asked + (MOST_FRESH if costly else past.max_age):
         return True
-    return bool(lastmod) and changed_before(lastmod, asked)
+    return asked <= now < asked + MOST_FRESH and bool(lastmod) and changed_before(lastmod, asked - MARGIN)
 
 
 def changed_before(lastmod: str, moment: float) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 from crawler import __version__
@@ -91,6 +93,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         return (
             __version__, self.scope, self.depth, self.max_pages, self.max_alike, self.include, self.exclude,
             self.obeyed, self.user_agent, self.css, self.sitemaps, self.icons, self.variants,
+            hashlib.sha256(msgspec.msgpack.encode(self.access)).digest(),  # who signs in sees more
         )  # fmt: skip
 
     @property

@@ -104,6 +104,13 @@ class TestSpared:
         past = PageResult()
         entry = known(past, DAY)
         assert is_spared(entry, past, "auto", NOW, "2026-09-01")
+        assert not is_spared(known(past, 8 * DAY), past, "auto", NOW, "2026-09-01"), (
+            "it may be a date that never changes"
+        )
+        assert not is_spared(known(past, -DAY), past, "auto", NOW, "2026-09-01"), "told by a clock that was ahead"
+        assert not is_spared(known(past, 60), past, "auto", NOW - 60, "2026-09-21T14:10:00Z"), (
+            "asked before, told after"
+        )
         assert not is_spared(entry, past, "auto", NOW, "2026-09-21T00:00:00Z")
         assert not is_spared(entry, past, "always", NOW, "2026-09-01")
         earlier = PageResult(asked=int(NOW - 30 * DAY))

@@ -10,7 +10,7 @@ from crawler import report
 from crawler.errors import StoreError
 from crawler.ledger import write_ledger
 from crawler.model import Counts, ImageResult, SiteCounts, State, pack
-from crawler.report import Change, Comparison, Record, changes, latest_record, shrunk, write_record
+from crawler.report import Change, Comparison, Record, changes, forget_records, latest_record, shrunk, write_record
 from test_ledger import Results, row, saved
 
 RUN = 2
@@ -100,6 +100,15 @@ def test_the_latest_record_of_an_earlier_run(tmp_path: Path) -> None:
     (tmp_path / "runs" / "9999.json").write_text("[1")
     latest = latest_record(tmp_path, "j", 3)
     assert latest is not None and latest.run == 2
+
+
+def test_only_so_many_records_stay(tmp_path: Path) -> None:
+    for run in range(1, 6):
+        write_record(made("j", run, run * 86400.0), tmp_path)
+    write_record(made("other", 1, 9 * 86400.0), tmp_path)
+    forget_records(tmp_path, "j", 3)
+    left = [json.loads(path.read_text()) for path in sorted((tmp_path / "runs").glob("*.json"))]
+    assert [(record["job"], record["run"]) for record in left] == [("j", 4), ("j", 5), ("other", 1)]
 
 
 def test_a_record_that_cannot_be_written(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from crawler.brokers.lanes import Lane
 from crawler.brokers.records import Records
@@ -15,7 +16,7 @@ from crawler.brokers.tasks import Known
 from crawler.brokers.waiting import Waiting
 from crawler.brokers.words import BROKER, LEFT_OUT
 from crawler.model import Found, Kind, PageDetail, Task, decode, encode, task_id
-from crawler.outcomes import KEPT, MISSING, REST, SUCCESSES, Outcome
+from crawler.outcomes import MISSING, REST, SUCCESSES, Outcome
 from crawler.spec import Spec
 from crawler.traps import Traps
 
@@ -33,13 +34,13 @@ class Putter:
         self._max_pages = 0
         self._kinds = {Kind.IMAGE}
         self._traps = Traps(0)
-        self._refresh = "auto"
+        self._refresh, self._depth = "auto", 0
 
     def configure(self, spec: Spec) -> None:
         self._max_pages = spec.max_pages
         self._kinds = {Kind.IMAGE, Kind.PAGE} if spec.reads_pages else {Kind.IMAGE}
         self._traps.most = spec.max_alike
-        self._refresh = spec.refresh
+        self._refresh, self._depth = spec.refresh, spec.depth
 
     def new_run(self) -> None:
         self._traps = Traps(self._traps.most)
@@ -70,12 +71,17 @@ class Putter:
         self._traps.warn(log)
         return len(new)
 
-    def put_unchanged(self, page: int, source: int) -> None:
-        """Meet again what a page named when it was last read, which is what it names now."""
+    def put_unchanged(self, page: int, source: int, sort: str) -> None:
+        """Meet again what a page named when it was last read, which is what it names now.
+
+        What a sitemap said of when others changed is its own to say again.
+        """
         tasks = self._records.tasks
         self._records.flush()
         images = []
         for kind, url, detail, known in tasks.find_numbers(tasks.named(page)):
+            if kind is Kind.PAGE and sort != "sitemap":
+                detail = encode(replace(decode(detail, PageDetail), lastmod=""))
             item = Found(kind, url, Raw(detail), opted_out=self._rule_of(known))
             if self._admits(item, known, source, first=False):
                 self._meet_again(item, known)
@@ -83,18 +89,32 @@ class Putter:
         tasks.named_again(page, images, self._run.number)
         self._traps.warn(log)
 
-    def look_back(self) -> int:
+    def look_back(self, now: float) -> int:
         """Let the pages wait that were read before and that nobody names any more; return how many they are.
 
-        Whether they are there tells whether the images are that only they name.
+        Whether they are there tells whether the images are that only they name. What is still there is looked at again
+        a week later: calendars have ever more such pages.
         """
-        if Kind.PAGE not in self._kinds or self._pages_full():
+        if Kind.PAGE not in self._kinds:
             return 0
         self._records.flush()
-        pages = self._records.tasks.unnamed_pages(self._run.number)
-        for url, detail, known in pages:
-            self.rearm(known.number, known.source, Found(Kind.PAGE, url, Raw(detail)), known.kept)
-        return len(pages)
+        looked_at = []
+        for url, detail, known in self._records.tasks.unnamed_pages(self._run.number, now - REST):
+            item = Found(Kind.PAGE, url, Raw(detail))
+            if self._pages_full() or not self._admits(item, known, known.source, first=False):
+                continue
+            self.rearm(known.number, known.source, item, self._asked_by(item, known))
+            looked_at.append(known.number)
+        self._records.flush()
+        self._records.tasks.unnamed(looked_at, self._run.number)
+        return len(looked_at)
+
+    def _asked_by(self, item: Found, known: Known) -> int:
+        """Return the number of the result by which something is asked for conditionally, or 0.
+
+        A page that is so many links away may be nearer now, and name what was too far: it is read.
+        """
+        return 0 if item.kind is Kind.PAGE and self._depth else known.kept
 
     def _rule_of(self, known: Known) -> str:
         """Return the rule by which no page lets an image be taken, or `""`."""
@@ -160,17 +180,20 @@ class Putter:
             return
         if item.kind is Kind.IMAGE and (item.opted_out or self._rests(known)):
             self._records.tasks.touch(known.number, self._run.number)
-            self._run.already_there += known.outcome in SUCCESSES
+            if known.outcome in SUCCESSES:
+                self._run.already_there += 1
+            else:
+                self._run.count(Kind.IMAGE, known.source, self._waiting.of(item.url).number, known.outcome or "", 1, 0)
         else:
-            self.rearm(known.number, known.source, item, known.kept)
+            self.rearm(known.number, known.source, item, self._asked_by(item, known))
 
     def _rests(self, known: Known) -> bool:
         """Tell whether an image of an earlier run is not asked for in this one."""
         if known.outcome in SUCCESSES:
-            return self._refresh == "new" or known.outcome not in KEPT  # of what a stock client has nothing is known
+            return self._refresh == "new" or not known.kept  # of what only a stock client has nothing is known
         if known.outcome not in MISSING or self._refresh == "always":
             return False
-        return self._clock() - self._records.results.time_of(known.result) < REST
+        return 0 <= self._clock() - self._records.results.time_of(known.result) < REST
 
     def _opt_out(self, number: int, source: int, lane: Lane, item: Found) -> None:
         """Settle an image at once that the page wants left alone."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from crawler.brokers.results import Results
 from crawler.model import Kind
-from crawler.outcomes import KEPT, MISSING, PAGES_READ
+from crawler.outcomes import KEPT, MISSING, PAGES_READ, Outcome
 
 #: Tasks, and parcels, of one step.
 TASKS, PARCELS = 20_000, 100
@@ -20,21 +20,28 @@ def _listed(outcomes: Iterable[str]) -> str:
     return ", ".join(f"'{outcome}'" for outcome in sorted(outcomes))
 
 
-# A page was read in a run, or is missing, since whenever: so it is known what it names.
+# A page was read in a run, or is missing, since whenever: so it is known what it names. One that names no image but
+# runs scripts may be what stands before a site to tell people from programs.
+_READ, _MISSING = _listed(PAGES_READ - {Outcome.SCRIPT_ONLY}), _listed(MISSING)
 _IS_READ = f"""
 SELECT 1 FROM settled p WHERE p.task = m.page
-AND ((p.run = :run AND p.outcome IN ({_listed(PAGES_READ)})) OR p.outcome IN ({_listed(MISSING)}))"""
-_OF_STEP = f"task > :after AND task <= :last AND task IN (SELECT number FROM tasks WHERE kind = {int(Kind.IMAGE)})"
-_IS_BACK = f"UPDATE settled SET gone = 0 WHERE {_OF_STEP} AND gone AND run = :run AND outcome IN ({_listed(KEPT)})"
+AND ((p.run = :run AND p.outcome IN ({_READ})) OR p.outcome IN ({_MISSING}))"""
+# Written so that each step looks up what it needs by number, however many tasks and mentions there are.
+_OF_STEP = f"""
+task > :after AND task <= :last AND (SELECT kind FROM tasks WHERE number = task) = {int(Kind.IMAGE)}"""
+_IS_NAMED = "EXISTS (SELECT 1 FROM mentions m WHERE m.image = task AND m.run = :run)"
+_IS_BACK = f"""
+UPDATE settled SET gone = 0 WHERE {_OF_STEP} AND gone AND (
+    (run = :run AND outcome IN ({_listed(KEPT)})) OR (outcome NOT IN ({_MISSING}) AND {_IS_NAMED}))"""
 _IS_GONE = f"""
 UPDATE settled SET gone = :run WHERE {_OF_STEP} AND NOT gone AND kept AND (
-    outcome IN ({_listed(MISSING)})
-    OR EXISTS (SELECT 1 FROM mentions m WHERE m.image = task) AND NOT EXISTS (
+    outcome IN ({_MISSING})
+    OR :unnamed AND EXISTS (SELECT 1 FROM mentions m WHERE m.image = task) AND NOT EXISTS (
         SELECT 1 FROM mentions m WHERE m.image = task AND (m.run = :run OR NOT EXISTS ({_IS_READ}))))"""
 # What a page no longer says of an image, while another mention tells where it is from.
 _IS_OLD = f"""
 DELETE FROM mentions AS m WHERE image > :after AND image <= :last AND run < :run AND EXISTS ({_IS_READ})
-AND EXISTS (SELECT 1 FROM mentions n WHERE n.image = m.image AND n.run = :run)"""
+AND image IN (SELECT image FROM mentions n WHERE n.image > :after AND n.image <= :last AND n.run = :run)"""
 
 
 class Review:
@@ -44,11 +51,14 @@ class Review:
         self._db = db
         self._results = results
 
-    def go_on(self, cursor: str, run: int) -> str:
-        """Make the step that `cursor` names (`""`: the first), and return the next one, `""` after the last."""
+    def go_on(self, cursor: str, run: int, *, unnamed: bool) -> str:
+        """Make the step that `cursor` names (`""`: the first), and return the next one, `""` after the last.
+
+        `unnamed` tells that what no page names any more is gone.
+        """
         step, _, place = (cursor or "images 0").partition(" ")
         if step == "images":
-            after = self._review_images(int(place), run)
+            after = self._review_images(int(place), run, unnamed)
             return f"images {after}" if after else "parcels 0"
         after = self._results.compact(int(place), PARCELS, run)
         if after:
@@ -56,14 +66,14 @@ class Review:
         self._db.execute("DELETE FROM robots WHERE digest NOT IN (SELECT robots FROM origins WHERE robots IS NOT NULL)")
         return ""
 
-    def _review_images(self, after: int, run: int) -> int:
+    def _review_images(self, after: int, run: int, unnamed: bool) -> int:
         """Review some images, and return the number after which others follow, or 0."""
         row = self._db.execute(
             "SELECT max(task) FROM (SELECT task FROM settled WHERE task > ? ORDER BY task LIMIT ?)", (after, TASKS)
         ).fetchone()
         if row[0] is None:
             return 0
-        place = {"after": after, "last": row[0], "run": run}
+        place = {"after": after, "last": row[0], "run": run, "unnamed": unnamed}
         for statement in (_IS_BACK, _IS_GONE, _IS_OLD):
             self._db.execute(statement, place)
         return int(row[0])

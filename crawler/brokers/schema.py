@@ -113,6 +113,19 @@ def _make_private(path: Path) -> None:
         raise StateError(f"the state {path} cannot be opened: {error.strerror}") from error
 
 
+def _migrate(db: sqlite3.Connection) -> int:
+    """Make the state one of this version, unless another process just did, and return which it is."""
+    db.execute("BEGIN IMMEDIATE")
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    while version in _MIGRATIONS:
+        for statement in filter(None, map(str.strip, _MIGRATIONS[version].split(";"))):
+            db.execute(statement)
+        version += 1
+        db.execute(f"PRAGMA user_version={version}")
+    db.execute("COMMIT")
+    return version
+
+
 def open_database(path: Path | None) -> sqlite3.Connection:
     """Open or make the state at `path` (None: in memory), with every commit durable.
 
@@ -133,9 +146,8 @@ def open_database(path: Path | None) -> sqlite3.Connection:
         if version == 0:
             db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={VERSION}; COMMIT;")
             version = VERSION
-        while version in _MIGRATIONS:
-            db.executescript(f"BEGIN; {_MIGRATIONS[version]} PRAGMA user_version={version + 1}; COMMIT;")
-            version += 1
+        if version in _MIGRATIONS:
+            version = _migrate(db)
     except sqlite3.Error as error:
         db.close()
         raise StateError(f"the state {path} cannot be opened: {error}") from error

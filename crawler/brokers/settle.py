@@ -104,10 +104,11 @@ class Settler:
             self._run.count(Kind.PAGE, pending.source, 0, LEFT_OUT + reason, number, 0)
         if said.verb is Verb.DONE:
             if pending.task.kind is Kind.PAGE and said.outcome == Outcome.UNCHANGED:
-                self._putter.put_unchanged(said.number, pending.source)
+                self._putter.put_unchanged(said.number, pending.source, decode(pending.task.detail, PageDetail).sort)
             if said.outcome not in SUCCESSES and pending.holder not in ("", worker.name):
                 return False  # only its holder may say that it failed
-            self._learn(pending.lane, said.outcome, 0.0, said.suspect, now)
+            if not said.unasked:
+                self._learn(pending.lane, said.outcome, 0.0, said.suspect, now)
             self.finish(pending, said.outcome, said.message, now, said, worker)
             return True
         if said.verb is not Verb.FOUND and pending.holder == worker.name:

@@ -135,7 +135,8 @@ class SqliteBroker:
                 )
             job_id = known.job_id if known else uuid.uuid4().hex
             self._adopt_spec(replace(spec, job_id=job_id))
-            self._heed_reading(encode(spec.reading))
+            if not self._run.ended or self._run.is_concluded:
+                self._heed_reading(encode(spec.reading))
             rebooted = self._rebooted_since()
             resumed = not self._run.is_concluded
             if not resumed:
@@ -150,7 +151,11 @@ class SqliteBroker:
         if self._records.meta("reading") != reading:
             self._records.tasks.forget_links()
             self._records.set_meta("reading", reading)
-            self._records.set_meta("looked_back", self._run.number + self._run.is_concluded)  # it may well be left out
+            self._records.set_meta("reading_run", self._run.number + self._run.is_concluded)
+
+    def _reads_as_before(self) -> bool:
+        """Tell whether pages are read for the same links as in the run before, so that what is not named is gone."""
+        return int(self._records.meta("reading_run") or 0) < self._run.number
 
     def _open_run(self) -> None:
         self._run.open_next(self._clock())
@@ -232,7 +237,7 @@ class SqliteBroker:
             return
         if int(self._records.meta("looked_back") or 0) < self._run.number:
             self._records.set_meta("looked_back", self._run.number)
-            if self._putter.look_back():
+            if self._reads_as_before() and self._putter.look_back(now):
                 return
         self._run.end(now)
 
@@ -275,7 +280,9 @@ class SqliteBroker:
     def review(self, cursor: str) -> str:
         with self.group():
             self._records.flush()
-            return self._records.review.go_on(cursor, self._run.number) if self._run.ended else ""
+            if not self._run.ended:
+                return ""
+            return self._records.review.go_on(cursor, self._run.number, unnamed=self._reads_as_before())
 
     def conclude(self) -> None:
         with self.group():

@@ -47,7 +47,7 @@ class Tasks:
         self._db = db
         self._inserted: list[tuple[Any, ...]] = []
         self._waits: list[tuple[int, int, int, int, int]] = []
-        self._rearmed: list[tuple[int, bytes | None, int, int]] = []
+        self._rearmed: list[tuple[int, bytes | None, int, int, int, bool]] = []
         self._touched: list[tuple[int, int]] = []
         self._mentions: list[tuple[Any, ...]] = []
         self._gone: dict[tuple[int, int], list[int]] = {}
@@ -65,9 +65,9 @@ class Tasks:
                 [rearmed[:3] for rearmed in self._rearmed],
             )
             many(
-                "UPDATE settled SET before = CASE WHEN run < ? THEN outcome ELSE before END, outcome = NULL "
-                "WHERE task = ?",
-                [(run, number) for _, _, number, run in self._rearmed],
+                "UPDATE settled SET before = CASE WHEN run < ? THEN outcome ELSE before END, outcome = NULL, "
+                "kept = ?, gone = CASE WHEN ? THEN 0 ELSE gone END WHERE task = ?",
+                [(run, known, is_page, number) for _, _, number, run, known, is_page in self._rearmed],
             )
             self._rearmed.clear()
         if self._touched:
@@ -170,15 +170,23 @@ class Tasks:
         for kind, url, detail, *known in rows:
             yield Kind(kind), url, detail, Known._make(known)
 
-    def unnamed_pages(self, run: int) -> list[tuple[str, bytes, Known]]:
-        """Return URL, detail and what is known of the pages that were read before `run`, and that it did not name."""
+    def unnamed_pages(self, run: int, moment: float) -> list[tuple[str, bytes, Known]]:
+        """Return URL, detail and what is known of the pages that were read before `run`, and that it did not name.
+
+        Of those that no run named for some time only the ones that were looked at before `moment`.
+        """
         read = ", ".join(f"'{outcome}'" for outcome in sorted(PAGES_READ))
         rows = self._db.execute(
             f"SELECT t.url, t.detail, {_KNOWN} FROM settled s JOIN tasks t ON t.number = s.task "
-            f"WHERE t.kind = ? AND s.run < ? AND s.outcome IN ({read})",
-            (int(Kind.PAGE), run),
+            f"WHERE t.kind = ? AND s.run < ? AND s.outcome IN ({read}) AND (NOT s.gone OR "
+            "(SELECT time FROM parcels WHERE seq <= s.result ORDER BY seq DESC LIMIT 1) < ?)",
+            (int(Kind.PAGE), run, moment),
         )
         return [(url, detail, Known._make(known)) for url, detail, *known in rows]
+
+    def unnamed(self, pages: list[int], run: int) -> None:
+        """Note that no page names these any more."""
+        self._db.executemany("UPDATE settled SET gone = ? WHERE task = ?", [(run, page) for page in pages])
 
     def named_again(self, page: int, images: Sequence[int], run: int) -> None:
         """Remember that a page mentions these images in `run` as it did before."""
@@ -197,8 +205,11 @@ class Tasks:
     def rearm(
         self, number: int, kind: Kind, origin: int, source: int, detail: bytes | None, run: int, known: int
     ) -> None:  # fmt: skip
-        """Make a done task wait again in `run`; with the result numbered `known`, to be asked for conditionally."""
-        self._rearmed.append((origin, detail, number, run))
+        """Make a done task wait again in `run`; with the result numbered `known`, to be asked for conditionally.
+
+        Without, what was known of it is forgotten.
+        """
+        self._rearmed.append((origin, detail, number, run, known, kind is Kind.PAGE))
         self._waits.append((origin, int(kind), number, source, known))
 
     # What waits

@@ -123,7 +123,7 @@ class DownloadLoop(WorkLoop):
                 task = replace(task, known=None)
             elif is_spared(known, past, self._spec.refresh, time.time()):
                 self._agenda.ended(task, now - NO_REQUEST)
-                self._agenda.unchanged(task, known.size, pack(spared(known, past)))
+                self._agenda.settle(answers.unasked(task, known.size, pack(spared(known, past))))
                 return
             else:
                 asked = conditions(task, past)

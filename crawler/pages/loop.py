@@ -66,18 +66,35 @@ class PageLoop(PooledLoop):
             return None
         if not self._allowed(task):
             return _denied(task)
-        if task.known is None:
+        detail, past = decode(task.detail, PageDetail), self._past(task)
+        if self._is_excluded(task, detail):
+            return answers.failed(task, FetchError(Outcome.OUT_OF_SCOPE, "it is left out by the settings of this run"))
+        known, now = task.known, time.time()
+        if known is None or past is None or not is_spared(known, past, self._spec.refresh, now, detail.lastmod):
             return None
-        past, lastmod = decode(task.known.result, PageResult), decode(task.detail, PageDetail).lastmod
-        if not is_spared(task.known, past, self._spec.refresh, time.time(), lastmod):
+        return answers.unasked(task, 0, pack(spared(known, past)))
+
+    def _is_excluded(self, task: Task, detail: PageDetail) -> bool:
+        """Tell whether a page that nobody need have named in this run is one that would not be followed."""
+        if not detail.depth or detail.sort != "page":
+            return False
+        return bool(self._scope.refuses(task.url, detail.scope_base)) or 0 < self._spec.depth < detail.depth
+
+    def _past(self, task: Task) -> PageResult | None:
+        """Return what a page was, where it can be believed to be still that.
+
+        Not where it or its site speak of the use of images: what they say now is in the whole answer, or elsewhere.
+        """
+        if task.known is None or "tdm" in self._spec.obeyed:
             return None
-        return _unchanged(task, spared(task.known, past))
+        past = decode(task.known.result, PageResult)
+        return None if past.opts_out else past
 
     def _do(self, task: Task, leave: Leave) -> tuple[Settlement | None, Task | None]:
         robots = task.kind is Kind.ROBOTS
         spec = self._spec
         detail = PageDetail() if robots else decode(task.detail, PageDetail)
-        past = decode(task.known.result, PageResult) if task.known is not None else None
+        past = self._past(task)
         asked = conditions(task, past) if past is not None else {}
         most = {"robots": MAX_BYTES, "sitemap": max(spec.page_max_bytes, sitemap.MAX_BYTES)}
         page = self._session.get(
@@ -90,6 +107,8 @@ class PageLoop(PooledLoop):
             conditions=asked,
         )
         if page.status == 304 and past is not None and asked:
+            if any(of_page((), page.headers, self._agent, spec.obeyed)):
+                return None, replace(task, known=None)  # what it says of its images is to be heard whole
             return _unchanged(task, confirmed(past, page.status, page.headers, time.time())), None
         retry = page.headers.get("retry-after", "")
         if 300 <= page.status < 400 and page.headers.get("location"):
@@ -133,6 +152,7 @@ class PageLoop(PooledLoop):
             final_url=moved_to(task), status=page.status, images=len(links.images), links=len(links.pages),
             etag=page.headers.get("etag", ""), last_modified=page.headers.get("last-modified", ""),
             max_age=max_age(page.headers, time.time()), asks_password=links.asks_password,
+            opts_out=any(found.opted_out for found in finding.found),
         )  # fmt: skip
         script_only = links.scripts and not links.images
         return Settlement(

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -342,3 +343,121 @@ def test_a_page_that_always_asked_for_a_password_is_believed(here: Here) -> None
         site.add("/", WALL, "text/html")
         assert here.crawl(site.url)[0] == 0
         assert told(here, "gone") == {"/i/1.png", "/i/2.png", "/i/3.png"}
+
+
+# What sites say of the use of their images, and what settings leave out
+
+
+class Versions(FaultySite):
+    """Answers 304 where the ETag is known that it would send."""
+
+    def _begin(self, handler: Any) -> Any:
+        reply, entry = super()._begin(handler)
+        if handler.headers.get("If-None-Match") == reply.headers.get("ETag", ""):
+            reply = replace(reply, body=b"", status=304)
+        return reply, entry
+
+
+@pytest.fixture
+def versions() -> Iterator[Versions]:
+    """A page with an image that is another one the next night; a test says what else is."""
+    with Versions() as made:
+        made.add("/", page("/i/a.png"), "text/html", headers={"ETag": '"page"'})
+        made.add("/i/a.png", png(1), headers={"ETag": '"1"'})
+        yield made
+
+
+def has_new_picture(here: Here, site: Versions, *flags: str) -> bool:
+    """Crawl once more, and tell whether the image that changed was fetched."""
+    site.add("/i/a.png", png(2), headers={"ETag": '"2"'})
+    assert here.crawl(site.url, *flags)[0] == 0
+    (row,) = here.rows("metadata.jsonl").values()
+    return row["previous"] is not None
+
+
+def test_an_image_is_fetched_anew_while_its_page_is_unchanged(here: Here, versions: Versions) -> None:
+    here.crawl(versions.url)
+    assert has_new_picture(here, versions)
+
+
+def test_what_a_page_says_with_its_304_is_heard(here: Here, versions: Versions) -> None:
+    here.crawl(versions.url)
+    headers = {"ETag": '"page"', "X-Robots-Tag": "noimageindex"}
+    versions.add("/", page("/i/a.png"), "text/html", headers=headers)
+    assert not has_new_picture(here, versions)
+
+
+def test_what_a_page_said_is_kept_to_while_it_is_unchanged(here: Here, versions: Versions) -> None:
+    here.crawl(versions.url)
+    text = '<meta name="robots" content="noimageindex">' + page("/i/a.png")
+    versions.add("/", text, "text/html", headers={"ETag": '"another"'})
+    here.crawl(versions.url)
+    assert not has_new_picture(here, versions)
+
+
+def test_what_a_site_reserves_is_heard_though_its_pages_are_unchanged(here: Here, versions: Versions) -> None:
+    here.crawl(versions.url, "--respect", "tdm")
+    reserved = json.dumps([{"location": "/", "tdm-reservation": 1}])
+    versions.add("/.well-known/tdmrep.json", reserved, "application/json")
+    assert not has_new_picture(here, versions, "--respect", "tdm")
+
+
+def test_who_signs_in_reads_pages_anew(here: Here, versions: Versions) -> None:
+    fresh = {"ETag": '"page"', "Cache-Control": "max-age=86400"}
+    versions.add("/", page("/i/a.png"), "text/html", headers=fresh)
+    here.crawl(versions.url)
+    here.crawl(versions.url)
+    assert len(versions.headers("/")) == 1, "it is said to be fresh"
+    here.crawl(versions.url, "--header", "X-Key: 1")
+    assert "if-none-match" not in versions.headers("/")[1]
+
+
+def test_pages_that_settings_leave_out_are_left_alone(here: Here, versions: Versions) -> None:
+    versions.add("/", page("/i/a.png", links=("/cart/1",)), "text/html", headers={"ETag": '"page"'})
+    versions.add("/cart/1", page("/i/b.png"), "text/html", headers={"ETag": '"cart"'})
+    versions.add("/i/b.png", png(3), headers={"ETag": '"3"'})
+    here.crawl(versions.url)
+    before = len(versions.requests)
+    for _ in range(3):
+        assert here.crawl(versions.url, "--exclude", "/cart/")[0] == 0
+    assert "/cart/1" not in {request.path for request in versions.requests[before:]}
+    assert not any(row["gone"] for row in here.rows("metadata.jsonl").values())
+
+
+# Who else is told
+
+
+def notices(here: Here) -> list[dict[str, Any]]:
+    file = here.folder / "notices"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def test_a_command_is_told_of_each_end(here: Here, site: Site, server: Nginx) -> None:
+    flags = ("--notify", f"cat >> {here.folder}/notices")
+    assert Night(here, server, *flags).code == 0
+    code, _, errors = here.crawl(server.url, "--refresh", "always", "--max-time", "0.1", *flags)
+    assert code == 3, errors
+    assert here.crawl(server.url, *flags)[0] == 0
+    first, second, third = notices(here)
+    assert (first["ending"], first["exit_code"], first["record"]["images"]) == ("finished", 0, {"new": PAGES * IMAGES})
+    assert first["summary"].startswith("j: run 1 finished") and first["images"] == {"success": PAGES * IMAGES}
+    assert (second["ending"], second["exit_code"], second["record"]) == ("stopped at --max-time", 3, None)
+    assert (third["run"], third["record"]["images"]) == (2, {"unchanged": PAGES * IMAGES})
+
+
+def test_a_command_is_told_of_what_cannot_begin_and_not_of_a_refusal(here: Here, site: Site, server: Nginx) -> None:
+    flags = ("--notify", f"cat >> {here.folder}/notices")
+    here.crawl(server.url)
+    door = here.start("crawler", *here.job(server.url, "--delay", "0.3", "--refresh", "always"))
+    wait_for(lambda: here.crawl(server.url, *flags)[0] == 75)
+    kill_all(door)
+    assert notices(here) == []
+    (here.state / "j" / "queue.sqlite").write_bytes(b"no state at all, but long enough to look like one" * 100)
+    code, _, errors = here.crawl(server.url, *flags)
+    (notice,) = notices(here)
+    assert code == 2 and (notice["ending"], notice["exit_code"]) == ("failed", 2) and notice["summary"] in errors
+
+
+def test_a_command_that_fails_harms_nothing(here: Here, site: Site, server: Nginx) -> None:
+    night = Night(here, server, "--notify", "exit 7")
+    assert night.code == 0 and "--notify: exit 7 ended with 7" in night.errors

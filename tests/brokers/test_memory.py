@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from brokers.conftest import LOCAL, local_broker
-from brokers.driver import ALL_ROOM, Clock, Job, done, image, images, page, spec
+from brokers.driver import ALL_ROOM, SITE, Clock, Job, done, image, images, page, retry, spec
 from crawler.brokers import schema
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.model import (
@@ -17,6 +18,7 @@ from crawler.model import (
     ImageDetail,
     ImageResult,
     Kind,
+    PageDetail,
     PageResult,
     Settlement,
     State,
@@ -190,7 +192,8 @@ def test_what_is_missing_is_asked_for_once_a_week(job: Job, clock: Clock, outcom
     clock.advance(REST - DAY)
     job.begin(images(1))
     assert images_given(job.finish(stored)) == []
-    assert job.broker.counts().already_there == 0
+    counts = job.broker.counts()
+    assert (counts.already_there, counts.images) == (0, {outcome: 1})
     (row,) = (row for row in job.rows() if row.current)
     assert row.outcome == outcome, "the ledger still tells it"
     clock.advance(DAY + 1)
@@ -211,6 +214,48 @@ def test_an_image_that_is_there_is_not_asked_for_where_a_page_wants_it_left_alon
     job.begin([Found(Kind.IMAGE, URL, pack(ImageDetail()), None, "noai: noai")])
     assert images_given(job.finish(stored)) == []
     assert job.broker.counts().already_there == 1
+
+
+def test_what_a_stock_client_brought_again_is_asked_for_by_what_is_known(job: Job) -> None:
+    job.begin(images(1))
+    job.finish(stored)
+    job.begin(images(1))
+    job.finish(lambda task: done(task, "reported"))
+    job.begin(images(1))
+    (task,) = job.finish(unchanged)
+    assert task.known is not None and task.known.size == 100
+
+
+def test_a_clock_that_was_ahead_lets_nothing_rest(clock: Clock, tmp_path: Path) -> None:
+    clock.advance(300 * DAY)
+    with local_broker("file", clock, tmp_path) as broker:
+        job = Job(broker, clock)
+        job.begin(images(1))
+        job.finish(missing)
+    clock.advance(-290 * DAY)
+    with local_broker("file", clock, tmp_path) as broker:
+        clock.advance(DAY)
+        job = Job(broker, clock)
+        job.begin(images(1))
+        assert job.broker.counts().waiting_images == 1
+
+
+@pytest.mark.parametrize("spared", [True, False])
+def test_only_what_was_asked_for_tells_of_the_network(job: Job, spared: bool) -> None:
+    hosts = [image(f"http://h{n}.test/0.png") for n in range(12)]
+    job.begin([*hosts, *images(12)])
+    job.finish(stored)
+    job.begin([*hosts, *images(12)])
+    job.end_source()
+    worker = job.worker()
+    tasks = worker.exchange()
+    there = [task for task in tasks if "a.test" in task.url]
+    down = [task for task in tasks if "a.test" not in task.url]
+    for fine, broken in zip(there, down, strict=False):
+        said = unchanged(fine)
+        said.unasked = spared
+        worker.exchange(retry(broken, "connect", suspect=True), said)
+    assert bool(job.broker.counts().notice) is spared
 
 
 # Pages that name what they named before
@@ -262,6 +307,19 @@ def test_a_page_that_changed_names_what_it_names_now(job: Job) -> None:
     assert [task.url for task in read(job, {})] == [HOME, URL]
 
 
+def test_what_a_sitemap_said_is_not_said_by_a_page(job: Job) -> None:
+    dated = Found(Kind.PAGE, NEXT, pack(PageDetail(depth=1, scope_base=SITE, lastmod="2026-01-01")))
+    read(job, {HOME: [dated], NEXT: []})
+    details = {task.url: decode(task.detail, PageDetail) for task in read(job, {}) if task.kind is Kind.PAGE}
+    assert details[NEXT] == PageDetail(depth=1, scope_base=SITE)
+
+
+def test_with_a_depth_pages_are_read(job: Job) -> None:
+    read(job, {HOME: [page(NEXT)], NEXT: named(1)}, depth=3)
+    known = {task.url: task.known for task in read(job, {HOME: [page(NEXT)], NEXT: named(1)}, depth=3)}
+    assert known[HOME] is None and known[NEXT] is None and known["http://a.test/1.png"] is not None
+
+
 def test_a_page_that_names_a_lot_is_remembered_whole(job: Job) -> None:
     job.begin([page(HOME)])
     reader = job.worker("reader", ALL_ROOM)
@@ -280,7 +338,7 @@ def test_a_page_that_failed_in_between_is_asked_for_by_what_it_was(job: Job) -> 
     assert {task.url for task in read(job, {})} == {HOME, URL}
 
 
-@pytest.mark.parametrize("settings", [{"icons": True}, {"exclude": ("x",)}, {"scope": "domain"}, {"depth": 3}])
+@pytest.mark.parametrize("settings", [{"icons": True}, {"exclude": ("x",)}, {"scope": "domain"}, {"css": True}])
 def test_pages_are_read_anew_for_other_links(job: Job, settings: dict[str, object]) -> None:
     read(job, {HOME: images(1)})
     known = {task.url: task.known for task in read(job, {HOME: images(1)}, **settings)}
@@ -325,6 +383,14 @@ def test_a_state_of_the_version_before_goes_on(tmp_path: Path) -> None:
     assert known is not None and decode(known.result, ImageResult).file == "a/0.png"
     assert {task.url for task in read(job, {})} == {HOME, URL}
     job.broker.close()  # type: ignore[attr-defined]
+
+
+def test_several_processes_may_open_an_older_state_at_once(tmp_path: Path) -> None:
+    SqliteBroker(tmp_path / "q", clock=Clock()).close()
+    make_older(tmp_path / "q")
+    with ThreadPoolExecutor(4) as pool:
+        for opened in [pool.submit(schema.open_database, tmp_path / "q") for _ in range(4)]:
+            assert opened.result().execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
 
 
 def make_older(path: Path) -> None:
@@ -396,17 +462,51 @@ def test_the_images_of_a_page_that_is_gone_are_gone(job: Job) -> None:
     assert gone(job) == {}
 
 
-def test_a_page_that_nobody_names_and_that_is_there_names_its_images(job: Job) -> None:
+def test_a_page_that_nobody_names_and_that_is_there_is_looked_at_once_a_week(job: Job, clock: Clock) -> None:
     read(job, {HOME: [page(NEXT)], NEXT: named(1)})
-    for _ in range(2):
-        assert {task.url for task in read(job, {HOME: []})} == {HOME, NEXT, "http://a.test/1.png"}
+    for looked_at in (True, False, False, True):
+        rest = {NEXT, "http://a.test/1.png"} if looked_at else set()
+        assert {task.url for task in read(job, {HOME: []})} == {HOME} | rest
         assert gone(job) == {}
+        clock.advance(3 * DAY)
+    assert NEXT in {task.url for task in read(job, {HOME: [page(NEXT)]})}
+    assert NEXT in {task.url for task in read(job, {HOME: []})}, "named in between, it is looked at at once"
+
+
+@pytest.mark.parametrize(("settings", "most"), [({"max_pages": 6}, 6), ({"max_alike": 4}, 7)])
+def test_looking_back_keeps_to_the_limits(job: Job, settings: dict[str, int], most: int) -> None:
+    for night in range(4):
+        links = [page(f"http://a.test/p?day={10 * night + n}") for n in range(5)]
+        given = read(job, {HOME: links, **{link.url: [] for link in links}}, **settings)
+        assert len([task for task in given if task.kind is Kind.PAGE]) <= most
+
+
+def test_icons_that_are_no_longer_wanted_are_not_gone(job: Job) -> None:
+    read(job, {HOME: named(0, 1)}, icons=True)
+    read(job, {HOME: named(0)})
+    assert gone(job) == {}
+
+
+def test_a_gone_image_that_is_named_again_and_fails_is_not_gone(job: Job) -> None:
+    read(job, {HOME: named(0)})
+    read(job, {HOME: []})
+    assert gone(job) == {URL: 2}
+    read(job, {HOME: named(0)}, {URL: "http_500"})
+    assert gone(job) == {}
+
+
+def test_a_page_of_scripts_tells_nothing_of_what_it_named(job: Job) -> None:
+    read(job, {HOME: [page(NEXT)], NEXT: named(1)})
+    read(job, {}, {NEXT: "script_only"})
+    assert gone(job) == {}
 
 
 def test_what_other_settings_leave_out_is_not_gone(job: Job) -> None:
     read(job, {HOME: [page(NEXT)], NEXT: named(1)})
-    read(job, {HOME: []}, exclude=("next",))
-    assert gone(job) == {}
+    for looked_at in (False, True, False):
+        given = read(job, {HOME: []}, {NEXT: "out_of_scope"}, exclude=("next",))
+        assert gone(job) == {} and (NEXT in {task.url for task in given}) is looked_at
+    assert NEXT not in {task.url for task in read(job, {HOME: []}, exclude=("next",))}
 
 
 def test_what_a_list_names_no_more_is_gone(job: Job) -> None:
@@ -475,6 +575,19 @@ def test_what_an_image_was_before(job: Job) -> None:
         (row,) = job.broker.ledger("", 10).rows
         before.append((row.before, row.outcome))
     assert before == [("", "http_500"), ("http_500", "success"), ("success", "http_403")]
+
+
+def test_the_numbers_of_so_many_runs_are_remembered(clock: Clock, tmp_path: Path) -> None:
+    with local_broker("file", clock, tmp_path) as broker:
+        job = Job(broker, clock)
+        for _ in range(5):
+            job.begin(images(2), keep_runs=3)
+            job.finish(stored)
+        assert broker.counts().images == {"success": 2}
+    state = sqlite3.connect(tmp_path / "q")
+    for table in ("runs", "tally"):
+        assert state.execute(f"SELECT DISTINCT run FROM {table} ORDER BY run").fetchall() == [(3,), (4,), (5,)]
+    state.close()
 
 
 # Who begins when
