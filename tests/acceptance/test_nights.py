@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -461,3 +462,63 @@ def test_a_command_is_told_of_what_cannot_begin_and_not_of_a_refusal(here: Here,
 def test_a_command_that_fails_harms_nothing(here: Here, site: Site, server: Nginx) -> None:
     night = Night(here, server, "--notify", "exit 7")
     assert night.code == 0 and "--notify: exit 7 ended with 7" in night.errors
+
+
+# A real site
+
+DOCS = Path("/usr/share/doc/python-skimage-doc/html")
+
+
+def test_two_nights_of_real_documentation(here: Here, tmp_path: Path) -> None:
+    if not DOCS.is_dir() or not nginx_available():
+        if "CI" in os.environ:
+            pytest.fail("nginx or python-skimage-doc is missing")
+        pytest.skip("needs nginx and Debian's python-skimage-doc")
+    root = tmp_path / "site"
+    shutil.copytree(DOCS, root)
+    with Nginx(root, tmp_path / "nginx", access_log=True) as server:
+        first = Night(here, server, "--fail-above", "100")
+        changed, removed, unlinked, old = named_once(first, server, root)[:4]
+        (root / changed.path).write_bytes(png(1))
+        (root / removed.path).unlink()
+        unlinked.edit(r"<(?:img|a)\b[^>]*%s[^>]*>", "")
+        (root / old.path).rename(root / "_images" / "renamed.png")
+        old.edit("%s", "renamed.png")
+        night = Night(here, server, "--fail-above", "100")
+        assert {change: told(here, change) for change in ("new", "changed", "gone")} == {
+            "new": {"/_images/renamed.png"},
+            "changed": {f"/{changed.path}"},
+            "gone": {f"/{image.path}" for image in (removed, unlinked, old)},
+        }
+        (new,) = record(here)["named"]["new"]
+        assert new["same_as"] == first.there[old.url]["file_name"]
+        assert record(here)["images"]["unchanged"] == len(first.there) - 4 > 100
+        assert {url for url, row in night.failed.items() if row["run"] == 2} <= first.failed.keys()
+        assert here.crawl(server.url, "--fail-above", "100")[0] == 0 and not told(here, "changed") | told(here, "gone")
+
+
+@dataclass(frozen=True)
+class Once:
+    """An image that one page names once: its URL, its file below the site's root, and that of the page."""
+
+    url: str
+    path: str
+    page: Path
+
+    def edit(self, pattern: str, by: str) -> None:
+        """Replace in the page what matches `pattern`, with the image's name in it."""
+        name = re.escape(self.path.rpartition("/")[2])
+        text, number = re.subn(pattern % name, by, self.page.read_text())
+        assert number
+        self.page.write_text(text)
+
+
+def named_once(night: Night, server: Nginx, root: Path) -> list[Once]:
+    """Return the images that one page mentions, with words of one kind."""
+    found = []
+    for url, row in sorted(night.there.items()):
+        where = row["mentions"][0]["page"].removeprefix(f"{server.url}/")
+        image = Once(url, url.removeprefix(f"{server.url}/"), root / where)
+        if row["mentions_total"] == 1 and not row["same_as"] and where.endswith(".html"):
+            found.append(image)
+    return found
