@@ -169,7 +169,8 @@ def test_a_signal_stops_and_the_same_command_goes_on(
 
 @pytest.mark.parametrize("delay", [0.0, 0.2, 0.4, 0.8])
 def test_a_signal_while_it_starts_leaves_no_traceback(here: Here, gallery: FaultySite, delay: float) -> None:
-    door = here.start("crawler", *here.job(gallery.url), start_new_session=True)
+    slow = ("--delay", "0.05")  # so that it is not over by then
+    door = here.start("crawler", *here.job(gallery.url, *slow), start_new_session=True)
     wait_for(lambda: (here.state / "j").exists())  # before, the interpreter itself may be starting
     time.sleep(delay)
     os.killpg(door.pid, signal.SIGINT)
