@@ -21,6 +21,8 @@ INCOMING = ".incoming"
 MARK = ".job"
 #: Seconds after which the unfinished files of a worker on another machine are taken to be left over.
 ABANDONED = 3600.0
+#: Times that the folder of drafts is made where it is removed in the same moment.
+TRIES = 5
 #: Threads for file systems on which a single write takes long.
 THREADS = 8
 #: Errors of one name, not of the file system.
@@ -56,9 +58,19 @@ class FileStore:
         self._count = 0
         self._pool = ThreadPoolExecutor(THREADS, "store") if slow else None
         try:
-            self._folders.open(self._incoming)
+            self._make_incoming()
         except OSError as error:
             raise StoreError(f"cannot write below {root}: {error.strerror}") from error
+
+    def _make_incoming(self) -> None:
+        """Make the folder of our drafts, also while others that come or go remove the one above it."""
+        for _ in range(TRIES):
+            try:
+                self._folders.open(self._incoming)
+                return
+            except FileNotFoundError:
+                self._folders.forget()
+        self._folders.open(self._incoming)
 
     def put(self, name: str, body: bytes, done: Callable[[Exception | None], None]) -> None:
         self._count += 1

@@ -149,13 +149,17 @@ def test_troubles_of_a_worker_have_their_messages(here: Here, gallery: FaultySit
     assert len(list((tmp_path / "mine").rglob("*.png"))) == 1200
 
 
+#: Of a run that is not over when it is to be stopped: 1,200 images can take a tenth of a second.
+SLOW = ("--delay", "0.01")
+
+
 @pytest.mark.parametrize("to_all", [False, True], ids=["door", "group"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_stops_and_the_same_command_goes_on(
     here: Here, gallery: FaultySite, number: signal.Signals, code: int, to_all: bool
 ) -> None:
     """To the door alone as by `kill`, or to its whole process group as by Ctrl-C and systemd."""
-    door = here.start("crawler", *here.job(gallery.url), start_new_session=to_all)
+    door = here.start("crawler", *here.job(gallery.url, *SLOW), start_new_session=to_all)
     wait_for(lambda: len(gallery.requests) > 100)
     (os.killpg if to_all else os.kill)(door.pid, number)
     _, errors = door.communicate(timeout=60)
@@ -169,8 +173,7 @@ def test_a_signal_stops_and_the_same_command_goes_on(
 
 @pytest.mark.parametrize("delay", [0.0, 0.2, 0.4, 0.8])
 def test_a_signal_while_it_starts_leaves_no_traceback(here: Here, gallery: FaultySite, delay: float) -> None:
-    slow = ("--delay", "0.05")  # so that it is not over by then
-    door = here.start("crawler", *here.job(gallery.url, *slow), start_new_session=True)
+    door = here.start("crawler", *here.job(gallery.url, *SLOW), start_new_session=True)
     wait_for(lambda: (here.state / "j").exists())  # before, the interpreter itself may be starting
     time.sleep(delay)
     os.killpg(door.pid, signal.SIGINT)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from acceptance.here import Here, asked, kill_all, page, wait_for
+from crawler.brokers.local import is_running
 from servers.faulty import FaultySite
 from servers.nginx import Nginx, nginx_available
 from servers.pictures import png
@@ -450,10 +451,12 @@ def test_a_command_is_told_of_what_cannot_begin_and_not_of_a_refusal(here: Here,
     flags = ("--notify", f"cat >> {here.folder}/notices")
     here.crawl(server.url)
     door = here.start("crawler", *here.job(server.url, "--delay", "0.3", "--refresh", "always"))
-    wait_for(lambda: here.crawl(server.url, *flags)[0] == 75)
+    wait_for(lambda: is_running(here.state / "j"))
+    assert here.crawl(server.url, *flags)[0] == 75
     kill_all(door)
     assert notices(here) == []
-    (here.state / "j" / "queue.sqlite").write_bytes(b"no state at all, but long enough to look like one" * 100)
+    for file in (here.state / "j").glob("queue.sqlite*"):  # with its log, out of which it would be made whole
+        file.write_bytes(b"no state at all, but long enough to look like one" * 100)
     code, _, errors = here.crawl(server.url, *flags)
     (notice,) = notices(here)
     assert code == 2 and (notice["ending"], notice["exit_code"]) == ("failed", 2) and notice["summary"] in errors

@@ -50,7 +50,7 @@ def test_machines_share_a_crawl(make_crew: MakeCrew) -> None:
 
 
 def test_links_that_are_cut_briefly_and_beyond_the_lease(make_crew: MakeCrew) -> None:
-    crew = make_crew(210, 0.15, *POLITE)
+    crew = make_crew(420, 0.15, *POLITE)  # enough for all to be back, however long their network takes
     start(crew)
     worker, collector = PLAN.workers[0], PLAN.collectors[0]
     for fetched, machine, leases in ((20, worker, 0.3), (40, worker, 1.3), (60, collector, 0.3), (80, collector, 1.3)):
