@@ -6,7 +6,7 @@ import time
 
 from tqdm import tqdm
 
-from crawler.model import Counts
+from crawler.account import Counts
 from crawler.outcomes import PAGES_READ, SUCCESSES
 from crawler.progress import size
 

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import msgspec
 
-from crawler.model import Begun, Counts, Found, LedgerPage, Reply, Report
+from crawler.account import Begun, Counts, LedgerPage
+from crawler.model import Found, Reply, Report
 from crawler.spec import Spec
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from crawler.account import Begun, Counts
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.local import is_running
 from crawler.brokers.redis import check_url, shown_url
@@ -22,7 +23,7 @@ from crawler.hosting import hosted_broker, listening, local_link
 from crawler.keeper import Keeper
 from crawler.limits import EXIT_LIMIT, Limits, exit_code
 from crawler.lines import Lines
-from crawler.model import Begun, Counts, State
+from crawler.model import State
 from crawler.notice import Notice, notify
 from crawler.outcomes import KEPT
 from crawler.outputs import parse_output

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
+from crawler.account import Counts
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.local import is_running, whereabouts
 from crawler.brokers.offline import read_counts
@@ -13,7 +14,7 @@ from crawler.building import local_key
 from crawler.errors import CrawlerError, UsageError
 from crawler.hosting import local_link
 from crawler.limits import saved
-from crawler.model import Counts, State
+from crawler.model import State
 from crawler.outcomes import PAGES_READ, SUCCESSES, Outcome
 from crawler.processes import Link
 from crawler.progress import attention, size

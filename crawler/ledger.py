@@ -13,8 +13,9 @@ from typing import BinaryIO, Protocol, TypeAlias
 
 import msgspec
 
+from crawler.account import LedgerPage, LedgerRow
 from crawler.errors import StoreError
-from crawler.model import ImageResult, LedgerPage, LedgerRow, Words, decode
+from crawler.model import ImageResult, Words, decode
 from crawler.outcomes import KEPT, Outcome
 from crawler.stores.files import draft_of
 

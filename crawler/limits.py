@@ -6,8 +6,8 @@ import shutil
 import time
 from pathlib import Path
 
+from crawler.account import Counts
 from crawler.errors import StoreError
-from crawler.model import Counts
 from crawler.outcomes import PAGES_READ, SAVED, SUCCESSES, Outcome
 
 #: Exit codes (README): a person should look at it; stopped at a limit.

@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
+from crawler.account import LedgerPage, line_of
 from crawler.contracts import Broker
 from crawler.errors import BrokerUnreachable, StoreError, UsageError
-from crawler.model import LedgerPage, line_of
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,6 @@ from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
-from crawler.outcomes import SUCCESSES
-from crawler.shown import shown
-
 #: The broker's wire protocol; both ends must agree on it.
 WIRE_VERSION: Final = 5
 
@@ -275,76 +272,6 @@ class Reply(Message, kw_only=True):
     notice: str = ""  #: what the person should know now, such as that the network is down
 
 
-class LedgerRow(Message, kw_only=True):
-    """One result with its image and mentions; `current` tells that no later result replaces it.
-
-    Where it failed and the file of an earlier run is there, `kept` and `kept_size` are of that.
-    """
-
-    seq: int
-    run: int
-    url: str
-    outcome: str
-    message: str
-    size: int
-    time: float
-    worker: str
-    result: msgspec.Raw
-    current: bool
-    mentions: list[tuple[str, msgspec.Raw]] = []  #: page URL and packed Words; the first 20 distinct
-    mentions_total: int = 0
-    kept: msgspec.Raw = msgspec.Raw(b"\xc0")
-    kept_size: int = 0
-    before: str = ""  #: its outcome in the run before that named it, `""` where there is none
-    gone: int = 0  #: the run that found it gone, 0 while it is not
-
-
-class LedgerPage(Message):
-    """A stretch of the ledger and the cursor of what follows."""
-
-    rows: list[LedgerRow]
-    cursor: str
-
-
-class SiteCounts(Message, kw_only=True):
-    """What became of one source, and of its first page."""
-
-    url: str
-    outcomes: dict[str, int] = {}
-    first_outcome: str = ""
-    first_message: str = ""
-
-
-class Counts(Message, kw_only=True):
-    """A run in numbers; outcomes are of this run."""
-
-    run: int
-    state: State
-    began: float
-    ended: float
-    images: dict[str, int] = {}
-    pages: dict[str, int] = {}
-    bytes: int = 0
-    waiting_images: int = 0
-    waiting_pages: int = 0
-    held: int = 0
-    already_there: int = 0
-    left_out: dict[str, int] = {}
-    workers: int = 0  #: download workers that reported within the lease
-    sites: list[SiteCounts] = []
-    hosts: list[tuple[str, str, int]] = []  #: origin, outcome, number
-    notice: str = ""
-
-
-class Begun(Message, kw_only=True):
-    """Which run was opened or resumed, and whether the machine restarted since the last commit."""
-
-    run: int
-    resumed: bool
-    job_id: str
-    rebooted_since: float = 0.0  #: time of the last commit before the reboot, or 0
-
-
 _ENCODER = msgspec.msgpack.Encoder()
 encode = _ENCODER.encode
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
@@ -371,15 +298,3 @@ def pack(value: Message) -> msgspec.Raw:
 def task_id(kind: Kind, url: str) -> bytes:
     """Return the 128 bits that stand for `url` as a task of `kind`."""
     return hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16, person=b"%d" % kind).digest()
-
-
-def result_line(url: str, outcome: str, message: str) -> str:
-    """Return the line that reports a result: `url--->success`, `url--->http_404`, `url--->timeout: why`."""
-    line = f"{url}--->{outcome}"
-    return f"{line}: {message}" if message and outcome not in SUCCESSES and not outcome.startswith("http_") else line
-
-
-def line_of(row: LedgerRow) -> str:
-    """Return the line that tells a result; a stock client's as it came, but for what is no text of a line."""
-    line = decode(row.result, ImageResult).line if bytes(row.result) != b"\xc0" else ""
-    return shown(line or result_line(row.url, row.outcome, row.message))

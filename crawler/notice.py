@@ -7,7 +7,7 @@ import subprocess
 
 import msgspec
 
-from crawler.model import Counts
+from crawler.account import Counts
 from crawler.report import Record
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from crawler.model import Counts
+from crawler.account import Counts
 from crawler.outcomes import PAGES_READ, SAVED, SUCCESSES, Outcome
 from crawler.shown import shown
 

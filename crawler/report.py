@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from crawler.account import Counts, LedgerRow, SiteCounts
 from crawler.errors import StoreError
 from crawler.ledger import Kept
-from crawler.model import Counts, LedgerRow, SiteCounts
 from crawler.outcomes import SUCCESSES, Outcome
 from crawler.progress import counted
 from crawler.stores.files import draft_of

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from crawler.account import Begun, Counts, LedgerPage
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.crawl import Crawl
 from crawler.errors import BrokerUnreachable
 from crawler.limits import Limits
-from crawler.model import Begun, Counts, LedgerPage
 from crawler.processes import Link, Place
 from crawler.spec import Spec
 

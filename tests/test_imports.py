@@ -26,7 +26,7 @@ FLOORS = [
     "answers",
     "robots guard urls outputs paths access optout traps proxies coding leave refresh",
     "contracts",
-    "spec",
+    "account spec",
     "model",
     "outcomes",
     "errors",

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from crawler import ledger
+from crawler.account import LedgerPage, LedgerRow, line_of
 from crawler.errors import StoreError
 from crawler.ledger import FAILURES, METADATA, write_ledger
-from crawler.model import ImageResult, LedgerPage, LedgerRow, PageResult, Words, line_of, pack
+from crawler.model import ImageResult, PageResult, Words, pack
 
 WHEN = 1_700_000_000.5  # 2023-11-14T22:13:20Z
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from crawler.account import Counts, SiteCounts
 from crawler.errors import CrawlerError
 from crawler.limits import EXIT_LIMIT, EXIT_TROUBLE, Limits, exit_code, saved
-from crawler.model import Counts, SiteCounts, State
+from crawler.model import State
 
 
 class Disk(NamedTuple):

@@ -11,10 +11,11 @@ from typing import TextIO, cast
 
 import pytest
 
+from crawler.account import LedgerPage, LedgerRow
 from crawler.contracts import Broker
 from crawler.errors import BrokerUnreachable, CrawlerError, StateError, StoreError, UsageError
 from crawler.lines import Lines
-from crawler.model import ImageResult, LedgerPage, LedgerRow, pack
+from crawler.model import ImageResult, pack
 
 
 class Results:

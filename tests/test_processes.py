@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, cast
 import pytest
 
 from crawler import processes
+from crawler.account import Counts
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.errors import BrokerUnreachable, CrawlerError, WrongKey
-from crawler.model import Counts, State
+from crawler.model import State
 from crawler.processes import Link, Maker, Place, job_folder, parent_lives, wait_for_job
 from crawler.spec import Spec
 from crawler.work import WorkLoop

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from crawler import bar as bar_module
+from crawler.account import Counts, SiteCounts
 from crawler.bar import Bar
-from crawler.model import Counts, SiteCounts, State
+from crawler.model import State
 from crawler.progress import Ended, attention, duration, size, summary, why_none
 from crawler.shown import shown
 

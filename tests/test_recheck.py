@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import pytest
 
+from crawler.account import LedgerPage, LedgerRow
 from crawler.contracts import Broker
-from crawler.model import ImageResult, LedgerPage, LedgerRow, pack
+from crawler.model import ImageResult, pack
 from crawler.recheck import lost_files
 
 SINCE = 1000.0

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from crawler import report
+from crawler.account import Counts, SiteCounts
 from crawler.errors import StoreError
 from crawler.ledger import write_ledger
-from crawler.model import Counts, ImageResult, SiteCounts, State, pack
+from crawler.model import ImageResult, State, pack
 from crawler.report import Change, Comparison, Record, changes, forget_records, latest_record, shrunk, write_record
 from test_ledger import Results, row, saved
 

@@ -13,6 +13,7 @@ import pytest
 
 from brokers.driver import Clock, Job, done, images, page, served
 from crawler import jobs, logs
+from crawler.account import Counts, SiteCounts
 from crawler.brokers.listen import listen_unix
 from crawler.brokers.local import job_lock, socket_path, write_whereabouts
 from crawler.brokers.sqlite import SqliteBroker
@@ -20,7 +21,7 @@ from crawler.building import local_key
 from crawler.door import enter
 from crawler.errors import StateError, UsageError
 from crawler.jobs import counts_of, details, line, report
-from crawler.model import Counts, SiteCounts, State
+from crawler.model import State
 from crawler.settings import StatusSettings
 
 BEGAN = datetime.datetime(2024, 3, 9, 1, 30).timestamp()

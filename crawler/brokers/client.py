@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from crawler.account import Begun, Counts, LedgerPage
 from crawler.brokers import plain, wire
 from crawler.brokers.connection import is_loopback
 from crawler.errors import BrokerUnreachable, CrawlerError, UsageError, WireError, WrongKey, WrongVersion
-from crawler.model import WIRE_VERSION, Begun, Counts, Found, LedgerPage, Reply, Report, decode, encode
+from crawler.model import WIRE_VERSION, Found, Reply, Report, decode, encode
 from crawler.spec import Spec
 
 DEFAULT_PORT = 8001

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from crawler.account import Counts
 from crawler.brokers.records import Records
 from crawler.brokers.run import Run
 from crawler.errors import StateError
-from crawler.model import Counts, Kind, State
+from crawler.model import Kind, State
 
 
 def read_counts(path: Path) -> Counts:

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from crawler.account import LedgerPage, LedgerRow
 from crawler.brokers.words import LEDGER_PAGE_BYTES, MENTIONS_SHOWN
-from crawler.model import Kind, Known, LedgerPage, LedgerRow, Message, Stored, decode, encode
+from crawler.model import Kind, Known, Message, Stored, decode, encode
 from crawler.outcomes import KEPT, PAGES_READ
 
 _PARCELS = """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from crawler.account import Counts
 from crawler.brokers.records import Records, RunRow
 from crawler.brokers.words import LEFT_OUT
-from crawler.model import Counts, Kind, State
+from crawler.model import Kind, State
 from crawler.outcomes import SAVED, Outcome
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from crawler.account import Begun, Counts, LedgerPage
 from crawler.brokers.dispatch import Dispatch
 from crawler.brokers.lanes import Pending
 from crawler.brokers.outage import Outage
@@ -27,22 +28,7 @@ from crawler.brokers.waiting import Waiting
 from crawler.brokers.wire import HERE
 from crawler.brokers.words import DEADLY, DEADLY_AFTER, FEEDING
 from crawler.errors import UsageError
-from crawler.model import (
-    Begun,
-    Counts,
-    Found,
-    Kind,
-    LedgerPage,
-    Reply,
-    Report,
-    Settlement,
-    State,
-    Verb,
-    decode,
-    encode,
-    pack,
-    task_id,
-)
+from crawler.model import Found, Kind, Reply, Report, Settlement, State, Verb, decode, encode, pack, task_id
 from crawler.outcomes import Outcome
 from crawler.robots import digest
 from crawler.spec import Spec

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from crawler.account import line_of
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.model import (
     Found,
@@ -26,7 +27,6 @@ from crawler.model import (
     Verb,
     Words,
     encode,
-    line_of,
     pack,
 )
 from crawler.outcomes import KEPT, OUTCOMES, Outcome

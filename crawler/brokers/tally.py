@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from crawler.model import Kind, SiteCounts
+from crawler.account import SiteCounts
+from crawler.model import Kind
 
 
 class Tally:

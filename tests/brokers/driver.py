@@ -9,17 +9,16 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from crawler.account import Begun, LedgerRow
 from crawler.brokers.manager import Manager
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.contracts import Broker
 from crawler.model import (
-    Begun,
     Found,
     Grant,
     ImageDetail,
     ImageResult,
     Kind,
-    LedgerRow,
     Message,
     Move,
     PageDetail,

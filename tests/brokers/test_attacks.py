@@ -8,8 +8,9 @@ import logging
 import pickle
 import socket
 import ssl
+import subprocess
+import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -408,16 +409,24 @@ def test_half_open_and_slow_handshakes_end(
         assert any("did not prove the key" in line for line in caplog.messages)
 
 
+STOCK_SERVER = """
+import sys
+from multiprocessing.managers import BaseManager
+server = BaseManager(("127.0.0.1", 0), bytes.fromhex(sys.argv[1])).get_server()
+print(server.address[1], flush=True)
+server.serve_forever()
+"""
+
+
 def test_stock_manager_spends_a_thread_on_each_silent_peer() -> None:
     """Why none of this is left to the standard library."""
-    server = BaseManager(("127.0.0.1", 0), KEY).get_server()
-    accepting = threading.Thread(target=server.accepter, daemon=True)
-    accepting.start()
-    before = threading.active_count()
-    with contextlib.ExitStack() as stack:
+    command = [sys.executable, "-c", STOCK_SERVER, KEY.hex()]
+    # In a process of its own: a server whose listener is closed tries to accept for ever, as fast as it can.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, contextlib.ExitStack() as stack:
+        stack.callback(server.kill)
+        assert server.stdout is not None
+        port, threads = int(server.stdout.readline()), Path(f"/proc/{server.pid}/task")
+        wait_for(lambda: len(list(threads.iterdir())) == 2)
         for _ in range(5):
-            stack.enter_context(at(server.address[1])).hear()
-        assert threading.active_count() == before + 5
-    # They format tracebacks as they end, and in Python 3.11 threads that parse source disturb each other (gh-106905).
-    wait_for(lambda: threading.active_count() <= before)
-    server.listener.close()
+            stack.enter_context(at(port)).hear()
+        assert len(list(threads.iterdir())) == 2 + 5

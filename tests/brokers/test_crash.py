@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from brokers.driver import ALL_ROOM, DOWNLOADS, SITE, Clock, Hand, Job, done, image, images, retry, returned, spec
+from crawler.account import LedgerRow
 from crawler.brokers.offline import read_counts
 from crawler.brokers.sqlite import ALIVE_EVERY, SqliteBroker
-from crawler.model import Found, ImageDetail, Kind, LedgerRow, Settlement, SourceDetail, State, Task, pack
+from crawler.model import Found, ImageDetail, Kind, Settlement, SourceDetail, State, Task, pack
 
 WORKERS = ("a", "b", "c")
 #: Seconds after a crash in which workers may hold what they were given before.

@@ -20,11 +20,12 @@ import msgspec
 import pytest
 
 from brokers.driver import KEY, Hand, done, image, images, robots_of, served, spec
+from crawler.account import Counts, result_line
 from crawler.brokers import plain
 from crawler.brokers.listen import listen_tcp
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.brokers.stock import parse_line
-from crawler.model import Counts, Kind, Report, RobotsFile, Settlement, State, Stored, Task, Verb, encode, result_line
+from crawler.model import Kind, Report, RobotsFile, Settlement, State, Stored, Task, Verb, encode
 
 # Lines
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from crawler.account import LedgerPage
 from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.ledger import write_ledger
-from crawler.model import LedgerPage
 from crawler.stores import folders
 from crawler.stores.files import INCOMING, FileStore, check_mark, draft_of, mark, sweep
 from servers.storing import BODY, is_open, put

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from crawler.account import Begun, Counts, LedgerPage, SiteCounts
 from crawler.brokers.outage import Outage
 from crawler.brokers.redis.job import Job, Run
 from crawler.brokers.redis.partitions import LOCAL_BITS, Partitions, exchange_call
@@ -19,7 +20,7 @@ from crawler.brokers.redis.settling import Calls, Settling
 from crawler.brokers.redis.taking import Taking
 from crawler.brokers.words import BROKER, FEEDING, LEFT_OUT
 from crawler.contracts import ResultArchive
-from crawler.model import Begun, Counts, Found, Kind, LedgerPage, Reply, Report, SiteCounts, State
+from crawler.model import Found, Kind, Reply, Report, State
 from crawler.spec import Spec
 
 #: Hosts are spread over this many partitions; each lies on one node of a Cluster.

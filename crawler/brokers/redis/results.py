@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from crawler.account import LedgerPage, LedgerRow
 from crawler.brokers.redis.job import Job
 from crawler.brokers.redis.partitions import LOCAL_BITS, Partitions
 from crawler.brokers.redis.rows import (
@@ -26,7 +27,7 @@ from crawler.brokers.redis.rows import (
 from crawler.brokers.words import LEDGER_PAGE_BYTES, MENTIONS_SHOWN
 from crawler.contracts import Parcel, ResultArchive
 from crawler.errors import StateError, UsageError
-from crawler.model import Kind, LedgerPage, LedgerRow, decode, encode
+from crawler.model import Kind, decode, encode
 from crawler.urls import address
 
 _CURSOR = msgspec.json.Decoder(list[int])
