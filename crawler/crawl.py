@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,8 +16,9 @@ from crawler.brokers.client import ServerAddress
 from crawler.brokers.local import is_running
 from crawler.brokers.redis import check_url, shown_url
 from crawler.building import build_spec, local_key
+from crawler.conclusion import conclude
 from crawler.contracts import BrokerClient
-from crawler.errors import AlreadyRunning, BrokerUnreachable, CrawlerError, StateError, StoreError, UsageError
+from crawler.errors import AlreadyRunning, BrokerUnreachable, CrawlerError, StateError, UsageError
 from crawler.hosting import hosted_broker, listening, local_link
 from crawler.keeper import Keeper
 from crawler.limits import EXIT_LIMIT, Limits, exit_code
@@ -30,7 +30,6 @@ from crawler.outputs import parse_output
 from crawler.processes import Link, Place, download_process, page_process, source_process
 from crawler.progress import Ended, attention, counted, summary
 from crawler.recheck import WINDOW, lost_files
-from crawler.report import Comparison, Record, changes, shrunk
 from crawler.settings import CollectSettings, CrawlSettings
 from crawler.shown import shown
 from crawler.sources.spool import forget_others
@@ -321,26 +320,8 @@ class Crawl:
         self.notice.ending, self.notice.attention, self.notice.summary = ended.how, ended.attention, text
 
     def _conclude(self) -> Ended:
-        """Look back at a finished run, and write its ledger and its record."""
-        cursor = self._patiently(lambda: self._broker.review(""))
-        while cursor:
-            cursor = self._patiently(partial(self._broker.review, cursor))
-        counts = self._counts()
-        ended = Ended("finished", attention(counts) + shrunk(counts, self._keeper.latest(self._spec.job, counts.run)))
-        try:
-            record = self._patiently(lambda: self._written(counts, ended.attention))
-            self._keeper.keep(record, self._spec.keep_runs)
-            self.notice.record = record
-            ended = ended._replace(changes=changes(record) if record.run > 1 else "")
-        except StoreError as error:
-            log.error("%s; write it again with --export", error)
-        self._patiently(self._broker.conclude)
+        ended, self.notice.record = conclude(self._broker, self._patiently, self._spec, self._keeper)
         return ended
-
-    def _written(self, counts: Counts, attention: list[str]) -> Record:
-        comparison = Comparison(counts.run)
-        self._keeper.write(self._broker, comparison.see)
-        return comparison.record(self._spec.job, counts, attention)
 
     def _finish(self) -> None:
         self._supervisor.stop(10.0, only="download")

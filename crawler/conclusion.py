@@ -1,0 +1,53 @@
+"""The conclusion of a run: what it came to is looked back at, written, and compared with the run before."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol, TypeVar
+
+from crawler.contracts import Broker
+from crawler.errors import StoreError
+from crawler.keeper import Keeper
+from crawler.progress import Ended, attention
+from crawler.report import Comparison, Record, changes, shrunk
+from crawler.spec import Spec
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+class Patiently(Protocol):
+    """Asks a broker, and again where it is gone for a while."""
+
+    def __call__(self, ask: Callable[[], _T], /) -> _T: ...
+
+
+def conclude(broker: Broker, patiently: Patiently, spec: Spec, keeper: Keeper) -> tuple[Ended, Record | None]:
+    """Look back at a finished run, write its ledger and its record, and let the next one begin.
+
+    Returns how it ended and its record, None where that could not be written.
+    """
+    cursor = patiently(partial(broker.review, ""))
+    while cursor:
+        cursor = patiently(partial(broker.review, cursor))
+    counts = patiently(broker.counts)
+    ended = Ended("finished", attention(counts) + shrunk(counts, keeper.latest(spec.job, counts.run)))
+    record = None
+
+    def written() -> Record:
+        comparison = Comparison(counts.run)
+        keeper.write(broker, comparison.see)
+        return comparison.record(spec.job, counts, ended.attention)
+
+    try:
+        record = patiently(written)
+        keeper.keep(record, spec.keep_runs)
+        ended = ended._replace(changes=changes(record) if record.run > 1 else "")
+    except StoreError as error:
+        record = None
+        log.error("%s; write it again with --export", error)
+    patiently(broker.conclude)
+    return ended, record
