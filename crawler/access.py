@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from crawler.robots import product_token
 from crawler.spec import Access, Cookie
 from crawler.urls import address, host, port, without_www
 
+USER_AGENT = "User-Agent"
 _HTTPS = "https://"
 
 
@@ -48,12 +50,33 @@ class Credentials:
         fitting.sort(key=lambda cookie: -len(cookie.path))
         return "; ".join(f"{cookie.name}={cookie.value}" for cookie in fitting)
 
+    def is_verified(self, url: str) -> bool:
+        """Tell whether the certificate of the host of `url` is checked."""
+        unverified = self._access.unverified
+        return not unverified or without_www(address(url).authority) not in unverified
+
     def certificate(self, url: str) -> str:
         """Return the client certificate and key (PEM) that the host of `url` may see, or `""`."""
         if not self._access.certificate or not url.startswith("https:"):
             return ""
         name = without_www(address(url).authority)
         return self._access.certificate if name in self._access.certificate_hosts else ""
+
+
+class Agents:
+    """By which name robots.txt and others address us: that of the User-Agent that their host sees."""
+
+    def __init__(self, user_agent: str, access: Access) -> None:
+        own = [said for _, field, said in access.headers if field == USER_AGENT]
+        self._credentials = Credentials(access)
+        self._usual = product_token(user_agent)
+        self.tokens = {self._usual, *map(product_token, own)}
+
+    def of(self, url: str) -> str:
+        if len(self.tokens) == 1:
+            return self._usual
+        own = self._credentials.headers(url).get(USER_AGENT)
+        return product_token(own) if own else self._usual
 
 
 def is_for_host(cookie: Cookie, name: str) -> bool:

@@ -32,6 +32,7 @@ class LedgerRow(Message, kw_only=True):
     kept_size: int = 0
     before: str = ""  #: its outcome in the run before that named it, `""` where there is none
     gone: int = 0  #: the run that found it gone, 0 while it is not
+    site: str = ""  #: the name of the source that first named it
 
 
 class LedgerPage(Message):
@@ -48,6 +49,8 @@ class SiteCounts(Message, kw_only=True):
     outcomes: dict[str, int] = msgspec.field(default_factory=dict)
     first_outcome: str = ""
     first_message: str = ""
+    name: str = ""  #: by which people know it
+    stopped: str = ""  #: the limit of its own that it came to
 
 
 class Counts(Message, kw_only=True):

@@ -18,11 +18,10 @@ from crawler.optout import DEFAULT, RULES
 from crawler.outputs import parse_output
 from crawler.paths import absolute
 from crawler.settings import KEY_VARIABLE, CollectSettings, CrawlSettings, Job
-from crawler.signing import access_of, place, signed_with
+from crawler.sites import access_of_sites, chosen, delays_of, named_sites, others
 from crawler.sources.lists import read_list
 from crawler.sources.spool import spool
 from crawler.spec import Spec
-from crawler.urls import from_command_line
 
 KEY_NAME = "key"
 #: Bytes of a job's name, which names folders and a socket.
@@ -34,39 +33,11 @@ def user_agent(contact: str, given: str) -> str:
     return given or f"crawler/{__version__} (image crawler{'; +' + contact if contact else ''})"
 
 
-def sites_of(settings: CrawlSettings | CollectSettings) -> list[str]:
-    """Return the first pages of all sites.
-
-    Raises UsageError where one is no URL or the file cannot be read.
-    """
-    return list(dict.fromkeys(_site(text) for text in _texts_of(settings)))
-
-
-def _site(text: str) -> str:
-    bare, _ = signed_with(text)
-    url = from_command_line(bare)
-    if url is None:
-        raise UsageError(f"{bare!r} is no site; write example.com or https://example.com/start/")
-    return url
-
-
-def _texts_of(settings: CrawlSettings | CollectSettings) -> list[str]:
-    """Return the sites as they were written."""
-    texts = list(settings.sites)
-    if settings.sites_file is not None:
-        try:
-            lines = absolute(settings.sites_file, "--sites-file").read_text("utf-8-sig").splitlines()
-        except OSError as error:
-            raise UsageError(f"the sites file {settings.sites_file} cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise UsageError(f"the sites file {settings.sites_file} is no UTF-8 text: {error}") from error
-        texts += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return texts
-
-
 def job_name(settings: Job, sites: list[str]) -> str:
     if settings.job:
         name = settings.job
+    elif settings.sites_file is not None and settings.sites_file.suffix == ".toml":
+        name = settings.sites_file.stem  # sites come and go in it
     elif settings.urls:
         name = "list" if settings.urls == "-" else Path(settings.urls).name.partition(".")[0] or "list"
     else:
@@ -90,12 +61,12 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
 
     Raises UsageError that names what is wrong and what is allowed.
     """
-    sites, sitemaps = sites_of(settings), [_site(text) for text in settings.sitemap]
-    if not sites and not sitemaps and not settings.urls:
+    named = named_sites(settings)
+    sites, sitemaps = [site.url for site in named if not site.is_sitemap], [s.url for s in named if s.is_sitemap]
+    if not named and not settings.urls:
         raise UsageError("nothing to crawl: name a site, such as example.com, or a list with --urls FILE")
     job = job_name(settings, sites or sitemaps)
-    sources = [(url, SourceDetail()) for url in sites]
-    sources += [(url, SourceDetail(sort="sitemap")) for url in sitemaps]
+    sources = [(s.url, SourceDetail(sort="sitemap" if s.is_sitemap else "site", name=s.name)) for s in named]
     if settings.urls:
         sources.append(_list_source(settings, job))
     check(settings)
@@ -118,7 +89,10 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
         allow_net=settings.allow_net,
         proxy=proxy_of(settings),
         proxy_env=settings.proxy_env,
-        access=access_of(settings, [*sites, *sitemaps], _signed(settings)),
+        access=access_of_sites(settings, named),
+        sites=others(named),
+        only=chosen(settings.only, [(detail.name, url) for url, detail in sources]),
+        delays=delays_of(named),
         queue_limit=settings.queue_limit,
         lease=settings.lease,
         connect_timeout=settings.connect_timeout,
@@ -143,15 +117,6 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
     )
 
 
-def _signed(settings: CrawlSettings | CollectSettings) -> list[tuple[str, str, str]]:
-    """Return the headers that users and passwords in URLs stand for: where, name, value."""
-    return [
-        (place(_site(text)), "Authorization", said)
-        for text in [*_texts_of(settings), *settings.sitemap]
-        if (said := signed_with(text)[1])
-    ]
-
-
 def _list_source(settings: Job, job: str) -> tuple[str, SourceDetail]:
     path = absolute(Path(settings.urls), "--urls")
     name = path.as_uri()
@@ -167,8 +132,9 @@ def _list_source(settings: Job, job: str) -> tuple[str, SourceDetail]:
         raise UsageError(f"the list {settings.urls} is not there")
     _check_list(path, settings)
     detail = SourceDetail(
-        sort="list", path=str(path), url_column=settings.url_column, caption_column=settings.caption_column
-    )
+        sort="list", path=str(path), url_column=settings.url_column, caption_column=settings.caption_column,
+        name="stdin" if settings.urls == "-" else Path(settings.urls).name,
+    )  # fmt: skip
     return name, detail
 
 

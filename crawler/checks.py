@@ -11,6 +11,8 @@ from crawler.outputs import Output, check_endpoint, parse_output
 from crawler.pages.scope import Scope
 from crawler.proxies import Proxies, parse_proxy
 from crawler.settings import Asking, CollectSettings, CrawlSettings, Job, Working
+from crawler.sites import needs_one_broker
+from crawler.spec import Spec
 
 #: Largest number that a setting may have: numbers travel as 64 bits, and some through floats.
 MOST = 2**53
@@ -43,6 +45,12 @@ def check(settings: Job) -> None:
         Scope(settings.scope, settings.include, settings.exclude)
     except (ValueError, re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"--include and --exclude take regular expressions: {error}") from error
+
+
+def check_redis(spec: Spec) -> None:
+    """Raise UsageError where a queue in a Redis cannot keep what a job asks for."""
+    if what := needs_one_broker(spec):
+        raise UsageError(f"{what} is kept by the broker of a collector, and by no queue in a Redis (--server)")
 
 
 def check_asking(settings: Asking) -> None:

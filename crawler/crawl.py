@@ -16,6 +16,7 @@ from crawler.brokers.client import ServerAddress
 from crawler.brokers.local import is_running
 from crawler.brokers.redis import check_url, shown_url
 from crawler.building import build_spec, local_key
+from crawler.checks import check_redis
 from crawler.conclusion import conclude
 from crawler.contracts import BrokerClient
 from crawler.errors import AlreadyRunning, BrokerUnreachable, CrawlerError, StateError, UsageError
@@ -58,6 +59,8 @@ BROKER_PATIENCE = 30.0
 def conduct(settings: CrawlSettings | CollectSettings, listen: ServerAddress | None, *, print_lines: bool) -> int:
     """Run the job that `settings` describe, and return the exit code."""
     spec = build_spec(settings)
+    if isinstance(settings, CollectSettings) and settings.server:
+        check_redis(spec)
     link = _link(settings, spec.job, listen)
     limits = Limits(settings.max_time, settings.max_images, settings.max_bytes, settings.min_free)
     crawl = Crawl(
@@ -211,6 +214,8 @@ class Crawl:
         log.info("%s run %d of job %s", "resuming" if begun.resumed else "beginning", begun.run, self._spec.job)
         if not self._spec.obey_robots:
             log.warning("robots.txt is ignored (--ignore-robots): do this only on sites that are yours")
+        if unverified := self._spec.access.unverified:
+            log.warning("certificates are not checked (tls_verify): %s", ", ".join(unverified))
 
     def _start_workers(self) -> None:
         link = local_link(self._directory, self._link)._replace(archive=None)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
-from typing import Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from crawler.errors import UsageError
-from crawler.settings import GROUPS, JOB, Common, Flag, Scale
+from crawler.settings import GROUPS, JOB, Common, Flag, Scale, SiteSettings
 
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 _EPILOG = "All settings: --help-all. Each is also a variable (CRAWLER_DEPTH=2) and a key of --config."
@@ -82,11 +83,34 @@ class Setting:
         return (self.about.help + shown).replace("%", "%%")
 
 
-def settings_of(kind: type[Common]) -> dict[str, Setting]:
-    """Return what a door can be told, by the names of its fields."""
+def settings_of(kind: type[Common | SiteSettings]) -> dict[str, Setting]:
+    """Return what a door, or a file, can be told, by the names of its fields."""
     defaults = {entry.name: entry.default for entry in fields(kind)}
     hints = get_type_hints(kind, include_extras=True)
     return {name: Setting(name, hints[name], default) for name, default in defaults.items()}
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Return the content of a file of settings; raises UsageError that calls it `what`."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{what} {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{what} {path} is no TOML: {error}") from error
+
+
+def converted(where: str, read: Callable[[Any], object], value: object) -> object:
+    """Return what `read` makes of a value; raises UsageError that says where it stands."""
+    try:
+        return read(value)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
 
 
 class CommandLine(argparse.ArgumentParser):

@@ -40,6 +40,7 @@ class _Failure(msgspec.Struct):
     """A line of FAILURES."""
 
     url: str
+    site: str
     outcome: str
     message: str
     run: int
@@ -54,6 +55,7 @@ class Kept(msgspec.Struct):
 
     file_name: str
     url: str
+    site: str
     outcome: str
     message: str
     run: int
@@ -193,7 +195,7 @@ def _stretches(broker: Results) -> Iterator[list[LedgerRow]]:
 
 def _failure(row: LedgerRow) -> _Failure:
     return _Failure(
-        row.url, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
+        row.url, row.site, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
         [_mention(page, words) for page, words in row.mentions], row.mentions_total,
     )  # fmt: skip
 
@@ -234,7 +236,7 @@ def _kept(rows: list[LedgerRow], same: _SameBytes) -> list[Kept]:
     before = same.first([(result.sha256, result.file) for result in results])
     return [
         Kept(
-            result.file, row.url, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
+            result.file, row.url, row.site, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
             [_mention(page, words) for page, words in row.mentions], row.mentions_total, size, result.sha256,
             result.format, result.width, result.height, result.active, result.final_url or row.url, result.status,
             result.etag, result.last_modified, result.previous or None, first, bool(row.gone),

@@ -12,13 +12,14 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 #: The broker's wire protocol; both ends must agree on it.
-WIRE_VERSION: Final = 5
+WIRE_VERSION: Final = 6
 
 T = TypeVar("T")
 
 #: What SQLite, JSON and floats can all hold; checked when a message is read.
-Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
-Natural = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+MAX_WHOLE: Final = 2**53
+Whole = Annotated[int, msgspec.Meta(ge=-MAX_WHOLE, le=MAX_WHOLE)]
+Natural = Annotated[int, msgspec.Meta(ge=0, le=MAX_WHOLE)]
 #: Bytes of one image; a million of the largest can still be added up.
 Size = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 #: No negative ones, and none that are infinite or no number.
@@ -85,6 +86,7 @@ class SourceDetail(Message, kw_only=True):
     url_column: str = ""
     caption_column: str = ""
     cursor: int = 0  #: rows read so far
+    name: str = ""  #: by which people know it
 
 
 class PageDetail(Message, kw_only=True):
@@ -97,6 +99,7 @@ class PageDetail(Message, kw_only=True):
     lastmod: str = ""  #: when a sitemap says that it changed
     listed: bool = False  #: a sitemap names it: it is no trap
     nested: int = 0  #: sheets that import it, or sitemaps that name it, one through the other
+    site: str = ""  #: the name of the source that it was found from
 
 
 class ImageDetail(Message, kw_only=True):

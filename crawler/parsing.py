@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from crawler.brokers.redis import REDIS_PASSWORD_VARIABLE
 from crawler.errors import UsageError
-from crawler.flags import CommandLine, Setting, settings_of
+from crawler.flags import CommandLine, Setting, converted, read_toml, settings_of
 from crawler.settings import (
     ENVIRONMENT,
     KEY_VARIABLE,
@@ -58,41 +57,24 @@ def _from_environment(settings: Mapping[str, Setting]) -> dict[str, Any]:
             raise UsageError(f"unknown variable {name}; allowed are {', '.join(sorted(known))}")
     variables = {name: ENVIRONMENT + name.upper() for name in settings}
     return {
-        name: _converted(variable, settings[name].read_variable, os.environ[variable])
+        name: converted(variable, settings[name].read_variable, os.environ[variable])
         for name, variable in variables.items()
         if variable in os.environ
     }
 
 
 def _from_file(path: Path, settings: Mapping[str, Setting]) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"the configuration {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"the configuration {path} is no TOML: {error}") from error
+    content = read_toml(path, "the configuration")
     allowed = _all_keys() - {"config"}
     values = {key.replace("-", "_"): value for key, value in content.items()}
     for key in values:
         if key not in allowed:
             raise UsageError(f"{path}: unknown key {key!r}; allowed are {', '.join(sorted(allowed))}")
     return {
-        key: _converted(f"{path}: {key}", settings[key].read_key, value)
+        key: converted(f"{path}: {key}", settings[key].read_key, value)
         for key, value in values.items()
         if key in settings
     }
-
-
-def _converted(where: str, read: Callable[[Any], object], value: object) -> object:
-    try:
-        return read(value)
-    except ValueError as error:
-        raise UsageError(f"{where}: {error}") from error
 
 
 def _all_keys() -> set[str]:

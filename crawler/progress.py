@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from crawler.account import Counts
+from crawler.account import Counts, SiteCounts
 from crawler.outcomes import PAGES_READ, SAVED, SUCCESSES, Outcome
 from crawler.shown import shown
 
@@ -43,6 +43,11 @@ def _listed(outcomes: dict[str, int]) -> str:
     return ", ".join(f"{number:,} {name}" for name, number in ordered) or "none"
 
 
+def called(site: SiteCounts) -> str:
+    """Return a site's URL, with its name where that is another."""
+    return site.url if not site.name or site.name in site.url else f"{site.name} ({site.url})"
+
+
 def attention(counts: Counts) -> list[str]:
     """Return a line for each site that a person should look at."""
     lines = []
@@ -52,9 +57,12 @@ def attention(counts: Counts) -> list[str]:
         if site.first_outcome and site.first_outcome not in PAGES_READ:
             why = f": {site.first_message}" if site.first_message else ""
             what = "its first page failed" if site.url.startswith("http") else "it could not be read to its end"
-            lines.append(f"{site.url}: {what}: {site.first_outcome}{why}")
+            lines.append(f"{called(site)}: {what}: {site.first_outcome}{why}")
         elif total and not good and not counts.already_there:
-            lines.append(f"{site.url}: none of its {counted(total, 'image')} could be saved: {_listed(site.outcomes)}")
+            none = f"none of its {counted(total, 'image')} could be saved"
+            lines.append(f"{called(site)}: {none}: {_listed(site.outcomes)}")
+        if site.stopped:
+            lines.append(f"{called(site)}: stopped at its {site.stopped}; the next run goes on")
     if walled := counts.pages.get(Outcome.LOGIN_REQUIRED, 0):
         verb = "leads" if walled == 1 else "lead"
         lines.append(f"{counted(walled, 'page')} {verb} to where people sign in (see --cookies)")

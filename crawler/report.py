@@ -14,7 +14,7 @@ from crawler.account import Counts, LedgerRow, SiteCounts
 from crawler.errors import StoreError
 from crawler.ledger import Kept
 from crawler.outcomes import SUCCESSES, Outcome
-from crawler.progress import counted
+from crawler.progress import called, counted
 from crawler.stores.files import draft_of
 from crawler.stores.folders import write_file
 
@@ -58,6 +58,8 @@ class Site(msgspec.Struct):
     url: str
     images: dict[str, int]
     first_page: str
+    name: str = ""
+    stopped: str = ""  #: the limit of its own that it came to
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -108,7 +110,7 @@ class Comparison:
             images={change: number for change, number in sorted(self.images.items()) if change},
             outcomes=counts.images, pages=counts.pages, left_out=counts.left_out, already_there=counts.already_there,
             bytes=counts.bytes, attention=attention,
-            sites=[Site(site.url, site.outcomes, site.first_outcome) for site in counts.sites], named=self.named,
+            sites=[Site(s.url, s.outcomes, s.first_outcome, s.name, s.stopped) for s in counts.sites], named=self.named,
         )  # fmt: skip
 
 
@@ -158,14 +160,14 @@ def shrunk(counts: Counts, before: Record | None) -> list[str]:
         return []
     had = {site.url: _there(site.images) for site in before.sites}
     return [
-        f"{site.url}: {counted(_there(site.outcomes), 'image')}, and {had[site.url]:,} in run {before.run}"
+        f"{called(site)}: {counted(_there(site.outcomes), 'image')}, and {had[site.url]:,} in run {before.run}"
         for site in counts.sites
         if _is_shrunk(site, had.get(site.url, 0))
     ]
 
 
 def _is_shrunk(site: SiteCounts, had: int) -> bool:
-    return had >= FEW and _there(site.outcomes) < had / 2
+    return not site.stopped and had >= FEW and _there(site.outcomes) < had / 2
 
 
 def _there(outcomes: dict[str, int]) -> int:

@@ -127,7 +127,10 @@ class Asking:
 class Job(Working, Signing, Asking):
     """What a job is made of."""
 
-    sites_file: Annotated[Path | None, Flag("File with one site a line.", JOB)] = None
+    sites_file: Annotated[
+        Path | None, Flag("Sites, one a line; or .toml, with settings for each.", JOB, common=True)
+    ] = None
+    only: Annotated[tuple[str, ...], Flag("Of the job's sites only this one, by name or URL.", JOB)] = ()
     urls: Annotated[str, Flag("List of image URLs: txt, csv, tsv, jsonl, parquet, .gz; or -", JOB, common=True)] = ""
     url_column: Annotated[str, Flag("The list's column of URLs.", JOB)] = ""
     caption_column: Annotated[str, Flag("The list's column of captions.", JOB)] = ""
@@ -206,6 +209,27 @@ class Job(Working, Signing, Asking):
     lease: Annotated[
         float, Flag("Silence after which a worker's tasks go to others.", _PROCESSES, convert=_seconds)
     ] = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteSettings:
+    """A `[[site]]` of a sites file."""
+
+    url: Annotated[str, Flag("Its first page.", JOB)] = ""
+    name: Annotated[str, Flag("What it is called in ledger and report.", JOB)] = ""
+    scope: Annotated[Literal["host", "domain", "prefix", "any"] | None, Flag("Which pages belong to it.", _PAGES)] = (
+        None
+    )
+    depth: Annotated[int | None, Flag("Links from its first page at most; 0: no limit.", _PAGES)] = None
+    include: Annotated[tuple[str, ...], Flag("Read only pages whose URL matches this regex.", _PAGES)] = ()
+    exclude: Annotated[tuple[str, ...], Flag("Never read pages whose URL matches this regex.", _PAGES)] = ()
+    delay: Annotated[float | None, Flag("Pause between requests to its host.", _POLITENESS, convert=_seconds)] = None
+    user_agent: Annotated[str, Flag("The whole User-Agent that its host sees.", _POLITENESS)] = ""
+    header: Annotated[tuple[str, ...], Flag("'Name: value' for its host, or 'HOST Name: value'.", _ACCESS)] = ()
+    cookies: Annotated[Path | None, Flag("Cookies to sign in with, in Netscape's format.", _ACCESS)] = None
+    tls_verify: Annotated[bool, Flag("Check the certificate of its host.", _ACCESS)] = True
+    max_time: Annotated[float, Flag("Time for it of a start (30m, 4h).", _LIMITS, convert=_seconds)] = 0.0
+    max_images: Annotated[int, Flag("Images of it that a run saves at most.", _LIMITS)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,12 +36,12 @@ def access_of(settings: Signing, sites: list[str], signed: Iterable[Header]) -> 
     """
     hosts = list(dict.fromkeys(place(url) for url in sites))
     netrc_has = _netrc(hosts) if settings.netrc else []
-    headers = [*netrc_has, *signed, *(one for text in settings.header for one in _header(text, hosts))]
+    headers = [*netrc_has, *signed, *(one for text in settings.header for one in headers_of(text, hosts, "--header"))]
     certificate = _read(settings.client_cert, "--client-cert") if settings.client_cert else ""
     if certificate and not ("-----BEGIN CERTIFICATE-----" in certificate and "PRIVATE KEY-----" in certificate):
         raise UsageError(f"--client-cert {settings.client_cert}: a certificate and its key are expected, both as PEM")
     return Access(
-        cookies=tuple(_kept_to(cookie, sites) for cookie in _cookies(settings.cookies)) if settings.cookies else (),
+        cookies=cookies_of(settings.cookies, sites, "--cookies") if settings.cookies else (),
         headers=tuple(headers),
         certificate=certificate,
         certificate_hosts=tuple(without_www(address(url).authority) for url in sites) if certificate else (),
@@ -68,16 +68,17 @@ def _basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def _header(text: str, hosts: list[str]) -> list[Header]:
+def headers_of(text: str, hosts: list[str], what: str) -> list[Header]:
+    """Return what `Name: value` means for these hosts; raises UsageError that calls it `what`, and not its value."""
     match = _HEADER.fullmatch(text.strip())
     name = match["name"] if match else ""
     if match is None or name.lower() in _OURS or not re.fullmatch(r"[\x20-\x7e\t]*", match["value"]):
         raise UsageError(
-            f"--header {name or '…'}: write 'Name: value' in printable ASCII, or 'HOST Name: value' for another host "
+            f"{what} {name or '…'}: write 'Name: value' in printable ASCII, or 'HOST Name: value' for another host "
             "than the sites'; Cookie and User-Agent have flags of their own"
         )
     if not match["host"] and not hosts:
-        raise UsageError(f"--header {name}: a list has no site that it could go to; write 'HOST {name}: value'")
+        raise UsageError(f"{what} {name}: a list has no site that it could go to; write 'HOST {name}: value'")
     places = [_named(match["host"].lower(), hosts)] if match["host"] else hosts
     return [(where, name, match["value"].strip()) for where in places]
 
@@ -103,22 +104,25 @@ def _netrc(hosts: list[str]) -> list[Header]:
     return found
 
 
-def _cookies(path: Path) -> tuple[Cookie, ...]:
+def cookies_of(path: Path, sites: list[str], what: str) -> tuple[Cookie, ...]:
+    """Return the cookies of a file, kept to these sites; raises UsageError that calls the file `what`."""
+    return tuple(_kept_to(cookie, sites) for cookie in _cookies(path, what))
+
+
+def _cookies(path: Path, what: str) -> tuple[Cookie, ...]:
     from http.cookiejar import LoadError, MozillaCookieJar  # slow to import, and most runs bring no cookies
 
     jar = MozillaCookieJar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a line that is none, which it then raises, too
-            jar.load(str(absolute(path, "--cookies")), ignore_discard=True, ignore_expires=True)
+            jar.load(str(absolute(path, what)), ignore_discard=True, ignore_expires=True)
     except (OSError, UnicodeDecodeError, LoadError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not in Netscape's format"
-        raise UsageError(f"--cookies {path} cannot be read: {why}") from error
+        raise UsageError(f"{what} {path} cannot be read: {why}") from error
     for cookie in jar:
         if not _PRINTABLE.fullmatch(f"{cookie.name}={cookie.value or ''}"):
-            raise UsageError(
-                f"--cookies {path}: the cookie {cookie.name!r} of {cookie.domain} is not in printable ASCII"
-            )
+            raise UsageError(f"{what} {path}: the cookie {cookie.name!r} of {cookie.domain} is not in printable ASCII")
     return tuple(
         Cookie(
             domain=cookie.domain.lstrip(".").lower(), subdomains=cookie.domain.startswith("."), path=cookie.path,

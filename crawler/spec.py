@@ -33,9 +33,22 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str, str], ...] = ()  #: HOST or https://HOST, name, value
     certificate: str = ""  #: with its key, PEM
     certificate_hosts: tuple[str, ...] = ()  #: HOST or HOST:PORT
+    unverified: tuple[str, ...] = ()  #: HOST or HOST:PORT whose certificates are not checked
 
     def __repr__(self) -> str:
         return "Access(…)"
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """What is other for one source of a job than for the rest; what is empty or None is not."""
+
+    name: str
+    scope: str = ""
+    depth: int | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_time: float = 0.0  #: seconds of a start in which it is worked on; 0 is without limit
+    max_images: int = 0  #: saved in a run; 0 is without limit
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +99,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     sitemaps: bool = True  #: look for them
     icons: bool = False  #: also what people call no image of a page: icons, tracking pixels
     variants: str = "best"  #: `best`: one image of those that are the same in several sizes; `all`: each
+    # sites that are other
+    sites: tuple[Site, ...] = ()
+    only: tuple[str, ...] = ()  #: names of the sources that this run has; empty is all
+    delays: tuple[tuple[str, float], ...] = ()  #: HOST or HOST:PORT, and seconds between requests there
 
     @property
     def reading(self) -> tuple[object, ...]:
@@ -94,7 +111,23 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
             __version__, self.scope, self.depth, self.max_pages, self.max_alike, self.include, self.exclude,
             self.obeyed, self.user_agent, self.css, self.sitemaps, self.icons, self.variants,
             hashlib.sha256(msgspec.msgpack.encode(self.access)).digest(),  # who signs in sees more
+            *((site.name, site.scope, site.depth, site.include, site.exclude) for site in self.sites),
         )  # fmt: skip
+
+    def of_site(self, name: str) -> Spec:
+        """Return the settings that hold for the pages of one source."""
+        site = next((site for site in self.sites if site.name == name), None)
+        if site is None:
+            return self
+        return msgspec.structs.replace(
+            self, scope=site.scope or self.scope, depth=self.depth if site.depth is None else site.depth,
+            include=site.include or self.include, exclude=site.exclude or self.exclude,
+        )  # fmt: skip
+
+    @property
+    def counts_links(self) -> bool:
+        """Tell whether how many links a page is away decides if it is read."""
+        return bool(self.depth) or any(site.depth for site in self.sites)
 
     @property
     def reads_pages(self) -> bool:

@@ -7,10 +7,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from crawler.access import Agents
 from crawler.contracts import Broker
 from crawler.exchange import Agenda, Courier
 from crawler.model import Kind, State, Task
-from crawler.robots import Rules, product_token
+from crawler.robots import Rules
 from crawler.spec import Spec
 from crawler.urls import address
 
@@ -29,8 +30,9 @@ class WorkLoop(ABC):
         self._spec = spec
         self._agenda = Agenda(spec.lease)
         self._courier = Courier(broker, worker, patience, self._wake)
-        self._agent = product_token(spec.user_agent)
-        self._rules: dict[str, Rules] = {"": Rules("", self._agent)}
+        self._agents = Agents(spec.user_agent, spec.access)
+        self._rules: dict[str, dict[str, Rules]] = {}
+        self._learn("", "")
         self._stop_at = 0.0
         self._spec_digest = ""
 
@@ -84,7 +86,7 @@ class WorkLoop(ABC):
             return
         reply, texts = received
         for digest, text in texts.items():
-            self._rules[digest] = Rules(text, self._agent)
+            self._learn(digest, text)
         if reply.notice and reply.notice != self._agenda.notice:
             log.warning("%s", reply.notice)
         self._agenda.absorb(reply, now)
@@ -95,9 +97,17 @@ class WorkLoop(ABC):
     def _changed(self) -> bool:
         return bool(self._spec_digest) and self._agenda.spec_digest != self._spec_digest
 
+    def _learn(self, digest: str, text: str) -> None:
+        """Keep what a robots.txt says, for each name that we have anywhere."""
+        self._rules[digest] = {agent: Rules(text, agent) for agent in self._agents.tokens}
+
+    def _rules_of(self, url: str) -> Rules:
+        """Return what the robots.txt of a URL's origin says to us."""
+        return self._rules[self._agenda.robots.get(address(url).origin, "")][self._agents.of(url)]
+
     def _allowed(self, task: Task) -> bool:
         """Tell whether robots.txt lets the next request of `task` be made."""
-        return self._rules[self._agenda.robots.get(address(task.at).origin, "")].allows(task.at)
+        return self._rules_of(task.at).allows(task.at)
 
     @abstractmethod
     def _wake(self) -> None:

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from crawler import __version__
 from crawler.brokers.client import ServerAddress
-from crawler.building import MAX_NAME, build_spec, job_name, local_key, sites_of, user_agent, worker_key
+from crawler.building import MAX_NAME, build_spec, job_name, local_key, user_agent, worker_key
 from crawler.errors import CrawlerError, UsageError
 from crawler.model import SourceDetail, decode, encode
 from crawler.settings import CollectSettings, CrawlSettings
+from crawler.sites import sites_of
 from crawler.spec import Access, Spec
 
 KEY = "0123456789abcdef" * 4
@@ -254,9 +255,10 @@ class TestSpec:
             )
         )  # fmt: skip
         assert made == Spec(
-            job="j", sources=(("https://a.example/", SourceDetail()),), output=str(tmp_path / "out"), scope="domain",
-            depth=2, max_pages=3, include=("/a/",), exclude=("/b/",), page_deadline=4.0, page_max_bytes=5,
-            requests_per_host=6, delay=7.0, obey_robots=True, user_agent="mine/1", allow_net=("10.0.0.0/8",),
+            job="j", sources=(("https://a.example/", SourceDetail(name="a.example")),), output=str(tmp_path / "out"),
+            scope="domain", depth=2, max_pages=3, include=("/a/",), exclude=("/b/",), page_deadline=4.0,
+            page_max_bytes=5, requests_per_host=6, delay=7.0, obey_robots=True, user_agent="mine/1",
+            allow_net=("10.0.0.0/8",),
             queue_limit=8, lease=9.0, connect_timeout=10.0, timeout=11.0, max_image_bytes=12, max_redirects=13,
             formats=("jpeg", "png"), min_width=14, min_height=15, min_bytes=16, max_images=17, css=True,
             max_pixels=19, svg="safe", verify="decode",
@@ -268,7 +270,7 @@ class TestSpec:
         made = spec()
         assert made == Spec(
             job="a.example",
-            sources=(("https://a.example/", SourceDetail()),),
+            sources=(("https://a.example/", SourceDetail(name="a.example")),),
             output=str(tmp_path / "downloads"),
             user_agent=user_agent("", ""),
             obeyed=("meta-robots", "x-robots-tag", "noai"),
@@ -405,7 +407,7 @@ class TestLists:
         path = tmp_path / "my list.csv"
         path.write_text("link,text\nhttps://a.example/1.jpg,one\n")
         made = listed("my list.csv", url_column="link", caption_column="text")
-        detail = SourceDetail(sort="list", path=str(path), url_column="link", caption_column="text")
+        detail = SourceDetail(sort="list", path=str(path), url_column="link", caption_column="text", name="my list.csv")
         assert made.sources == ((path.as_uri(), detail),)
         assert made.job == "my list"
 

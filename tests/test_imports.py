@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     "__main__ collect download inspect status",
     "crawl workers inspector jobs",
-    "hosting building checks door signing",
+    "hosting building checks sites door signing",
     "parsing",
     "flags",
     "settings processes",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 
 from msgspec.structs import replace
 
@@ -173,15 +173,37 @@ class Dispatch:
         """Let `worker` hold up to `most` tasks of a queue; one that must be alone only as the first that it holds."""
         orphans = queue.orphans
         if orphans and orphans[0].alone and not worker.held:
-            worker.holds_alone = True
-            taken = [orphans.popleft()]
+            taken = self._within_limits(orphans, [orphans.popleft()])
+            worker.holds_alone = bool(taken)
         else:
-            taken = _take_loaded(queue.loaded, most)
+            taken = self._within_limits(queue.loaded, _take_loaded(queue.loaded, most))
             if orphans and not queue.loaded:
-                taken += _take_orphans(orphans, most - len(taken), worker)
+                taken += self._within_limits(orphans, _take_orphans(orphans, most - len(taken), worker))
         queue.waiting -= len(taken)
         worker.take(taken)
         return taken
+
+    def _within_limits(self, line: deque[Pending], taken: list[Pending]) -> list[Pending]:
+        """Put those back into their line that are of a source that rests or has come to its limit."""
+        waiting = self._waiting
+        if not waiting.left and not waiting.resting:
+            return taken
+        kept: list[Pending] = []
+        for pending in taken:
+            left = waiting.left.get(pending.source, 1) if pending.task.kind is Kind.IMAGE else 1
+            if left <= 0 or pending.source in waiting.resting:
+                line.append(pending)
+                waiting.stirred.add(pending.source)
+                continue
+            kept.append(pending)
+            if pending.source in waiting.left and pending.task.kind is Kind.IMAGE:
+                waiting.left[pending.source] -= 1
+        return kept
+
+    def held_images(self) -> Counter[int]:
+        """Return how many images of each source are held."""
+        held = (pending for worker in self.workers.values() for pending in worker.held.values())
+        return Counter(pending.source for pending in held if pending.task.kind is Kind.IMAGE)
 
     def _is_ready(self, lane: Lane, kind: Kind, now: float) -> bool:
         """Tell whether a lane has a task for now; let it sleep until its time where it has not."""

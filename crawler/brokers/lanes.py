@@ -113,6 +113,13 @@ class Queue:
             pending = heapq.heappop(self.delayed)[2]
             self._line(pending).appendleft(pending)
 
+    def leave_out(self, sources: set[int]) -> None:
+        """Forget what is in memory of these sources."""
+        self.loaded = deque(pending for pending in self.loaded if pending.source not in sources)
+        self.orphans = deque(pending for pending in self.orphans if pending.source not in sources)
+        self.delayed = [entry for entry in self.delayed if entry[2].source not in sources]
+        heapq.heapify(self.delayed)
+
     def remove(self, pending: Pending) -> None:
         """Take out a task that waits here but is now held or done."""
         self.waiting -= 1

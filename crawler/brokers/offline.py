@@ -18,7 +18,7 @@ def read_counts(path: Path) -> Counts:
     try:
         run = Run(records)
         counts = run.counts(State.FINISHED if run.ended else State.DRAINING)
-        for _, kind, _, number in records.tasks.waiting_counts():
+        for _, kind, _, number, _ in records.tasks.waiting_counts():
             if kind == Kind.PAGE:
                 counts.waiting_pages += number
             elif kind == Kind.IMAGE:

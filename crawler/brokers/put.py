@@ -34,13 +34,13 @@ class Putter:
         self._max_pages = 0
         self._kinds = {Kind.IMAGE}
         self._traps = Traps(0)
-        self._refresh, self._depth = "auto", 0
+        self._refresh, self._counts_links = "auto", False
 
     def configure(self, spec: Spec) -> None:
         self._max_pages = spec.max_pages
         self._kinds = {Kind.IMAGE, Kind.PAGE} if spec.reads_pages else {Kind.IMAGE}
         self._traps.most = spec.max_alike
-        self._refresh, self._depth = spec.refresh, spec.depth
+        self._refresh, self._counts_links = spec.refresh, spec.counts_links
 
     def new_run(self) -> None:
         self._traps = Traps(self._traps.most)
@@ -50,6 +50,7 @@ class Putter:
         self._records.flush()
         new: dict[bytes, int] = {}
         met: dict[bytes, int] = {}
+        resting: dict[int, int] = {}
         found = [item for item in found if item.kind in self._kinds]  # sources name files here: only `begin`
         identities = [task_id(item.kind, item.url) for item in found]
         all_known = self._records.tasks.find_all(identities)
@@ -62,14 +63,23 @@ class Putter:
                 if known is not None:
                     number = met[identity] = known.number
                     self._meet_again(item, known)
+                    if self._rests_for_others(item, known, source):
+                        resting[number] = source
                 else:
                     number = new[identity] = self.insert(identity, item, source)
             if item.words is not None:
                 self._records.tasks.mention(number, parent, encode(item.words), self._run.number)
+        self._waiting.hand_over(resting)
         if parent != source and (new or met):
             self._records.tasks.name(parent, self._run.number, sorted({*new.values(), *met.values()}))
         self._traps.warn(log)
         return len(new)
+
+    def _rests_for_others(self, item: Found, known: Known, source: int) -> bool:
+        """Tell whether an image may rest that a source names which does not."""
+        resting = self._waiting.resting
+        others = known.source in resting and source not in resting
+        return others and known.outcome is None and item.kind is Kind.IMAGE
 
     def put_unchanged(self, page: int, source: int, sort: str) -> None:
         """Meet again what a page named when it was last read, which is what it names now.
@@ -101,7 +111,11 @@ class Putter:
         looked_at = []
         for url, detail, known in self._records.tasks.unnamed_pages(self._run.number, now - REST):
             item = Found(Kind.PAGE, url, Raw(detail))
-            if self._pages_full() or not self._admits(item, known, known.source, first=False):
+            if (
+                known.source in self._waiting.resting
+                or self._pages_full()
+                or not self._admits(item, known, known.source, first=False)
+            ):
                 continue
             self.rearm(known.number, known.source, item, self._asked_by(item, known))
             looked_at.append(known.number)
@@ -114,7 +128,7 @@ class Putter:
 
         A page that is so many links away may be nearer now, and name what was too far: it is read.
         """
-        return 0 if item.kind is Kind.PAGE and self._depth else known.kept
+        return 0 if item.kind is Kind.PAGE and self._counts_links else known.kept
 
     def _rule_of(self, known: Known) -> str:
         """Return the rule by which no page lets an image be taken, or `""`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from crawler.account import Counts
 from crawler.brokers.records import Records, RunRow
 from crawler.brokers.words import LEFT_OUT
@@ -16,6 +18,7 @@ class Run:
         self._records = records
         self.number, self.began, self.ended, self.already_there, self.concluded = records.run
         self.totals: dict[tuple[int, str], int] = {}
+        self._saved_of: dict[int, int] = {}
         self._bytes = 0
         for kind, outcome, number, size in records.tally.totals(self.number):
             self._add(kind, outcome, number, size)
@@ -61,6 +64,18 @@ class Run:
         self._records.tally.count(run, kind, source, origin, outcome, number, size)
         if run == self.number:
             self._add(kind, outcome, number, size)
+            if source in self._saved_of and kind is Kind.IMAGE and outcome in SAVED:
+                self._saved_of[source] += number
+
+    def watch(self, sources: Iterable[int]) -> None:
+        """Count from now on what is saved of these sources."""
+        self._records.flush()
+        saved = self._records.tally.saved(self.number)
+        self._saved_of = {source: saved.get(source, 0) for source in sources}
+
+    def saved_of(self, source: int) -> int:
+        """Return how many images of a watched source this run has saved."""
+        return self._saved_of[source]
 
     def _add(self, kind: int, outcome: str, number: int, size: int) -> None:
         self.totals[kind, outcome] = self.totals.get((kind, outcome), 0) + number

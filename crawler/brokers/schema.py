@@ -1,11 +1,12 @@
 """The tables of a job's state, and how the file that holds them is opened.
 
 `tasks` says what a task is and never changes while it is worked; the narrow `waiting` has a row for each that is not
-done, and `settled` one for each that has ever been done, with its last outcome (NULL while it waits again), the one of
-the run before, the number of the last result by which it can be asked for conditionally (`kept`; 0 is none), and the
-run that found it gone.
+done, `resting` for those of them that are not worked on in this run, and `settled` for each that has ever been done,
+with its last outcome (NULL while it waits again), the one of the run before, the number of the last result by which it
+can be asked for conditionally (`kept`; 0 is none), and the run that found it gone.
 Results that are alike lie together in parcels, as a worker's report brought them: their writing bounds the speed of a
-run. `named` has the tasks that a page named when it was last read.
+run. `named` has the tasks that a page named when it was last read, `stopped` the sources that rest and why (`""`: they
+are not of the run).
 """
 
 from __future__ import annotations
@@ -16,9 +17,18 @@ from pathlib import Path
 from crawler.errors import StateError
 
 #: Raised by every change of the tables.
-VERSION = 5
+VERSION = 6
 
-_TABLES = """
+_RESTING = """
+CREATE TABLE resting(origin INTEGER NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL, source INTEGER NOT NULL,
+                     at TEXT, hops INTEGER NOT NULL, candidate INTEGER NOT NULL, attempts INTEGER NOT NULL,
+                     lost INTEGER NOT NULL, due REAL NOT NULL, known INTEGER NOT NULL,
+                     PRIMARY KEY(number)) WITHOUT ROWID;
+CREATE INDEX resting_of ON resting(source);
+CREATE TABLE stopped(run INTEGER NOT NULL, source INTEGER NOT NULL, why TEXT NOT NULL,
+                     PRIMARY KEY(run, source)) WITHOUT ROWID;
+"""
+_TABLES = f"""{_RESTING}
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE runs(run INTEGER PRIMARY KEY, began REAL NOT NULL, ended REAL NOT NULL DEFAULT 0,
                   already_there INTEGER NOT NULL DEFAULT 0, concluded INTEGER NOT NULL DEFAULT 0);
@@ -64,6 +74,7 @@ CREATE TABLE named(page INTEGER NOT NULL, run INTEGER NOT NULL, part INTEGER NOT
                    PRIMARY KEY(page, run, part)) WITHOUT ROWID;
 UPDATE settled SET kept = result WHERE outcome = 'success' AND task IN (SELECT number FROM tasks WHERE kind = 2);
 """,
+    5: _RESTING,
 }
 
 #: File systems over a network, on which SQLite's locks and write-ahead log are not safe.

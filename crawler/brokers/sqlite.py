@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crawler.account import Begun, Counts, LedgerPage
+from crawler.brokers.beginning import Beginning
 from crawler.brokers.dispatch import Dispatch
 from crawler.brokers.lanes import Pending
 from crawler.brokers.outage import Outage
@@ -24,11 +25,13 @@ from crawler.brokers.put import Putter
 from crawler.brokers.records import Records
 from crawler.brokers.run import Run
 from crawler.brokers.settle import Settler
+from crawler.brokers.sites import Sites
+from crawler.brokers.sources import check_sources
 from crawler.brokers.waiting import Waiting
 from crawler.brokers.wire import HERE
 from crawler.brokers.words import DEADLY, DEADLY_AFTER, FEEDING
 from crawler.errors import UsageError
-from crawler.model import Found, Kind, Reply, Report, Settlement, State, Verb, decode, encode, pack, task_id
+from crawler.model import Found, Kind, Reply, Report, Settlement, State, Verb, decode, encode, task_id
 from crawler.outcomes import Outcome
 from crawler.robots import digest
 from crawler.spec import Spec
@@ -37,11 +40,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two notes in the state that its process lives.
 ALIVE_EVERY = 1.0
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-def _boot_id() -> str:
-    return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
 
 
 class SqliteBroker:
@@ -71,6 +69,8 @@ class SqliteBroker:
         self._settler = Settler(
             records, self._waiting, self._dispatch, self._putter, self._run, self._outage, chance
         )  # fmt: skip
+        self._beginning = Beginning(records, self._waiting, self._putter, self._run)
+        self._sites = Sites(records, self._waiting, self._dispatch, self._run)
         self._restore()
 
     def _restore(self) -> None:
@@ -79,6 +79,7 @@ class SqliteBroker:
                 self._adopt_spec(decode(self._records.meta("spec"), Spec))
                 self._grace_until = self._waiting.asked_until = self._leases_end()
                 self._waiting.restore(self._run.number)
+                self._sites.restore(self._spec)
                 self._images_before = int(self._records.meta("images_before") or 0)
             self._records.set_meta("clean", 0)
 
@@ -109,58 +110,22 @@ class SqliteBroker:
     def begin(self, spec: Spec) -> Begun:
         with self.group():
             known = self._spec if self._run.number else None
-            if known and {url for url, _ in known.sources} != {url for url, _ in spec.sources}:
-                raise UsageError(
-                    f"job {spec.job!r} was made for {', '.join(url for url, _ in known.sources)}; "
-                    "for another site or list give it another name with --job NAME"
-                )
-            if known and self._run.is_open and dict(known.sources) != dict(spec.sources):
-                raise UsageError(
-                    f"run {self._run.number} of job {spec.job!r} is not finished, and it reads another list or other "
-                    "columns: go on with those (on a pipe, an empty list stands for them), or use another --job"
-                )
+            if known:
+                check_sources(known, spec, self._run.number if self._run.is_open else 0)
             job_id = known.job_id if known else uuid.uuid4().hex
             self._adopt_spec(replace(spec, job_id=job_id))
-            if not self._run.ended or self._run.is_concluded:
-                self._heed_reading(encode(spec.reading))
-            rebooted = self._rebooted_since()
+            self._beginning.heed_reading(spec)
+            rebooted, now = self._beginning.rebooted_since(), self._clock()
             resumed = not self._run.is_concluded
-            if not resumed:
-                self._open_run()
-            self._records.set_meta("boot_id", _boot_id())
+            if not self._run.ended or not resumed:
+                self._sites.wake_all()
+                if not resumed:
+                    self._beginning.open_run(now)
+                self._beginning.put_sources(spec)
+                self._sites.begin(spec, now)
             self._images_before = self._run.images_saved()
             self._records.set_meta("images_before", self._images_before)
             return Begun(run=self._run.number, resumed=resumed, job_id=job_id, rebooted_since=rebooted)
-
-    def _heed_reading(self, reading: bytes) -> None:
-        """Let all pages be read anew where they are read for other links than before."""
-        if self._records.meta("reading") != reading:
-            self._records.tasks.forget_links()
-            self._records.set_meta("reading", reading)
-            self._records.set_meta("reading_run", self._run.number + self._run.is_concluded)
-
-    def _reads_as_before(self) -> bool:
-        """Tell whether pages are read for the same links as in the run before, so that what is not named is gone."""
-        return int(self._records.meta("reading_run") or 0) < self._run.number
-
-    def _open_run(self) -> None:
-        self._run.open_next(self._clock())
-        self._waiting.new_run(self._run.number)
-        self._putter.new_run()
-        for url, detail in self._spec.sources:
-            source = Found(Kind.SOURCE, url, pack(detail))
-            identity = task_id(Kind.SOURCE, url)
-            known = self._records.tasks.find(identity)
-            if known is None:
-                self._putter.insert(identity, source, 0)
-            else:
-                self._putter.rearm(known.number, known.source, source)
-
-    def _rebooted_since(self) -> float:
-        before = self._records.meta("boot_id")
-        if before and before != _boot_id():
-            return float(self._records.meta("alive") or 0.0)
-        return 0.0
 
     def put(self, found: list[Found], parent: int = 0) -> int:
         with self.group():
@@ -178,6 +143,7 @@ class SqliteBroker:
             down = self._outage.check(now)
             given: list[Pending] = []
             if self._may_give(now):
+                self._sites.heed(now)
                 given = self._dispatch.hand_out(w, self._capped(report.room), now, probe=down)
                 self._settler.close_lanes(now)
             self._note_finished(now)
@@ -216,14 +182,19 @@ class SqliteBroker:
             if pending.lost >= DEADLY_AFTER:
                 self._settler.finish(pending, Outcome.WORKER_DIED, DEADLY, now)
         self._settler.close_lanes(now)
+        if self._may_give(now):
+            self._sites.heed(now, always=True)
         self._note_finished(now)
 
     def _note_finished(self, now: float) -> None:
         if not self._run.is_open or any(self._waiting.open.values()):
             return
+        self._sites.heed(now, always=True)
+        if any(self._waiting.open.values()):
+            return  # of a source at its limit an image failed: there is room for another
         if int(self._records.meta("looked_back") or 0) < self._run.number:
             self._records.set_meta("looked_back", self._run.number)
-            if self._reads_as_before() and self._putter.look_back(now):
+            if self._beginning.reads_as_before() and self._putter.look_back(now):
                 return
         self._run.end(now)
 
@@ -268,7 +239,7 @@ class SqliteBroker:
             self._records.flush()
             if not self._run.ended:
                 return ""
-            return self._records.review.go_on(cursor, self._run.number, unnamed=self._reads_as_before())
+            return self._records.review.go_on(cursor, self._run.number, unnamed=self._beginning.reads_as_before())
 
     def conclude(self) -> None:
         with self.group():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 
 from crawler.account import SiteCounts
+from crawler.brokers.words import site_name
 from crawler.model import Kind
+from crawler.outcomes import SAVED
 
 
 class Tally:
@@ -32,7 +34,7 @@ class Tally:
 
     def forget(self, run: int) -> None:
         """Forget the numbers of all runs up to this one."""
-        for table in ("tally", "first_pages", "runs"):
+        for table in ("tally", "first_pages", "stopped", "runs"):
             self._db.execute(f"DELETE FROM {table} WHERE run <= ?", (run,))
 
     def first_page(self, run: int, source: int, outcome: str, message: str, *, replace: bool) -> None:
@@ -41,6 +43,31 @@ class Tally:
         self._db.execute(
             f"INSERT INTO first_pages VALUES(?,?,?,?) ON CONFLICT {known}", (run, source, outcome, message)
         )
+
+    def saved(self, run: int) -> dict[int, int]:
+        """Return how many images a run has saved, by source."""
+        marks = ", ".join(f"'{outcome}'" for outcome in sorted(SAVED))
+        return dict(
+            self._db.execute(
+                "SELECT source, sum(count) FROM tally "
+                f"WHERE run = ? AND kind = 2 AND outcome IN ({marks}) GROUP BY source",
+                (run,),
+            )
+        )
+
+    # Sources that rest
+
+    def stop(self, run: int, source: int, why: str) -> None:
+        """Note that a source rests in a run."""
+        self._db.execute("INSERT OR REPLACE INTO stopped VALUES(?, ?, ?)", (run, source, why))
+
+    def stopped(self, run: int) -> dict[int, str]:
+        """Return why sources rest in a run; `""` where they are not of it."""
+        return dict(self._db.execute("SELECT source, why FROM stopped WHERE run = ?", (run,)))
+
+    def start_again(self, run: int) -> None:
+        """Forget what rested in a run."""
+        self._db.execute("DELETE FROM stopped WHERE run = ?", (run,))
 
     def totals(self, run: int) -> list[tuple[int, str, int, int]]:
         """Return (kind, outcome, number, bytes) of a run."""
@@ -55,10 +82,16 @@ class Tally:
                 "SELECT source, outcome, message FROM first_pages WHERE run = ?", (run,)
             )
         }
+        stopped = self.stopped(run)
         sites: dict[int, SiteCounts] = {}
-        for number, url in self._db.execute("SELECT number, url FROM tasks WHERE kind = 0"):
+        for number, url, detail in self._db.execute("SELECT number, url, detail FROM tasks WHERE kind = 0"):
+            why = stopped.get(number)
+            if why == "":
+                continue
             outcome, message = firsts.get(number, ("", ""))
-            sites[number] = SiteCounts(url=url, outcomes={}, first_outcome=outcome, first_message=message)
+            sites[number] = SiteCounts(
+                url=url, first_outcome=outcome, first_message=message, name=site_name(url, detail), stopped=why or ""
+            )
         for source, outcome, number in self._db.execute(
             "SELECT source, outcome, sum(count) FROM tally WHERE run = ? AND kind = 2 GROUP BY source, outcome", (run,)
         ):

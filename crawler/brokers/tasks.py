@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from msgspec import json
 
-from crawler.model import Kind, decode, encode
+from crawler.model import Kind, SourceDetail, decode, encode
 from crawler.outcomes import PAGES_READ
 
 _WAITING = """
@@ -20,6 +20,9 @@ w.known FROM waiting w JOIN tasks t ON t.number = w.number"""
 
 _KNOWN = "t.number, t.source, s.outcome, coalesce(s.run, 0), coalesce(s.result, 0), coalesce(s.kept, 0)"
 
+_COLUMNS = "origin, kind, number, source, at, hops, candidate, attempts, lost, due, known"
+_STOCK = "SELECT origin, kind, source, count(*), min(number) FROM {} WHERE {} GROUP BY origin, kind, source"
+
 #: A task that waits, in the order of _WAITING.
 WaitingRow = tuple[int, int, int, str, str | None, bytes, int, int, int, int, int, float, int]
 #: Origin, kind and number: where the row of a waiting task is found.
@@ -27,6 +30,16 @@ Place = tuple[int, int, int]
 
 #: Values that one statement may have, whatever the version of SQLite.
 MOST_PARAMETERS = 500
+
+
+class Stock(NamedTuple):
+    """How many tasks of a source wait, or rest, in a lane, and the first of them."""
+
+    origin: int
+    kind: int
+    source: int
+    number: int
+    first: int
 
 
 class Known(NamedTuple):
@@ -226,11 +239,59 @@ class Tasks:
             f"{_WAITING} AND w.origin = t.origin AND w.kind = t.kind WHERE t.number = ?", (number,)
         ).fetchone()
 
-    def waiting_counts(self) -> list[tuple[int, int, int, int]]:
-        """Return (origin, kind, source, number) of all that is not done."""
-        return self._db.execute(
-            "SELECT origin, kind, source, count(*) FROM waiting GROUP BY origin, kind, source"
-        ).fetchall()
+    def waiting_counts(self) -> list[Stock]:
+        return [Stock(*row) for row in self._db.execute(_STOCK.format("waiting", "true"))]
+
+    def rest(self, sources: Iterable[int], held: Iterable[int]) -> list[Stock]:
+        """Let what waits of these sources rest, less what is held, and return what that is."""
+        marks = {"sources": json.encode(list(sources)), "held": json.encode(list(held))}
+        which = (
+            "source IN (SELECT value FROM json_each(:sources)) AND number NOT IN (SELECT value FROM json_each(:held))"
+        )
+        found = [Stock(*row) for row in self._db.execute(_STOCK.format("waiting", which), marks)]
+        self._db.execute(f"INSERT INTO resting SELECT {_COLUMNS} FROM waiting WHERE {which}", marks)
+        self._db.execute(f"DELETE FROM waiting WHERE {which}", marks)
+        return found
+
+    def wake(self, sources: Iterable[int]) -> list[Stock]:
+        """Let what rests of these sources wait again, and return what that is."""
+        marks = {"sources": json.encode(list(sources))}
+        which = "source IN (SELECT value FROM json_each(:sources))"
+        found = [Stock(*row) for row in self._db.execute(_STOCK.format("resting", which), marks)]
+        self._db.execute(f"INSERT INTO waiting({_COLUMNS}) SELECT {_COLUMNS} FROM resting WHERE {which}", marks)
+        self._db.execute(f"DELETE FROM resting WHERE {which}", marks)
+        return found
+
+    def wanted_by_others(self, sources: Iterable[int], resting: Iterable[int], run: int) -> dict[int, int]:
+        """Return which images that rest of `sources` a page of a source that does not rest names in `run`.
+
+        Gives the number of that source by the number of the image.
+        """
+        rows = self._db.execute(
+            "SELECT r.number, min(p.source) FROM resting r JOIN mentions m ON m.image = r.number AND m.run = :run "
+            "JOIN tasks p ON p.number = m.page WHERE r.source IN (SELECT value FROM json_each(:sources)) "
+            f"AND r.kind = {int(Kind.IMAGE)} AND p.source NOT IN (SELECT value FROM json_each(:resting)) "
+            "GROUP BY r.number",
+            {"sources": json.encode(list(sources)), "resting": json.encode(list(resting)), "run": run},
+        )
+        return dict(rows.fetchall())
+
+    def hand_over(self, images: dict[int, int]) -> list[Stock]:
+        """Let images that rest wait as those of other sources, given by number, and return what that is."""
+        numbers = (json.encode(list(images)),)
+        which = "number IN (SELECT value FROM json_each(?))"
+        of = [(source, number) for number, source in images.items()]
+        self._db.executemany("UPDATE resting SET source = ?1 WHERE number = ?2", of)
+        self._db.executemany("UPDATE tasks SET source = ?1 WHERE number = ?2", of)
+        found = [Stock(*row) for row in self._db.execute(_STOCK.format("resting", which), numbers)]
+        self._db.execute(f"INSERT INTO waiting({_COLUMNS}) SELECT {_COLUMNS} FROM resting WHERE {which}", numbers)
+        self._db.execute(f"DELETE FROM resting WHERE {which}", numbers)
+        return found
+
+    def sources(self) -> list[tuple[int, str, SourceDetail]]:
+        """Return number, URL and detail of all sources that the job ever had."""
+        rows = self._db.execute("SELECT number, url, detail FROM tasks WHERE kind = 0 ORDER BY number")
+        return [(number, url, decode(detail, SourceDetail)) for number, url, detail in rows]
 
     def delay(self, place: Place, attempts: int, due: float) -> None:
         self._db.execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Raw
 
@@ -12,13 +12,13 @@ from crawler.brokers.lanes import LEAST_LOADED, STRETCH, Lane, Pending
 from crawler.brokers.origins import Origin
 from crawler.brokers.pace import Pace
 from crawler.brokers.records import Records
-from crawler.brokers.tasks import WaitingRow
+from crawler.brokers.tasks import Stock, WaitingRow
 from crawler.brokers.words import NOWHERE, PAGES_AT_A_TIME
 from crawler.model import Kind, RobotsFile, Task
 from crawler.outcomes import Outcome
 from crawler.robots import MAX_AGE, digest
 from crawler.spec import Spec
-from crawler.urls import address, normalise
+from crawler.urls import address, normalise, without_www
 
 #: New tasks are kept in memory up to this many, as many as a source lets wait by default: it spares reading them.
 MOST_KEPT = 50_000
@@ -34,12 +34,16 @@ class Waiting:
         self._records = records
         self._clock = clock
         self._spec = Spec(job="")
+        self._delays: dict[str, float] = {}
         self._run = 0
         self._lanes: dict[str, Lane] = {}
         self._numbered: dict[int, Lane] = {}
         self._sleeping: list[tuple[float, int, Lane, Kind]] = []
         self._closed: set[Lane] = set()
-        self._images_of: dict[int, int] = {}
+        self._open_of: dict[tuple[Kind, int], int] = {}
+        self.left: dict[int, int] = {}  #: images that may still be given out, of sources that have a limit
+        self.resting: set[int] = set()  #: sources of which nothing is given out
+        self.stirred: set[int] = set()  #: those of them of which something has begun to wait
         self.asked_until = 0.0  #: when workers may last have asked on the word of the process before this one
         self.paces: dict[str, Pace] = {}
         self.resident: dict[int, Pending] = {}
@@ -49,8 +53,12 @@ class Waiting:
 
     def configure(self, spec: Spec) -> None:
         self._spec = spec
-        for pace in self.paces.values():
-            pace.most, pace.delay = spec.requests_per_host, max(pace.delay, spec.delay)
+        self._delays = dict(spec.delays)
+        for authority, pace in self.paces.items():
+            pace.most, pace.delay = spec.requests_per_host, max(pace.delay, self._delay_at(authority))
+
+    def _delay_at(self, authority: str) -> float:
+        return self._delays.get(without_www(authority), self._spec.delay) if self._delays else self._spec.delay
 
     def new_run(self, run: int) -> None:
         """Forget what the last run taught of hosts, and take up what came in since."""
@@ -58,17 +66,23 @@ class Waiting:
             kept.clear()
         for rotation in self.rotation.values():
             rotation.clear()
-        self._images_of.clear()
+        self._open_of.clear()
         self.open = dict.fromkeys(self.open, 0)
         self.restore(run)
 
     def restore(self, run: int) -> None:
         """Take up what waits in the state."""
         self._run = run
-        for origin, kind, source, number in self._records.tasks.waiting_counts():
-            lane = self.by_number(origin)
-            lane.queue(Kind(kind)).waiting += number
-            self._enlist(lane, Kind(kind), source, number)
+        self._bring_in(self._records.tasks.waiting_counts())
+
+    def _bring_in(self, stocks: list[Stock]) -> None:
+        """Count tasks that wait in the state and that nobody counted."""
+        for stock in stocks:
+            lane, kind = self.by_number(stock.origin), Kind(stock.kind)
+            queue = lane.queue(kind)
+            queue.waiting += stock.number
+            queue.cursor = min(queue.cursor, stock.first - 1)
+            self._enlist(lane, kind, stock.source, stock.number)
 
     # Lanes
 
@@ -90,7 +104,7 @@ class Waiting:
         pace = self.paces.get(authority)
         if pace is None:
             most = self._spec.requests_per_host
-            pace = self.paces[authority] = Pace(most, min(PAGES_AT_A_TIME, most), self._spec.delay)
+            pace = self.paces[authority] = Pace(most, min(PAGES_AT_A_TIME, most), self._delay_at(authority))
         lane = Lane(row.number, row.url, authority, pace)
         if not self._spec.obey_robots or not row.url:
             lane.robots, lane.robots_time = "", float("inf")
@@ -119,8 +133,9 @@ class Waiting:
 
     def _enlist(self, lane: Lane, kind: Kind, source: int, number: int) -> None:
         self.open[kind] += number
-        if kind is Kind.IMAGE:
-            self._images_of[source] = self._images_of.get(source, 0) + number
+        self._open_of[kind, source] = self._open_of.get((kind, source), 0) + number
+        if source in self.resting:
+            self.stirred.add(source)
         self.enrol(lane, kind)
 
     def enrol(self, lane: Lane, kind: Kind, *, first: bool = False) -> None:
@@ -161,7 +176,42 @@ class Waiting:
 
     def crowded(self, source: int) -> bool:
         """Tell whether so many images of a source wait that it must pause."""
-        return self._images_of.get(source, 0) > self._spec.queue_limit
+        return self._open_of.get((Kind.IMAGE, source), 0) > self._spec.queue_limit
+
+    # Sources that rest
+
+    def open_of(self, source: int) -> int:
+        """Return how many tasks of a source are not done and do not rest, held or not."""
+        return sum(self._open_of.get((kind, source), 0) for kind in (Kind.SOURCE, *HOSTED))
+
+    def rest(self, sources: set[int]) -> None:
+        """Let all rest that waits of these sources; what is held is let go on."""
+        self.stirred -= sources
+        sources = {source for source in sources if self.open_of(source)}
+        if not sources:
+            return
+        self._records.flush()
+        residents = [pending for pending in self.resident.values() if pending.source in sources]
+        held = [pending.task.number for pending in residents if pending.holder]
+        for stock in self._records.tasks.rest(sources, held):
+            kind, queue = Kind(stock.kind), self.by_number(stock.origin).queue(Kind(stock.kind))
+            queue.leave_out(sources)
+            queue.waiting -= stock.number
+            self.count_done(kind, stock.source, stock.number)
+        for pending in residents:
+            if not pending.holder and pending.task.number > 0:
+                del self.resident[pending.task.number]
+        self.hand_over(self._records.tasks.wanted_by_others(sources, self.resting, self._run))
+
+    def hand_over(self, images: dict[int, int]) -> None:
+        """Let images that rest wait as those of other sources, which name them too; by number."""
+        if images:
+            self._bring_in(self._records.tasks.hand_over(images))
+
+    def wake_sources(self, sources: Iterable[int]) -> None:
+        """Let all wait again that rests of these sources."""
+        self._records.flush()
+        self._bring_in(self._records.tasks.wake(sources))
 
     # Tasks
 
@@ -209,6 +259,8 @@ class Waiting:
         self.enrol(pending.lane, task.kind)
         if due:
             self.sleep(pending.lane, task.kind, due)
+        if pending.source in self.resting:
+            self.stirred.add(pending.source)
 
     def forget(self, pending: Pending) -> None:
         """Forget a task that is done; nobody holds it, and it is in no queue."""
@@ -217,8 +269,7 @@ class Waiting:
 
     def count_done(self, kind: Kind, source: int, number: int) -> None:
         self.open[kind] -= number
-        if kind is Kind.IMAGE:
-            self._images_of[source] -= number
+        self._open_of[kind, source] -= number
 
     # robots.txt
 
@@ -235,7 +286,7 @@ class Waiting:
         """Keep the text of an origin's robots.txt, and let its tasks go."""
         self.forget_robots(lane)
         lane.robots, lane.robots_time = digest(robots.text), now
-        lane.pace.delay = max(self._spec.delay, robots.crawl_delay)
+        lane.pace.delay = max(self._delay_at(lane.authority), robots.crawl_delay)
         self._records.origins.set_robots(lane.number, lane.robots, robots.text, robots.crawl_delay, self._run, now)
         for kind in HOSTED:
             self.enrol(lane, kind)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
-from crawler.model import Kind
+from crawler.model import Kind, SourceDetail, decode
 
 #: The worker of results that the broker gives by itself.
 BROKER: Final = "broker"
@@ -27,3 +28,9 @@ FEEDING: Final = frozenset({Kind.SOURCE, Kind.PAGE})
 #: Distinct mentions that a row of the ledger shows, and bytes of one page of the ledger, about.
 MENTIONS_SHOWN: Final = 20
 LEDGER_PAGE_BYTES: Final = 8 * 2**20
+
+
+@lru_cache(maxsize=4096)
+def site_name(url: str, detail: bytes) -> str:
+    """Return what people call the source at `url`."""
+    return decode(detail, SourceDetail).name or url

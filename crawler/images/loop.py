@@ -158,7 +158,9 @@ class DownloadLoop(WorkLoop):
         if transfer.location and 300 <= status < 400:
             self._redirect(task, transfer.location)
         elif task.kind is Kind.ROBOTS:
-            self._agenda.settle(answers.robots_read(task, status, transfer.body, self._agent, retry, time.time()))
+            self._agenda.settle(
+                answers.robots_read(task, status, transfer.body, self._agents.of(task.at), retry, time.time())
+            )
         elif status == 304 and self._is_unchanged(transfer):
             return
         elif status != 200:

@@ -15,7 +15,7 @@ import certifi
 import pycurl
 
 from crawler import robots as robots_txt
-from crawler.access import Credentials
+from crawler.access import Agents, Credentials
 from crawler.answers import header_text
 from crawler.coding import ACCEPTED, Decoder, decoder_of
 from crawler.errors import FetchError, PrivateAddress
@@ -90,7 +90,8 @@ class Handle:
         self._proxies = proxies
         self._proxy = ""
         self._obeyed = spec.obeyed
-        self._agent = robots_txt.product_token(spec.user_agent)
+        self._agents = Agents(spec.user_agent, spec.access)
+        self._verifies = True
         self._certificate = ""
         self._sent: list[str] = []
         self.task: Task | None = None
@@ -162,6 +163,7 @@ class Handle:
         if cookie := self._credentials.cookie(url):
             headers["Cookie"] = cookie
         self._certify(self._credentials.certificate(url))
+        self._verify(self._credentials.is_verified(url))
         return [f"{name}: {value}" for name, value in headers.items()]
 
     def _certify(self, certificate: str) -> None:
@@ -172,6 +174,12 @@ class Handle:
                     self.curl.setopt(option, certificate.encode())
                 else:
                     self.curl.unsetopt(option)
+
+    def _verify(self, verifies: bool) -> None:
+        if verifies != self._verifies:
+            self._verifies = verifies
+            self.curl.setopt(pycurl.SSL_VERIFYPEER, int(verifies))
+            self.curl.setopt(pycurl.SSL_VERIFYHOST, 2 if verifies else 0)
 
     def _bound(self, robots: bool) -> None:
         """Let a body be as long as an image may be; of robots.txt the beginning is kept, however long it is."""
@@ -208,7 +216,7 @@ class Handle:
         """See whether the image is to be left alone, and how its body is to be decoded."""
         assert self.task is not None
         if status in (200, 304) and self.task.kind is not Kind.ROBOTS:
-            self._opted_out = of_answer(self._headers, self._agent, self._obeyed).images
+            self._opted_out = of_answer(self._headers, self._agents.of(self.task.at), self._obeyed).images
         try:
             self._decoder = decoder_of(self._headers.get("content-encoding", ""), status)
         except FetchError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from crawler.model import Found, ImageDetail, Kind, PageDetail, pack
 from crawler.optout import Reservations, Verdict
@@ -49,8 +50,12 @@ class Finding:
             self._leave("nested", len(urls))
             return
         depth = self._detail.depth + 1
-        detail = pack(PageDetail(depth=depth, scope_base=self._base, sort=sort, guessed=guessed, nested=nested))
+        detail = pack(self._child(depth=depth, sort=sort, guessed=guessed, nested=nested))
         self.found += [Found(Kind.PAGE, url, detail) for url in urls]
+
+    def _child(self, **detail: Any) -> PageDetail:
+        """Return the detail of a page that this one names."""
+        return PageDetail(scope_base=self._base, site=self._detail.site, **detail)
 
     def _leave(self, reason: str, number: int = 1) -> None:
         if number:
@@ -73,13 +78,13 @@ class Finding:
     def _take_pages(self, links: Links) -> None:
         depth = self._detail.depth
         listed = self._detail.sort == "sitemap"
-        child = pack(PageDetail(depth=depth + 1, scope_base=self._base, listed=listed))
+        child = pack(self._child(depth=depth + 1, listed=listed))
         for url in links.pages:
             reason = self._refusal(url, links)
             if reason:
                 self._leave(reason)
             elif changed := links.lastmod.get(url):
-                dated = PageDetail(depth=depth + 1, scope_base=self._base, lastmod=changed, listed=listed)
+                dated = self._child(depth=depth + 1, lastmod=changed, listed=listed)
                 self.found.append(Found(Kind.PAGE, url, pack(dated)))
             else:
                 self.found.append(Found(Kind.PAGE, url, child))

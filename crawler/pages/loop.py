@@ -50,7 +50,8 @@ class PageLoop(PooledLoop):
         self, broker: Broker, worker: str, spec: Spec, *, patience: float, own: Sequence[tuple[str, int]] = ()
     ) -> None:
         super().__init__(broker, worker, spec, patience, THREADS)
-        self._scope = Scope(spec.scope, spec.include, spec.exclude)
+        self._of_sites = {site.name: _of(spec.of_site(site.name)) for site in spec.sites}
+        self._of_others = _of(spec)
         self._session = PageSession(
             Guard(spec.allow_net, own), spec.user_agent, spec.connect_timeout, THREADS, spec.access,
             Proxies(spec.proxy, of_environment=spec.proxy_env),
@@ -78,7 +79,12 @@ class PageLoop(PooledLoop):
         """Tell whether a page that nobody need have named in this run is one that would not be followed."""
         if not detail.depth or detail.sort != "page":
             return False
-        return bool(self._scope.refuses(task.url, detail.scope_base)) or 0 < self._spec.depth < detail.depth
+        spec, scope = self._settings(detail)
+        return bool(scope.refuses(task.url, detail.scope_base)) or 0 < spec.depth < detail.depth
+
+    def _settings(self, detail: PageDetail) -> tuple[Spec, Scope]:
+        """Return the settings that hold for a page, and its scope."""
+        return self._of_sites.get(detail.site, self._of_others)
 
     def _past(self, task: Task) -> PageResult | None:
         """Return what a page was, where it can be believed to be still that.
@@ -107,14 +113,14 @@ class PageLoop(PooledLoop):
             conditions=asked,
         )
         if page.status == 304 and past is not None and asked:
-            if any(of_page((), page.headers, self._agent, spec.obeyed)):
+            if any(of_page((), page.headers, self._agents.of(task.at), spec.obeyed)):
                 return None, replace(task, known=None)  # what it says of its images is to be heard whole
             return _unchanged(task, confirmed(past, page.status, page.headers, time.time())), None
         retry = page.headers.get("retry-after", "")
         if 300 <= page.status < 400 and page.headers.get("location"):
             return self._redirected(task, page.headers["location"])
         if robots:
-            return answers.robots_read(task, page.status, page.body, self._agent, retry, time.time()), None
+            return answers.robots_read(task, page.status, page.body, self._agents.of(task.at), retry, time.time()), None
         if detail.guessed and 400 <= page.status < 500 and page.status != 429:
             raise FetchError(Outcome.NO_SITEMAP, "")
         if page.status != 200:
@@ -126,7 +132,7 @@ class PageLoop(PooledLoop):
         move = redirect.move
         detail = None if task.kind is Kind.ROBOTS else decode(task.detail, PageDetail)
         near = detail is None or not detail.depth or detail.sort not in ("page", "feed")
-        if detail is not None and not near and self._scope.refuses(move.at, detail.scope_base):
+        if detail is not None and not near and self._settings(detail)[1].refuses(move.at, detail.scope_base):
             raise FetchError(Outcome.OUT_OF_SCOPE, f"redirects to {move.at[:300]}")
         if redirect.here:
             moved = replace(task, at=move.at, hops=move.hops)
@@ -143,11 +149,11 @@ class PageLoop(PooledLoop):
             raise FetchError(Outcome.NO_SITEMAP if detail.guessed else Outcome.UNREADABLE, str(error)) from error
         if _is_walled(task, links):
             raise FetchError(Outcome.LOGIN_REQUIRED, "it asks for a password where it showed images (see --cookies)")
-        verdict = of_page(links.metas, page.headers, self._agent, self._spec.obeyed)
-        finding = Finding(self._spec, self._scope, task.at, detail)
+        verdict = of_page(links.metas, page.headers, self._agents.of(task.at), self._spec.obeyed)
+        finding = Finding(*self._settings(detail), task.at, detail)
         finding.take(links, verdict, self._reservations_of(task.at, leave))
         if not detail.depth and detail.sort == "page":
-            self._look_for_sitemaps(task, finding)
+            self._look_for_sitemaps(task, detail, finding)
         result = PageResult(
             final_url=moved_to(task), status=page.status, images=len(links.images), links=len(links.pages),
             etag=page.headers.get("etag", ""), last_modified=page.headers.get("last-modified", ""),
@@ -160,12 +166,11 @@ class PageLoop(PooledLoop):
             size=len(page.body), result=pack(result), found=finding.found, left_out=finding.left_out,
         )  # fmt: skip
 
-    def _look_for_sitemaps(self, task: Task, finding: Finding) -> None:
+    def _look_for_sitemaps(self, task: Task, detail: PageDetail, finding: Finding) -> None:
         """Add the sitemaps that robots.txt names, or one where sites usually have it; a depth is counted in links."""
-        if not self._spec.sitemaps or self._spec.depth:
+        if not self._spec.sitemaps or self._settings(detail)[0].depth:
             return
-        origin = address(task.at).origin
-        named = self._rules[self._agenda.robots.get(origin, "")].sitemaps
+        origin, named = address(task.at).origin, self._rules_of(task.at).sitemaps
         urls = [url for text in named[:MAX_SITEMAPS] if (url := normalise(text, origin + "/robots.txt"))]
         finding.name("sitemap", urls or [origin + "/sitemap.xml"], guessed=not urls)
 
@@ -182,7 +187,7 @@ class PageLoop(PooledLoop):
     def _tdmrep_of(self, origin: str, leave: Leave) -> bytes:
         """Return what a site says in its tdmrep.json; nothing where it has none, or none that may be asked for."""
         url = origin + TDMREP_PATH
-        if not self._rules[self._agenda.robots.get(origin, "")].allows(url):
+        if not self._rules_of(url).allows(url):
             return b""
         try:
             page = self._session.get(url, TDMREP_TIME, MAX_BYTES, lambda _: True, cut=True, leave=leave)
@@ -190,6 +195,10 @@ class PageLoop(PooledLoop):
             log.warning("%s is taken to reserve nothing: %s", url, error)
             return b""
         return page.body if page.status == 200 else b""
+
+
+def _of(spec: Spec) -> tuple[Spec, Scope]:
+    return spec, Scope(spec.scope, spec.include, spec.exclude)
 
 
 def _is_page(content_type: str) -> bool:

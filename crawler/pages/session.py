@@ -102,6 +102,8 @@ class PageSession:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, GuardedAdapter(guard, connections))
         self._credentials = Credentials(access)
+        if access.unverified:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # a person asked for it
         self._proxies = proxies
         self._certificates = CertificateFile()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # ours keeps them by host
@@ -160,6 +162,7 @@ class PageSession:
                 timeout=(self._connect_timeout, READ_TIMEOUT),
                 headers=self._headers(url, conditions),
                 proxies={"http": proxy, "https": proxy} if proxy else None,
+                verify=self._credentials.is_verified(url),
                 cert=self._certificates.of(self._credentials.certificate(url)),
             ) as response:
                 headers = {

@@ -37,7 +37,7 @@ class Feed:
         """
         if detail.sort != "list":
             sort = "sitemap" if detail.sort == "sitemap" else "page"
-            return [Found(Kind.PAGE, task.url, pack(PageDetail(sort=sort)))], None, {}
+            return [Found(Kind.PAGE, task.url, pack(PageDetail(sort=sort, site=detail.name)))], None, {}
         try:
             return self._stretch(detail)
         except _UNREADABLE as error:

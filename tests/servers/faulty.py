@@ -6,11 +6,13 @@ import contextlib
 import mimetypes
 import socket
 import socketserver
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -34,17 +36,18 @@ class Reply:
 class FaultySite:
     """Serves what was registered, by exact path with its query; anything else is 404.
 
-    `url` has no slash at its end. What is registered last for a path replaces what was there.
+    With a certificate and its key it speaks TLS. `url` has no slash at its end. What is registered last for a path
+    replaces what was there.
     """
 
-    def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, address: str = "127.0.0.1", port: int = 0, certificate: tuple[Path, Path] | None = None) -> None:
         self._lock = threading.Lock()
         self._scripts: dict[str, list[Reply]] = {}
         self._records = Records()
-        self._server = _Server(self, address, port)
+        self._server = _Server(self, address, port, certificate)
         self.address = address
         self.port: int = self._server.server_address[1]
-        self.url = f"http://{address}:{self.port}"
+        self.url = f"http{'s' if certificate else ''}://{address}:{self.port}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def __enter__(self) -> FaultySite:
@@ -162,12 +165,16 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, site: FaultySite, address: str, port: int) -> None:
+    def __init__(self, site: FaultySite, address: str, port: int, certificate: tuple[Path, Path] | None) -> None:
         self.site = site
         self.stopping = threading.Event()
         self._lock = threading.Lock()
         self._connections: set[Any] = set()
         super().__init__((address, port), _Handler)
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def stop(self) -> None:
         self.stopping.set()

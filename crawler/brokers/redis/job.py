@@ -12,7 +12,8 @@ import msgspec
 from msgspec.structs import replace
 
 from crawler.brokers.redis.server import JOBS, Server, job_key
-from crawler.errors import BrokerUnreachable, StateError, UsageError
+from crawler.brokers.sources import check_sources
+from crawler.errors import BrokerUnreachable, StateError
 from crawler.model import State, encode
 from crawler.robots import digest
 from crawler.spec import Spec
@@ -119,19 +120,16 @@ class Job:
     def adopt(self, spec: Spec) -> str:
         """Keep `spec` as the job's settings, and return the job's id; raises UsageError where it has other sources."""
         known = self.spec if self.run.number else None
-        if known and {url for url, _ in known.sources} != {url for url, _ in spec.sources}:
-            raise UsageError(
-                f"job {spec.job!r} was made for {', '.join(url for url, _ in known.sources)}; "
-                "for another site or list give it another name with --job NAME"
-            )
-        if known and not self.run.ended and dict(known.sources) != dict(spec.sources):
-            raise UsageError(
-                f"run {self.run.number} of job {spec.job!r} is not finished, and it reads another list or other "
-                "columns: go on with those (on a pipe, an empty list stands for them), or use another --job"
-            )
+        if known:
+            check_sources(known, spec, 0 if self.run.ended else self.run.number)
         self.spec = replace(spec, job_id=known.job_id if known else uuid.uuid4().hex)
         self.spec_digest = digest(encode(self.spec).hex())
         return self.spec.job_id
+
+    @property
+    def site_names(self) -> dict[str, str]:
+        """What people call the sources, by URL."""
+        return {url: detail.name or url for url, detail in self.spec.sources}
 
     def write(self, run: Run, images_before: int, before: int) -> None:
         """Keep `run` as the latest, in place of the one with number `before`; the lock is ours.

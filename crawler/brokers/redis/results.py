@@ -212,6 +212,7 @@ class ResultReader:
             message=item.message, size=item.size, time=head.time, worker=head.worker, result=Raw(item.result),
             current=known is not None and known.number == result.row.number,
         )  # fmt: skip
+        row.site = self._job.site_names.get(self._source(result.row), "")
         if extra is not None:
             all_mentions = [self._mention(result.row), *extra] if bytes(body.words) != b"\xc0" else extra
             shown = [(page or self._source(result.row), words) for page, words in all_mentions]

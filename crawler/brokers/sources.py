@@ -1,0 +1,32 @@
+"""Which sources a job may go on with."""
+
+from __future__ import annotations
+
+from crawler.errors import UsageError
+from crawler.spec import Spec
+
+
+def check_sources(known: Spec, spec: Spec, unfinished: int) -> None:
+    """Raise UsageError where `spec` is another job than `known`, whose run `unfinished` (0: none) is to go on.
+
+    Sites may come and go, as long as one stays.
+    """
+    before, now = dict(known.sources), dict(spec.sources)
+    if not before.keys() & now.keys():
+        named = ", ".join(list(before)[:5]) + (", …" if len(before) > 5 else "")
+        raise UsageError(
+            f"job {spec.job!r} was made for {named}; for another site or list give it another name with --job NAME"
+        )
+    if unfinished and _lists(known) != _lists(spec):
+        raise UsageError(
+            f"run {unfinished} of job {spec.job!r} is not finished, and it reads another list or other columns: go on "
+            "with those (on a pipe, an empty list stands for them), or use another --job"
+        )
+
+
+def _lists(spec: Spec) -> dict[str, tuple[str, str, str]]:
+    return {
+        url: (detail.path, detail.url_column, detail.caption_column)
+        for url, detail in spec.sources
+        if detail.sort == "list"
+    }
