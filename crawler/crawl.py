@@ -273,6 +273,7 @@ class Crawl:
                     log.warning("%s; waiting for it", error)
                     said = True
                 self._supervisor.watch()
+                self._check_children()
                 time.sleep(0.1)
 
     def _show(self, counts: Counts, now: float) -> None:

@@ -96,7 +96,10 @@ def _start(supervisor: Supervisor, directory: Path, listen: ServerAddress | None
 
 
 class _FirstTime:
-    """The end of a pipe that tells whether the broker began; one that is started again has nobody to tell."""
+    """The end of a pipe that tells whether the broker began; one that is started again has nobody to tell.
+
+    It hears so, by a BrokenPipeError, where it has an error to tell.
+    """
 
     def __init__(self, pipe: Pipe | None) -> None:
         self._pipe = pipe
@@ -104,6 +107,8 @@ class _FirstTime:
     def send(self, value: object) -> None:
         if self._pipe is not None:
             self._pipe.send(value)
+        elif value is not None:
+            raise BrokenPipeError
 
     def close(self) -> None:
         if self._pipe is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crawler.account import LedgerPage, line_of
 from crawler.contracts import Broker
-from crawler.errors import BrokerUnreachable, StoreError, UsageError
+from crawler.errors import BrokerUnreachable, StateError, StoreError, UsageError
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +44,18 @@ class Lines:
             self._cursor = page.cursor
             if not self._print("".join(line_of(row) + "\n" for row in page.rows)):
                 return 0
-            draft = self._directory / ".printed"
+            self._remember()
+        return len(page.rows)
+
+    def _remember(self) -> None:
+        draft = self._directory / ".printed"
+        try:
             draft.write_text(self._cursor)
             draft.replace(self._directory / "printed")
-        return len(page.rows)
+        except OSError as error:
+            raise StateError(
+                f"{draft} cannot be written: {error.strerror}; the next start prints the last result lines again"
+            ) from error
 
     def _say(self, trouble: str) -> None:
         if trouble != self._said:

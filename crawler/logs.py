@@ -39,9 +39,9 @@ def set_up(log_file: Path | None, quiet: bool) -> None:
 
 
 def _to_file(path: Path) -> logging.Handler:
-    from logging.handlers import WatchedFileHandler
+    from crawler.logfile import LogFile  # with modules that a start without it need not load
 
     try:
-        return WatchedFileHandler(absolute(path, "--log-file"))
+        return LogFile(absolute(path, "--log-file"))
     except OSError as error:
         raise UsageError(f"the log file {path} cannot be written: {error.strerror}") from error

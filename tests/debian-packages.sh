@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the Debian packages that some tests need, where that is possible; name them where it is not.
-packages="nginx-light redis-server python-skimage-doc"
+packages="nginx-light redis-server python-skimage-doc logrotate systemd"
 missing=
 for package in $packages; do
     dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"

@@ -149,7 +149,9 @@ class TestFirstTime:
             first = _FirstTime(theirs)
             first.close()
             again = pickle.loads(pickle.dumps(first))
-            again.send(CrawlerError("nobody hears it"))
+            again.send(None)
+            with pytest.raises(BrokenPipeError):
+                again.send(CrawlerError("nobody hears it"))
             again.close()
             again.close()
             with pytest.raises(EOFError):

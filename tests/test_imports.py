@@ -19,6 +19,7 @@ FLOORS = [
     "settings processes",
     "lines recheck limits conclusion keeper spill report notice",
     "bar supervisor progress ledger logs",
+    "logfile",
     "sources pages images brokers stores",
     "pooled",
     "work",

@@ -203,6 +203,15 @@ def test_an_output_that_is_full_is_an_error_of_ours(wanted: Lines, monkeypatch: 
         pass_on(wanted, Results(row(1)))
 
 
+def test_a_state_that_is_full_is_an_error_of_ours(
+    wanted: Lines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".printed").symlink_to("/dev/full")
+    with pytest.raises(StateError, match="No space left on device; the next start prints the last result lines again"):
+        pass_on(wanted, Results(row(1)))
+    assert capsys.readouterr().out and not (tmp_path / "printed").exists()
+
+
 def test_an_output_that_is_closed_is_one_that_nobody_reads(wanted: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     assert pass_on(wanted, Results(row(1))) == 0

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import logging
 import multiprocessing
 import signal
 import socket
+import sqlite3
+import sys
 import time
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
+from typing import NoReturn
 
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.connection import is_loopback
@@ -20,7 +24,7 @@ from crawler.brokers.manager import Manager
 from crawler.brokers.schema import refuse_network_file_system
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.brokers.wire import refuse_guessable
-from crawler.errors import CrawlerError
+from crawler.errors import CrawlerError, StateError
 from crawler.forking import parent_lives
 from crawler.model import State
 
@@ -30,6 +34,9 @@ log = logging.getLogger(__name__)
 DRAIN_TIME = 30.0
 #: Seconds that a finished broker stays, so that workers hear of it.
 FAREWELL_TIME = 6.0
+#: What says that nothing can be written, which starting again does not cure; SQLite tells it in words alone (3.10).
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_SAID_UNWRITABLE = ("disk is full", "readonly database")
 
 
 def run_broker(directory: Path, listen: ServerAddress | None, key: bytes, encrypt: bool, ready: Pipe) -> None:
@@ -61,6 +68,25 @@ def run_broker(directory: Path, listen: ServerAddress | None, key: bytes, encryp
     except CrawlerError as error:
         with contextlib.suppress(OSError):
             ready.send(error)
+    except (OSError, sqlite3.OperationalError) as error:
+        if not _is_unwritable(error):
+            raise
+        _refuse(StateError(f"the state in {directory} cannot be written: {error}; the same command goes on"), ready)
+
+
+def _is_unwritable(error: OSError | sqlite3.OperationalError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _UNWRITABLE
+    return any(words in str(error) for words in _SAID_UNWRITABLE)
+
+
+def _refuse(error: StateError, ready: Pipe) -> NoReturn:
+    """End with what the door takes for a reason not to start us again; log it where nobody waits for it any more."""
+    try:
+        ready.send(error)
+    except OSError:
+        log.error("%s", error)
+    sys.exit(error.exit_code)
 
 
 def _serve(broker: SqliteBroker, manager: Manager) -> None:

@@ -23,7 +23,7 @@ class Cron:
         self.home, self.output, self.log = folder / "home", folder / "images", folder / "crawler.log"
         self.home.mkdir()
         settings = (ROOT / "config" / "crawler.toml").read_text()
-        for shown, ours in (("/srv/images", self.output), ("/var/log/crawler.log", self.log)):
+        for shown, ours in (("/srv/images", self.output), ("/var/log/crawler/crawler.log", self.log)):
             assert shown in settings
             settings = settings.replace(shown, str(ours))
         (folder / "crawler.toml").write_text(settings + 'allow_net = ["127.0.0.0/8"]\n')

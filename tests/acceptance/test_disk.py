@@ -88,3 +88,39 @@ def test_the_time_limit_ends_a_run_that_waits(here: Here, disk: Path, site: Faul
     assert remount(disk, "size=16m")
     assert here.crawl(site.url, "--processes", "1")[0] == 0
     assert is_saved_whole(here, site)
+
+
+@pytest.fixture
+def state_disk(here: Here) -> Iterator[Path]:
+    """The state on a file system of its own, with room for it."""
+    disk = here.folder / "state"
+    disk.mkdir()
+    permitted("mount", "-t", "tmpfs", "-o", "size=16m", "crawler-test", str(disk))
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no room on a disk, and return the file that takes it."""
+    path = disk / "fill"
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return path
+
+
+def test_a_state_that_cannot_be_written_ends_the_run_with_a_word(
+    here: Here, state_disk: Path, site: FaultySite
+) -> None:
+    door = here.start("crawler", *here.job(site.url, "--requests-per-host", "1", "--quiet"))
+    wait_for(lambda: asked(site))
+    filled = fill(state_disk)
+    _, errors = door.communicate(timeout=60)
+    assert door.returncode == 2 and "Traceback" not in errors, errors
+    assert f"the state in {here.state / 'j'} cannot be written: " in errors
+    code, _, errors = here.crawl(site.url, "--quiet")
+    assert code == 2 and "cannot be" in errors and "Traceback" not in errors, errors
+    assert errors.count("\n") == 1, "one line is the whole mail"
+    filled.unlink()
+    code, _, errors = here.crawl(site.url)
+    assert code == 0 and is_saved_whole(here, site), errors
