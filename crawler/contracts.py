@@ -28,6 +28,12 @@ class Broker(Protocol):
         Raises UsageError when the job was made from other sources.
         """
 
+    def take_up(self, spec: Spec) -> Begun:
+        """Let the last run, which is finished, go on with the images that are reopened, and with nothing else.
+
+        Raises UsageError when there is none, when it is not finished, or when the job was made from other sources.
+        """
+
     def put(self, found: list[Found], parent: int = 0) -> int:
         """Add images, and pages of a job that reads pages, named by task `parent`; return how many tasks are new.
 

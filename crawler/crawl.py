@@ -14,25 +14,23 @@ from typing import TYPE_CHECKING, TypeVar
 from crawler.account import Begun, Counts
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.local import is_running
-from crawler.brokers.redis import check_url, shown_url
-from crawler.building import build_spec, local_key
-from crawler.checks import check_redis
+from crawler.brokers.offline import STATE_FILE
+from crawler.brokers.redis import shown_url
 from crawler.conclusion import conclude
 from crawler.contracts import BrokerClient
-from crawler.errors import AlreadyRunning, BrokerUnreachable, CrawlerError, StateError, UsageError
-from crawler.hosting import hosted_broker, listening, local_link
+from crawler.errors import BrokerUnreachable, StateError, UsageError
+from crawler.failures import reopen_failed
+from crawler.hosting import hosted_broker, local_link
 from crawler.keeper import Keeper
 from crawler.limits import EXIT_LIMIT, Limits, exit_code
 from crawler.lines import Lines
 from crawler.model import State
-from crawler.notice import Notice, notify
+from crawler.notice import Notice
 from crawler.outcomes import KEPT
 from crawler.outputs import parse_output
 from crawler.processes import Link, Place, download_process, page_process, source_process
 from crawler.progress import Ended, attention, counted, summary
 from crawler.recheck import WINDOW, lost_files
-from crawler.settings import CollectSettings, CrawlSettings
-from crawler.shown import shown
 from crawler.sources.spool import forget_others
 from crawler.spec import Spec
 from crawler.spill import Spill
@@ -56,54 +54,6 @@ STOP_TIME = 30.0
 BROKER_PATIENCE = 30.0
 
 
-def conduct(settings: CrawlSettings | CollectSettings, listen: ServerAddress | None, *, print_lines: bool) -> int:
-    """Run the job that `settings` describe, and return the exit code."""
-    spec = build_spec(settings)
-    if isinstance(settings, CollectSettings) and settings.server:
-        check_redis(spec)
-    link = _link(settings, spec.job, listen)
-    limits = Limits(settings.max_time, settings.max_images, settings.max_bytes, settings.min_free)
-    crawl = Crawl(
-        spec,
-        settings.state_directory / spec.job,
-        link,
-        limits,
-        listen=listen,
-        processes=settings.processes,
-        page_processes=settings.page_processes,
-        place=Place(settings.connections, store_endpoint=settings.store_endpoint),
-        print_lines=print_lines,
-        fail_above=settings.fail_above,
-    )
-    if settings.export:
-        crawl.export()
-        return 0
-    return _notified(crawl, settings.notify) if settings.notify else crawl.run()
-
-
-def _notified(crawl: Crawl, command: str) -> int:
-    """Run a crawl, and tell a command how it ended; not that it was refused because it runs."""
-    try:
-        crawl.notice.exit_code = crawl.run()
-    except AlreadyRunning:
-        raise
-    except CrawlerError as error:
-        crawl.notice.ending, crawl.notice.exit_code, crawl.notice.summary = "failed", error.exit_code, shown(str(error))
-        notify(command, crawl.notice)
-        raise
-    notify(command, crawl.notice)
-    return crawl.notice.exit_code
-
-
-def _link(settings: CrawlSettings | CollectSettings, job: str, listen: ServerAddress | None) -> Link:
-    redis = check_url(settings.server) if isinstance(settings, CollectSettings) and settings.server else ""
-    key = b"" if redis else local_key(settings.key_file, settings.state_directory)
-    return Link(
-        ServerAddress(), key, not settings.unencrypted, settings.log_file, settings.quiet, listening(listen),
-        redis, job if redis else "",
-    )  # fmt: skip
-
-
 class Crawl:
     """Conducts one run, from the lock to the summary."""
 
@@ -120,6 +70,7 @@ class Crawl:
         place: Place,
         print_lines: bool,
         fail_above: float,
+        retries: Callable[[str], bool] | None = None,
     ) -> None:
         self._spec = spec
         self._directory = directory
@@ -134,6 +85,7 @@ class Crawl:
         self._shows_bar = not link.quiet and not print_lines and sys.stderr is not None and sys.stderr.isatty()
         self._lines = Lines(directory, wanted=print_lines and not link.quiet)
         self._fail_above = fail_above
+        self._retries = retries
         self._supervisor = Supervisor()
         self._signals: list[int] = []
         self._began = time.monotonic()
@@ -148,13 +100,11 @@ class Crawl:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         with hosted_broker(self._supervisor, self._directory, self._listen, self._link) as self._broker:
-            begun = self._begin()
-            if begun.resumed and self._counts().state is State.FINISHED:
-                self._resumed = True
-                self._tell(self._last, self._conclude())  # it was killed when all but this was done
-                self.notice.record = None
-                begun = self._begin()
-            self._resumed = begun.resumed
+            begun = self._begin_again() if self._retries else self._begin_next()
+            if begun is None:
+                print(f"{self._spec.job}: nothing failed that is to be tried again", file=sys.stderr)
+                return 0
+            self._resumed = begun.resumed and not self._retries
             self._announce(begun)
             self._start_workers()
             self._keeper.begin(local_link(self._directory, self._link).broker)
@@ -177,7 +127,7 @@ class Crawl:
 
     def export(self) -> None:
         """Write the ledger's files as things stand, from the running broker or one of our own."""
-        if not self._link.redis and not (self._directory / "queue.sqlite").exists():
+        if not self._link.redis and not (self._directory / STATE_FILE).exists():
             raise UsageError(
                 f"there is no job {self._spec.job} in {self._directory.parent}; python -m crawler.status lists them"
             )
@@ -193,14 +143,31 @@ class Crawl:
 
     # The beginning
 
-    def _begin(self) -> Begun:
+    def _begin_next(self) -> Begun:
+        """Begin the next run, or go on with the last one."""
+        begun = self._begin(self._broker.begin)
+        if begun.resumed and self._counts().state is State.FINISHED:
+            self._resumed = True
+            self._tell(self._last, self._conclude())  # it was killed when all but this was done
+            self.notice.record = None
+            begun = self._begin(self._broker.begin)
+        return begun
+
+    def _begin_again(self) -> Begun | None:
+        """Go on with the failures of the last run that are wanted; None where there is none."""
+        assert self._retries is not None
+        begun = self._begin(self._broker.take_up)
+        goes_on = self._counts().state is not State.FINISHED
+        return begun if reopen_failed(self._broker, self._retries) or goes_on else None
+
+    def _begin(self, open_run: Callable[[Spec], Begun]) -> Begun:
         before = self._patiently(self._broker.counts)
         if (before.run > 1 or any(before.images.get(name) for name in KEPT)) and not self._folder.is_marked():
             raise StateError(
                 f"job {self._spec.job} has images, but {self._folder} is gone: mount it or name its place with "
                 f"--output, or remove {self._directory} to fetch everything anew"
             )
-        begun = self._patiently(lambda: self._broker.begin(self._spec))
+        begun = self._patiently(lambda: open_run(self._spec))
         self._folder.mark(begun.job_id)
         forget_others(self._directory, {Path(detail.path) for _, detail in self._spec.sources})
         if begun.rebooted_since and self._folder.path is not None:
@@ -219,8 +186,9 @@ class Crawl:
 
     def _start_workers(self) -> None:
         link = local_link(self._directory, self._link)._replace(archive=None)
-        self._supervisor.start("source", source_process, link)
-        for number in range(self._page_processes if self._spec.reads_pages else 0):
+        if not self._retries:
+            self._supervisor.start("source", source_process, link)
+        for number in range(self._page_processes if self._spec.reads_pages and not self._retries else 0):
             self._supervisor.start(f"page {number + 1}", page_process, link)
         for number in range(self._processes):
             self._supervisor.start(f"download {number + 1}", download_process, link, self._place)

@@ -165,7 +165,11 @@ class CommandLine(argparse.ArgumentParser):
             else:
                 action = "append" if setting.many else "store"
                 read = _told(setting.read) if not setting.many else str
-                group.add_argument(setting.flag, type=read, metavar=setting.placeholder, action=action, help=shown)
+                flag = group.add_argument(
+                    setting.flag, type=read, metavar=setting.placeholder, action=action, help=shown
+                )
+                if setting.about.alone is not None:
+                    flag.nargs, flag.const = "?", setting.about.alone
         help_group = self.add_argument_group("Help")
         help_group.add_argument("-h", "--help", action="store_true", help="Show the settings that matter most.")
         help_group.add_argument("--help-all", dest="help", action="store_true", help="Show all settings.")

@@ -60,6 +60,7 @@ class Flag:
     group: str
     common: bool = False
     convert: Callable[[str], object] | None = None  #: where the field's type does not say it
+    alone: str | None = None  #: what it means without a value, where it may stand so
     by_line: bool = False  #: several values in a variable stand one a line, not one a word
 
 
@@ -140,6 +141,9 @@ class Job(Working, Signing, Asking):
         Flag("Where images and ledger go, in a folder per job: a directory, or s3://, gs://, az://.", JOB, common=True),
     ] = "downloads"
     export: Annotated[bool, Flag("Only write the ledger's files, as things stand.", _OUT)] = False
+    retry_failed: Annotated[
+        str, Flag("Only images that failed, again: all, or kinds (timeout,http_5xx).", JOB, common=True, alone="all")
+    ] = ""
 
     scope: Annotated[
         Literal["host", "domain", "prefix", "any"], Flag("Which pages belong to a site.", _PAGES, common=True)

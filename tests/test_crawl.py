@@ -59,7 +59,7 @@ def test_a_run_begins_and_ends_though_the_broker_is_gone_now_and_then(tmp_path: 
     )  # fmt: skip
     crawl._broker = broker = Returning(tmp_path / "queue")  # type: ignore[assignment]
     (tmp_path / "state").mkdir()
-    crawl._begin()
+    crawl._begin_next()
     crawl._conclude()
     crawl._finish()
     assert broker.asked == {"counts", "begin", "review", "ledger", "conclude", "workers"}

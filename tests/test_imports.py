@@ -12,12 +12,13 @@ ROOT = Path(__file__).resolve().parent.parent
 #: From top to bottom. Modules of one floor may import each other, except the rooms.
 FLOORS = [
     "__main__ collect download inspect status",
+    "conduct",
     "crawl workers inspector jobs",
     "hosting building checks sites door signing",
     "parsing",
     "flags",
     "settings processes",
-    "lines recheck limits conclusion keeper spill report notice",
+    "lines recheck limits conclusion failures keeper spill report notice",
     "bar supervisor progress ledger logs",
     "logfile",
     "sources pages images brokers stores",

@@ -97,6 +97,9 @@ class ManagerBroker:
     def begin(self, spec: Spec) -> Begun:
         return decode(self._call("begin", encode(spec)), Begun)
 
+    def take_up(self, spec: Spec) -> Begun:
+        return decode(self._call("take_up", encode(spec)), Begun)
+
     def put(self, found: list[Found], parent: int = 0) -> int:
         return int(self._call("put", encode(found), parent))
 

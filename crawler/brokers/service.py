@@ -102,6 +102,8 @@ class Service:
             match method, body:
                 case "begin", [bytes(spec)]:
                     return encode(broker.begin(decode(spec, Spec)))
+                case "take_up", [bytes(spec)]:
+                    return encode(broker.take_up(decode(spec, Spec)))
                 case "put", [bytes(found), int(parent)]:
                     return broker.put(decode(found, list[Found]), parent)
                 case "results", [str(cursor), int(limit)]:

@@ -45,8 +45,22 @@ class Sites:
         self.restore(spec)
         self._waiting.rest(set(self._waiting.resting))
 
+    @property
+    def is_taken_up(self) -> bool:
+        """Tell whether the run is one that was finished, and goes on with what is reopened alone."""
+        return int(self._records.meta("taken_up") or 0) == self._run.number
+
+    def take_up(self, spec: Spec) -> None:
+        """Let nothing rest of what will be reopened, whatever rested in the run; what rests goes on to do so."""
+        self._records.set_meta("taken_up", self._run.number)
+        self.restore(spec)
+
     def restore(self, spec: Spec) -> None:
-        """Take up the run as the state has it."""
+        """Go on with the run as the state has it."""
+        if self.is_taken_up:
+            self._limits, self._stopped, self._full = {}, {}, set()
+            self._waiting.resting, self._waiting.left, self._waiting.stirred = set(), {}, set()
+            return
         self._began = float(self._records.meta("start_began") or 0.0)
         self._stopped = self._records.tally.stopped(self._run.number)
         limits = {site.name: site for site in spec.sites if site.max_time or site.max_images}

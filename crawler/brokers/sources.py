@@ -24,6 +24,16 @@ def check_sources(known: Spec, spec: Spec, unfinished: int) -> None:
         )
 
 
+def check_taken_up(run: int, is_open: bool, spec: Spec) -> None:
+    """Raise UsageError where there is no run that could go on with what failed in it."""
+    if not run:
+        raise UsageError(f"job {spec.job!r} has no run whose failures could be tried again")
+    if is_open:
+        raise UsageError(
+            f"run {run} of job {spec.job!r} is not finished: the same command without --retry-failed goes on with it"
+        )
+
+
 def _lists(spec: Spec) -> dict[str, tuple[str, str, str]]:
     return {
         url: (detail.path, detail.url_column, detail.caption_column)

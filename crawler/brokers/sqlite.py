@@ -26,7 +26,7 @@ from crawler.brokers.records import Records
 from crawler.brokers.run import Run
 from crawler.brokers.settle import Settler
 from crawler.brokers.sites import Sites
-from crawler.brokers.sources import check_sources
+from crawler.brokers.sources import check_sources, check_taken_up
 from crawler.brokers.waiting import Waiting
 from crawler.brokers.wire import HERE
 from crawler.brokers.words import DEADLY, DEADLY_AFTER, FEEDING
@@ -126,6 +126,17 @@ class SqliteBroker:
             self._images_before = self._run.images_saved()
             self._records.set_meta("images_before", self._images_before)
             return Begun(run=self._run.number, resumed=resumed, job_id=job_id, rebooted_since=rebooted)
+
+    def take_up(self, spec: Spec) -> Begun:
+        with self.group():
+            check_taken_up(self._run.number, self._run.is_open and not self._sites.is_taken_up, spec)
+            check_sources(self._spec, spec, 0)
+            self._adopt_spec(replace(spec, job_id=self._spec.job_id))
+            self._sites.take_up(self._spec)
+            self._images_before = self._run.images_saved()
+            self._records.set_meta("images_before", self._images_before)
+            rebooted = self._beginning.rebooted_since()
+            return Begun(run=self._run.number, resumed=True, job_id=self._spec.job_id, rebooted_since=rebooted)
 
     def put(self, found: list[Found], parent: int = 0) -> int:
         with self.group():
@@ -229,6 +240,7 @@ class SqliteBroker:
             found = list(self._records.results.current(seqs))
             for old in found:
                 self._run.count(Kind.IMAGE, old.source, old.origin, old.outcome, -1, -old.size, old.run)
+                self._waiting.open_again(self._waiting.by_number(old.origin))
                 self._putter.rearm(old.task, old.source, Found(Kind.IMAGE, old.url, msgspec.Raw()))
             if found and self._run.ended:
                 self._run.reopen()

@@ -304,6 +304,16 @@ class Waiting:
         self._records.origins.close(lane.number, outcome, why, self._run)
         self._closed.add(lane)
 
+    def open_again(self, lane: Lane) -> None:
+        """Let tasks of an origin be asked for again that were ended with it."""
+        if not lane.closed or lane.origin == NOWHERE:
+            return
+        self._records.origins.close(lane.number, "", "", 0)
+        lane.closed = lane.closed_why = ""
+        lane.robots_attempts = 0
+        lane.pace.failures_in_row, lane.pace.blocked_until = 0, 0.0
+        self._closed.discard(lane)
+
     def take_closed(self, most: int) -> Iterator[Pending]:
         """Give up to `most` waiting tasks of closed lanes; each must be finished before the next is taken."""
         for lane in list(self._closed):

@@ -1098,6 +1098,46 @@ def test_reopened_from_an_earlier_run(job: Job) -> None:
 # Results
 
 
+def test_a_finished_run_is_taken_up_again_with_what_is_reopened_alone(job: Job, clock: Clock) -> None:
+    job.begin([*images(3), page(SITE)])
+    job.finish(lambda task: failed(task) if task.url.endswith("/1.png") else done(task))
+    clock.advance(100.0)
+    begun = job.broker.take_up(spec(timeout=9.0))
+    assert (begun.run, begun.resumed, job.broker.spec().timeout) == (1, True, 9.0)
+    assert job.broker.counts().state is State.FINISHED, "nothing is reopened yet"
+    assert job.broker.reopen([row.seq for row in job.rows() if row.outcome == "http_403"]) == 1
+    assert [task.url for task in job.drain(name="again")] == ["http://a.test/1.png"]
+    counts = job.broker.counts()
+    assert (counts.run, counts.state, counts.images) == (1, State.FINISHED, {"success": 3})
+    job.conclude()
+    assert job.begin().run == 2
+    job.finish()
+
+
+def test_what_is_open_or_was_never_begun_is_not_taken_up(job: Job) -> None:
+    with pytest.raises(UsageError, match="has no run whose failures"):
+        job.broker.take_up(spec())
+    job.begin(images(1))
+    with pytest.raises(UsageError, match="run 1 of job 'job' is not finished"):
+        job.broker.take_up(spec())
+    job.finish()
+    with pytest.raises(UsageError, match="--job"):
+        job.broker.take_up(spec(sources=(("http://other.test/", SourceDetail()),)))
+
+
+def test_a_host_that_was_down_is_asked_again_for_what_is_reopened(job: Job, clock: Clock) -> None:
+    job.begin(images(30))
+    job.end_source()
+    job.drain(lambda task: retry(task, "connect"), rounds=1000)
+    job.conclude()
+    down = [row.seq for row in job.rows() if row.current and row.outcome == "host_down"]
+    assert down
+    job.broker.take_up(spec())
+    assert job.broker.reopen(down) == len(down)
+    assert len(job.drain(name="again")) == len(down)
+    assert job.broker.counts().images["success"] == len(down)
+
+
 def test_results_go_on_at_the_cursor(job: Job) -> None:
     job.begin([*images(7), page("http://a.test/p")])
     worker = job.worker(room=ALL_ROOM)

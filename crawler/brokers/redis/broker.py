@@ -18,6 +18,7 @@ from crawler.brokers.redis.rows import binary, read_away, read_row
 from crawler.brokers.redis.server import JOBS, Server
 from crawler.brokers.redis.settling import Calls, Settling
 from crawler.brokers.redis.taking import Taking
+from crawler.brokers.sources import check_taken_up
 from crawler.brokers.words import BROKER, FEEDING, LEFT_OUT
 from crawler.contracts import ResultArchive
 from crawler.model import Found, Kind, Reply, Report, State
@@ -85,6 +86,14 @@ class RedisBroker:
             self._job.write(self._job.run._replace(sources=sources), there, before.number)
             self._job.note_ready({self._partitions.place_of("").partition})
             return Begun(run=number, resumed=resumed, job_id=job_id)
+
+    def take_up(self, spec: Spec) -> Begun:
+        with self._job.lock(), self._job.undone_where_it_fails():
+            run = self._job.run
+            check_taken_up(run.number, bool(run.number) and not run.ended, spec)
+            job_id = self._job.adopt(spec)
+            self._job.write(run, self._taking.images_there(), run.number)
+            return Begun(run=run.number, resumed=True, job_id=job_id)
 
     def put(self, found: list[Found], parent: int = 0) -> int:
         self._look()

@@ -118,6 +118,17 @@ local function next_time()
   return redis.call('ZRANGE', BASE .. 'times', 0, 0, 'WITHSCORES')[2] or '0'
 end
 
+-- Let tasks of an origin be asked for again that were ended with it.
+local function open_again(origin)
+  local lane = lane_of(origin)
+  if not lane.closed or origin == call.nowhere then return end
+  lane.closed, lane.why, lane.attempts = false, '', 0
+  changed_lanes[origin] = true
+  redis.call('SREM', BASE .. 'closed', origin)
+  local pace = pace_of(authority_of(origin))
+  pace.failures, pace.blocked = 0, 0
+end
+
 local function close(origin, outcome, why)
   local lane = lane_of(origin)
   if lane.closed then return end

@@ -168,6 +168,7 @@ function verbs.reopen(_, said)
   if not known or known.number ~= said.number then return false end
   tally(IMAGE, said.source, said.at, said.outcome, -1, -said.size, said.run)
   local number = known.number
+  open_again(said.origin)
   insert(said, {said.id, said.body, '', '', 0}, known)
   take_mentions_along(known, number)
   write_known(said.id, known)

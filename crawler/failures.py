@@ -1,0 +1,39 @@
+"""Failures that are to be tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from crawler.contracts import Broker
+from crawler.errors import UsageError
+from crawler.outcomes import SUCCESSES, Outcome, chosen
+
+ALL = "all"
+#: Rows looked at, and results reopened, in one call.
+_BATCH = 1000
+
+
+def wanted(text: str) -> Callable[[str], bool]:
+    """Return what tells whether an outcome is a failure that `text` names, `all` or kinds; raises UsageError.
+
+    What its site wants left alone is no failure.
+    """
+    try:
+        is_named = chosen(text) if text != ALL else lambda _: True
+    except ValueError as error:
+        raise UsageError(f"--retry-failed: {error}") from error
+    for outcome in (Outcome.OPTED_OUT, *sorted(SUCCESSES)):
+        if text != ALL and is_named(outcome):
+            raise UsageError(f"--retry-failed: what is {outcome} did not fail")
+    return lambda outcome: outcome not in SUCCESSES and outcome != Outcome.OPTED_OUT and is_named(outcome)
+
+
+def reopen_failed(broker: Broker, is_wanted: Callable[[str], bool]) -> int:
+    """Make tasks again of the images whose current results are such failures, and return how many they are."""
+    page = broker.ledger("", _BATCH)
+    reopened = 0
+    while page.rows:
+        seqs = [row.seq for row in page.rows if row.current and is_wanted(row.outcome)]
+        reopened += broker.reopen(seqs) if seqs else 0
+        page = broker.ledger(page.cursor, _BATCH)
+    return reopened
