@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from crawler.account import Counts
 from crawler.outcomes import PAGES_READ, SAVED, SUCCESSES, Outcome
@@ -36,7 +36,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
-def _listed(outcomes: dict[str, int]) -> str:
+def listed(outcomes: dict[str, int]) -> str:
+    """Return `15 success, 3 http_404`: what was saved first, failures last."""
     ordered = sorted(
         outcomes.items(), key=lambda item: (item[0] not in SAVED, item[0] not in SUCCESSES, -item[1], item[0])
     )
@@ -54,14 +55,24 @@ def attention(counts: Counts) -> list[str]:
             what = "its first page failed" if site.url.startswith("http") else "it could not be read to its end"
             lines.append(f"{site.url}: {what}: {site.first_outcome}{why}")
         elif total and not good and not counts.already_there:
-            lines.append(f"{site.url}: none of its {counted(total, 'image')} could be saved: {_listed(site.outcomes)}")
+            lines.append(f"{site.url}: none of its {counted(total, 'image')} could be saved: {listed(site.outcomes)}")
     if walled := counts.pages.get(Outcome.LOGIN_REQUIRED, 0):
         verb = "leads" if walled == 1 else "lead"
         lines.append(f"{counted(walled, 'page')} {verb} to where people sign in (see --cookies)")
     return lines
 
 
-def why_none(counts: Counts) -> str:
+class Found(Protocol):
+    """What is asked of a run that found no image."""
+
+    @property
+    def pages(self) -> dict[str, int]: ...
+
+    @property
+    def left_out(self) -> dict[str, int]: ...
+
+
+def why_none(counts: Found) -> str:
     """Return why a run found no image at all."""
     pages = counts.pages
     reasons = []
@@ -77,7 +88,7 @@ def why_none(counts: Counts) -> str:
     untold = {*PAGES_READ, Outcome.ROBOTS_DENIED, Outcome.NO_SITEMAP}
     failed = {name: n for name, n in pages.items() if name not in untold}
     if failed:
-        reasons.append(f"pages failed: {_listed(failed)}")
+        reasons.append(f"pages failed: {listed(failed)}")
     if not reasons:
         number = sum(pages.values())
         what = "the page that was read names" if number == 1 else f"the {number:,} pages that were read name"
@@ -91,6 +102,7 @@ class Ended(NamedTuple):
     how: str
     attention: list[str]
     changes: str = ""
+    is_reported: bool = False  #: its report is written
 
 
 def summary(job: str, counts: Counts, folder: object, ended: Ended, seconds: float, resumed: bool = False) -> str:
@@ -107,12 +119,12 @@ def summary(job: str, counts: Counts, folder: object, ended: Ended, seconds: flo
         f"{job}: run {counts.run} {ending} in {duration(seconds)}" + (" after it was resumed" if resumed else ""),
         f"  pages   {pages:,} read"
         + _rest({k: n for k, n in counts.pages.items() if k not in {*PAGES_READ, Outcome.NO_SITEMAP}}),
-        f"  images  {_listed(counts.images)}{there}; {size(counts.bytes)}",
+        f"  images  {listed(counts.images)}{there}; {size(counts.bytes)}",
     ]
     if ended.changes:
         lines.append(f"  changes {ended.changes}")
     if counts.left_out:
-        lines.append(f"  left out  {_listed(counts.left_out)}")
+        lines.append(f"  left out  {listed(counts.left_out)}")
     if counts.waiting_images or counts.waiting_pages:
         lines.append(
             f"  waiting {counted(counts.waiting_images, 'image')}, {counted(counts.waiting_pages, 'page')}; "
@@ -121,8 +133,10 @@ def summary(job: str, counts: Counts, folder: object, ended: Ended, seconds: flo
     written = f"{folder}/metadata.jsonl, failures.jsonl"
     ledger = written if ending == "finished" else "not written yet; the same command with --export writes it now"
     lines += [f"  files   {folder}", f"  ledger  {ledger}"]
+    if ended.is_reported:
+        lines.append(f"  report  {folder}/report.html")
     return "\n".join(shown(line) for line in lines)
 
 
 def _rest(outcomes: dict[str, int]) -> str:
-    return f", {_listed(outcomes)}" if outcomes else ""
+    return f", {listed(outcomes)}" if outcomes else ""

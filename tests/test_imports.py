@@ -17,7 +17,7 @@ FLOORS = [
     "parsing",
     "flags",
     "settings processes",
-    "lines recheck limits conclusion keeper spill report notice",
+    "lines recheck limits conclusion keeper spill report report_page notice",
     "bar supervisor progress ledger logs",
     "sources pages images brokers stores",
     "pooled",
