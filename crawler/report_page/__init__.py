@@ -23,6 +23,8 @@ from crawler.report_page.words import FAILURES_LINK, LABELS, METADATA_LINK, RARE
 MOST_RUNS = 30
 #: Lines of what needs a person.
 MOST_ATTENTION = 100
+#: Characters of a number that a tile has room for; longer ones get two.
+_MOST_IN_TILE = 8
 #: Read at once: the program's files may be replaced while a run goes on.
 STYLE = Path(__file__).with_name("style.css").read_text("utf-8")
 _HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -91,15 +93,18 @@ def _numbers(record: Record) -> str:
     tiles = []
     for change, label in LABELS.items():
         number = record.images.get(change, 0)
-        if number and change in SECTION_OF:
-            label = f'<a href="#{SECTION_OF[change]}">{label}</a>'
+        linked = f'<a href="#{SECTION_OF[change]}">{label}</a>' if number and change in SECTION_OF else label
         if number or change not in RARE:
-            tiles.append(f'<div class="{change if number else "zero"}"><dt>{label}</dt><dd>{number:,}</dd></div>\n')
+            tiles.append(_tile(linked, f"{number:,}", change if number else "zero"))
     if record.already_there:
-        tiles.append(f"<div><dt>there already, not asked for</dt><dd>{record.already_there:,}</dd></div>\n")
-    tiles.append(f"<div><dt>bytes</dt><dd>{size(record.bytes)}</dd></div>\n")
-    tiles.append(f"<div><dt>duration</dt><dd>{duration(record.seconds)}</dd></div>\n")
+        tiles.append(_tile("there already, not asked for", f"{record.already_there:,}"))
+    tiles += [_tile("bytes", size(record.bytes)), _tile("duration", duration(record.seconds))]
     return f'<dl class="tiles">\n{"".join(tiles)}</dl>\n'
+
+
+def _tile(label: str, value: str, kind: str = "plain") -> str:
+    long = " long" if len(value) > _MOST_IN_TILE else ""
+    return f'<div class="{kind}{long}"><dt>{label}</dt><dd>{value}</dd></div>\n'
 
 
 def _details(record: Record) -> str:
