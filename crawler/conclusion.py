@@ -26,7 +26,7 @@ class Patiently(Protocol):
 
 
 def conclude(broker: Broker, patiently: Patiently, spec: Spec, keeper: Keeper) -> tuple[Ended, Record | None]:
-    """Look back at a finished run, write its ledger and its record, and let the next one begin.
+    """Look back at a finished run, write its ledger, its record and its report, and let the next one begin.
 
     Returns how it ended and its record, None where that could not be written.
     """
@@ -49,5 +49,17 @@ def conclude(broker: Broker, patiently: Patiently, spec: Spec, keeper: Keeper) -
     except StoreError as error:
         record = None
         log.error("%s; write it again with --export", error)
+    if record is not None:
+        ended = ended._replace(is_reported=_report(keeper, record))
     patiently(broker.conclude)
     return ended, record
+
+
+def _report(keeper: Keeper, record: Record) -> bool:
+    """Write the report, and tell whether it is there."""
+    try:
+        keeper.report(record)
+    except StoreError as error:
+        log.error("%s", error)
+        return False
+    return True

@@ -12,7 +12,17 @@ from pathlib import Path
 from crawler.contracts import BrokerClient, JobFolder
 from crawler.errors import BrokerUnreachable, StoreError
 from crawler.ledger import FAILURES, METADATA, Results, See, unseen, write_ledger
-from crawler.report import RUNS, Record, forget_records, latest_record, write_record
+from crawler.report import (
+    REPORT,
+    RUNS,
+    Record,
+    earlier_runs,
+    forget_records,
+    latest_record,
+    write_record,
+    write_report,
+)
+from crawler.report_page import MOST_RUNS, report_page
 from crawler.stores.files import sweep
 
 log = logging.getLogger(__name__)
@@ -53,6 +63,12 @@ class Keeper:
         self._folder.upload(file, f"{RUNS}/{file.name}")
         if most:
             forget_records(self._directory, record.job, record.run - most)
+
+    def report(self, record: Record) -> None:
+        """Write the report of a run whose record is kept; raises StoreError."""
+        earlier = earlier_runs(self._directory, record.job, record.run, MOST_RUNS - 1)
+        file = write_report(report_page(record, earlier), self._directory)
+        self._folder.upload(file, REPORT)
 
     def latest(self, job: str, before: int) -> Record | None:
         """Return the last record of a run before run `before`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from crawler.account import Counts, SiteCounts
+from crawler.account import Counts
 from crawler.outcomes import PAGES_READ, SAVED, SUCCESSES, Outcome
 from crawler.shown import shown
 
@@ -36,14 +36,22 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
-def _listed(outcomes: dict[str, int]) -> str:
+def listed(outcomes: dict[str, int]) -> str:
+    """Return `15 success, 3 http_404`: what was saved first, failures last."""
     ordered = sorted(
         outcomes.items(), key=lambda item: (item[0] not in SAVED, item[0] not in SUCCESSES, -item[1], item[0])
     )
     return ", ".join(f"{number:,} {name}" for name, number in ordered) or "none"
 
 
-def called(site: SiteCounts) -> str:
+class HasName(Protocol):
+    """A site, in numbers or in a record."""
+
+    url: str
+    name: str
+
+
+def called(site: HasName) -> str:
     """Return a site's URL, with its name where that is another."""
     return site.url if not site.name or site.name in site.url else f"{site.name} ({site.url})"
 
@@ -60,7 +68,7 @@ def attention(counts: Counts) -> list[str]:
             lines.append(f"{called(site)}: {what}: {site.first_outcome}{why}")
         elif total and not good and not counts.already_there:
             none = f"none of its {counted(total, 'image')} could be saved"
-            lines.append(f"{called(site)}: {none}: {_listed(site.outcomes)}")
+            lines.append(f"{called(site)}: {none}: {listed(site.outcomes)}")
         if site.stopped:
             lines.append(f"{called(site)}: stopped at its {site.stopped}; the next run goes on")
     if walled := counts.pages.get(Outcome.LOGIN_REQUIRED, 0):
@@ -69,7 +77,17 @@ def attention(counts: Counts) -> list[str]:
     return lines
 
 
-def why_none(counts: Counts) -> str:
+class Found(Protocol):
+    """What is asked of a run that found no image."""
+
+    @property
+    def pages(self) -> dict[str, int]: ...
+
+    @property
+    def left_out(self) -> dict[str, int]: ...
+
+
+def why_none(counts: Found) -> str:
     """Return why a run found no image at all."""
     pages = counts.pages
     reasons = []
@@ -85,7 +103,7 @@ def why_none(counts: Counts) -> str:
     untold = {*PAGES_READ, Outcome.ROBOTS_DENIED, Outcome.NO_SITEMAP}
     failed = {name: n for name, n in pages.items() if name not in untold}
     if failed:
-        reasons.append(f"pages failed: {_listed(failed)}")
+        reasons.append(f"pages failed: {listed(failed)}")
     if not reasons:
         number = sum(pages.values())
         what = "the page that was read names" if number == 1 else f"the {number:,} pages that were read name"
@@ -99,6 +117,7 @@ class Ended(NamedTuple):
     how: str
     attention: list[str]
     changes: str = ""
+    is_reported: bool = False  #: its report is written
 
 
 def summary(job: str, counts: Counts, folder: object, ended: Ended, seconds: float, resumed: bool = False) -> str:
@@ -115,12 +134,12 @@ def summary(job: str, counts: Counts, folder: object, ended: Ended, seconds: flo
         f"{job}: run {counts.run} {ending} in {duration(seconds)}" + (" after it was resumed" if resumed else ""),
         f"  pages   {pages:,} read"
         + _rest({k: n for k, n in counts.pages.items() if k not in {*PAGES_READ, Outcome.NO_SITEMAP}}),
-        f"  images  {_listed(counts.images)}{there}; {size(counts.bytes)}",
+        f"  images  {listed(counts.images)}{there}; {size(counts.bytes)}",
     ]
     if ended.changes:
         lines.append(f"  changes {ended.changes}")
     if counts.left_out:
-        lines.append(f"  left out  {_listed(counts.left_out)}")
+        lines.append(f"  left out  {listed(counts.left_out)}")
     if counts.waiting_images or counts.waiting_pages:
         lines.append(
             f"  waiting {counted(counts.waiting_images, 'image')}, {counted(counts.waiting_pages, 'page')}; "
@@ -129,8 +148,10 @@ def summary(job: str, counts: Counts, folder: object, ended: Ended, seconds: flo
     written = f"{folder}/metadata.jsonl, failures.jsonl"
     ledger = written if ending == "finished" else "not written yet; the same command with --export writes it now"
     lines += [f"  files   {folder}", f"  ledger  {ledger}"]
+    if ended.is_reported:
+        lines.append(f"  report  {folder}/report.html")
     return "\n".join(shown(line) for line in lines)
 
 
 def _rest(outcomes: dict[str, int]) -> str:
-    return f", {_listed(outcomes)}" if outcomes else ""
+    return f", {listed(outcomes)}" if outcomes else ""

@@ -6,7 +6,9 @@ import contextlib
 import datetime
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -20,8 +22,12 @@ from crawler.stores.folders import write_file
 
 #: The folder of records in a job's folder.
 RUNS = "runs"
+#: The report of the last run, in a job's folder.
+REPORT = "report.html"
 #: Images of one change that a record names; the ledger has all.
 MOST_NAMED = 1000
+#: Images that a record names of each kind of failure.
+MOST_EXAMPLES = 5
 #: Images of a site below which half of them is no news.
 FEW = 10
 _JSON = msgspec.json.Encoder()
@@ -62,8 +68,16 @@ class Site(msgspec.Struct):
     stopped: str = ""  #: the limit of its own that it came to
 
 
-class Record(msgspec.Struct, kw_only=True):
-    """A run that is finished; times are UTC."""
+class Kind(msgspec.Struct):
+    """The images that failed with one outcome: how many, for the first time too, and some, those first."""
+
+    images: int = 0
+    first: int = 0
+    named: list[Named] = []
+
+
+class Numbers(msgspec.Struct, kw_only=True):
+    """A run that is finished, in numbers; times are UTC."""
 
     job: str
     run: int
@@ -76,14 +90,23 @@ class Record(msgspec.Struct, kw_only=True):
     left_out: dict[str, int]
     already_there: int
     bytes: int
+
+
+class Record(Numbers, kw_only=True):
+    """A run that is finished, with what it came to."""
+
     attention: list[str]
     sites: list[Site]
     named: dict[str, list[Named]]  #: by change, MOST_NAMED of each
+    failures: dict[str, Kind] = msgspec.field(default_factory=dict)  #: by outcome
 
     @property
     def file_name(self) -> str:
         """The name of its file, the same for the same run."""
         return f"{self.began.replace(':', '')}.json"
+
+
+_N = TypeVar("_N", bound=Numbers)
 
 
 class Comparison:
@@ -93,6 +116,7 @@ class Comparison:
         self.run = run
         self.images: Counter[str] = Counter()
         self.named: dict[str, list[Named]] = {}
+        self.failures: dict[str, Kind] = {}
 
     def see(self, rows: Iterable[tuple[LedgerRow, Kept | None]]) -> None:
         """Take rows, each with its line where it has a file."""
@@ -101,6 +125,19 @@ class Comparison:
             self.images[change] += 1
             if change not in ("", Change.UNCHANGED) and self.images[change] <= MOST_NAMED:
                 self.named.setdefault(change, []).append(_named(row, line))
+            if change in (Change.FAILED, Change.FAILED_AGAIN):
+                self._see_failure(row, line, is_first=change == Change.FAILED)
+
+    def _see_failure(self, row: LedgerRow, line: Kept | None, *, is_first: bool) -> None:
+        """Count a failure by its kind; what failed for the first time is named rather than what did before."""
+        kind = self.failures.setdefault(row.outcome, Kind())
+        kind.images += 1
+        kind.first += is_first
+        if is_first and kind.first <= MOST_EXAMPLES:
+            kind.named.insert(kind.first - 1, _named(row, line))
+            del kind.named[MOST_EXAMPLES:]
+        elif len(kind.named) < MOST_EXAMPLES:
+            kind.named.append(_named(row, line))
 
     def record(self, job: str, counts: Counts, attention: list[str]) -> Record:
         """Return the record of the run that has these counts."""
@@ -111,6 +148,7 @@ class Comparison:
             outcomes=counts.images, pages=counts.pages, left_out=counts.left_out, already_there=counts.already_there,
             bytes=counts.bytes, attention=attention,
             sites=[Site(s.url, s.outcomes, s.first_outcome, s.name, s.stopped) for s in counts.sites], named=self.named,
+            failures=self.failures,
         )  # fmt: skip
 
 
@@ -188,24 +226,41 @@ def write_record(record: Record, root: Path) -> Path:
         raise StoreError(f"the record of the run in {folder} cannot be written: {error.strerror}") from error
 
 
+def write_report(text: str, root: Path) -> Path:
+    """Write the report of a run into `root`, in place of the last one, and return its file; raises StoreError."""
+    draft = root / draft_of(REPORT)
+    try:
+        write_file(draft, text.encode())
+        return draft.replace(root / REPORT)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise StoreError(f"the report of the run in {root} cannot be written: {error.strerror}") from error
+
+
 def latest_record(root: Path, job: str, before: int) -> Record | None:
     """Return the last record of `job` below `root` of a run before `before`."""
-    return next((record for _, record in _records(root, job) if record.run < before), None)
+    return next((record for _, record in _records(root, job, Record) if record.run < before), None)
+
+
+def earlier_runs(root: Path, job: str, before: int, most: int) -> list[Numbers]:
+    """Return the numbers of the last `most` runs of `job` before run `before` that have records, the first first."""
+    earlier = (numbers for _, numbers in _records(root, job, Numbers) if numbers.run < before)
+    return list(islice(earlier, most))[::-1]
 
 
 def forget_records(root: Path, job: str, run: int) -> None:
     """Remove the records of `job` below `root` of all runs up to this one."""
-    for path, record in _records(root, job):
+    for path, record in _records(root, job, Numbers):
         if record.run <= run:
             with contextlib.suppress(OSError):  # the next run tries again
                 path.unlink()
 
 
-def _records(root: Path, job: str) -> Iterator[tuple[Path, Record]]:
+def _records(root: Path, job: str, kind: type[_N]) -> Iterator[tuple[Path, _N]]:
     """Give the records of a job, the latest first; what is no record, or of another job, is passed over."""
     for path in sorted((root / RUNS).glob("*.json"), reverse=True):
         try:
-            record = msgspec.json.decode(path.read_bytes(), type=Record)
+            record = msgspec.json.decode(path.read_bytes(), type=kind)
         except (OSError, msgspec.MsgspecError):
             continue
         if record.job == job:

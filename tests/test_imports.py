@@ -18,7 +18,7 @@ FLOORS = [
     "parsing",
     "flags",
     "settings processes",
-    "lines recheck limits conclusion failures keeper spill report notice",
+    "lines recheck limits conclusion failures keeper spill report report_page notice",
     "bar supervisor progress ledger logs",
     "logfile",
     "sources pages images brokers stores",

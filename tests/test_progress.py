@@ -144,6 +144,17 @@ class TestSummary:
         text = summary("j", counts(images={"success": 1}), OUTPUT, Ended("finished", [], "1 new, 2 gone"), 1)
         assert "\n  changes 1 new, 2 gone\n" in text
 
+    def test_the_report_is_named_where_it_is_written(self) -> None:
+        text = summary("j", counts(images={"success": 1}), OUTPUT, Ended("finished", [], is_reported=True), 1)
+        assert text.splitlines()[-1] == "  report  /data/downloads/example.com/report.html"
+        assert "report" not in told(counts(images={"success": 1}))
+
+    def test_it_is_short_whatever_happened(self) -> None:
+        sites = [SiteCounts(url=f"https://{n}.example/", first_outcome="dns") for n in range(20)]
+        run = counts(sites=sites, left_out={"scope": 1}, waiting_images=1)
+        text = summary("j", run, OUTPUT, Ended("finished", attention(run), "1 new", is_reported=True), 1)
+        assert len(text.splitlines()) <= 20
+
     def test_pages_behind_a_wall(self) -> None:
         lines = told(counts(images={"success": 1}, pages={"login_required": 3})).splitlines()
         assert lines[0] == "! 3 pages lead to where people sign in (see --cookies)"

@@ -11,7 +11,17 @@ from crawler.account import Counts, SiteCounts
 from crawler.errors import StoreError
 from crawler.ledger import write_ledger
 from crawler.model import ImageResult, State, pack
-from crawler.report import Change, Comparison, Record, changes, forget_records, latest_record, shrunk, write_record
+from crawler.report import (
+    Change,
+    Comparison,
+    Record,
+    changes,
+    earlier_runs,
+    forget_records,
+    latest_record,
+    shrunk,
+    write_record,
+)
 from test_ledger import Results, row, saved
 
 RUN = 2
@@ -88,6 +98,23 @@ def test_a_record_names_so_many_and_counts_all(tmp_path: Path, monkeypatch: pyte
     assert comparison.images == {"new": 5} and len(comparison.named["new"]) == 2
 
 
+def test_a_record_names_some_of_each_kind_of_failure_the_first_ones_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_EXAMPLES", 3)
+    before = ["dns", "dns", "", "dns", "success", "dns", "", "", "unchanged"]
+    rows = [of_run(row(n, f"u{n}", "timeout", before=outcome)) for n, outcome in enumerate(before)]
+    rows += [of_run(row(20, "u20", "http_500")), of_run(row(21, "u21", "http_404", gone=RUN)), row(22, "u22", "dns")]
+    rows += [of_run(row(23, "u23", "opted_out"))]
+    failures = seen(tmp_path, *rows).record("j", counts(), []).failures
+    assert {outcome: (kind.images, kind.first) for outcome, kind in failures.items()} == {
+        "timeout": (9, 5), "http_500": (1, 1),
+    }  # fmt: skip
+    assert [image.url for image in failures["timeout"].named] == ["u2", "u4", "u6"]
+    few = seen(tmp_path, *rows[:4]).record("j", counts(), []).failures["timeout"].named
+    assert [image.url for image in few] == ["u2", "u0", "u1"]
+
+
 def made(job: str, run: int, began: float, **sites: int) -> Record:
     found = [SiteCounts(url=url, outcomes={"success": number}) for url, number in sites.items()]
     return Comparison(run).record(job, counts(began=began, ended=began, sites=found), [])
@@ -101,6 +128,24 @@ def test_the_latest_record_of_an_earlier_run(tmp_path: Path) -> None:
     (tmp_path / "runs" / "9999.json").write_text("[1")
     latest = latest_record(tmp_path, "j", 3)
     assert latest is not None and latest.run == 2
+
+
+def test_the_numbers_of_earlier_runs(tmp_path: Path) -> None:
+    for run in range(1, 8):
+        write_record(made("j", run, run * 86400.0), tmp_path)
+    write_record(made("other", 1, 5.5 * 86400.0), tmp_path)
+    (tmp_path / "runs" / "9999.json").write_text("[1")
+    assert [numbers.run for numbers in earlier_runs(tmp_path, "j", 6, 3)] == [3, 4, 5]
+    assert [numbers.run for numbers in earlier_runs(tmp_path, "j", 2, 3)] == [1]
+    assert earlier_runs(tmp_path / "none", "j", 2, 3) == []
+
+
+def test_a_record_of_the_version_before_is_one(tmp_path: Path) -> None:
+    file = write_record(made("j", 1, 0.0), tmp_path)
+    fields = json.loads(file.read_text())
+    del fields["failures"]
+    file.write_text(json.dumps(fields))
+    assert latest_record(tmp_path, "j", 2) == made("j", 1, 0.0)
 
 
 def test_only_so_many_records_stay(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from crawler.stores.refusals import (
 )
 
 if TYPE_CHECKING:
+    from obstore import Attributes
     from obstore.store import ClientConfig, RetryConfig
     from obstore.store import ObjectStore as Remote
 
@@ -52,6 +53,8 @@ GRACE = 5.0
 MAX_NAME = 1024 - MAX_PREFIX - 120 - 2
 #: Bytes of a part of a ledger that goes up in parts, of which S3 takes 10,000.
 PART = 16 * 2**20
+#: What a browser must be told to show a file, and not to save it.
+_TYPES: dict[str, Attributes] = {".html": {"Content-Type": "text/html; charset=utf-8"}}
 #: By scheme: the client, its name for an endpoint, and the variables that it takes one from.
 _KINDS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "s3": (S3Store, "endpoint", ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")),
@@ -147,7 +150,7 @@ class ObjectFolder:
 
     def upload(self, file: Path, name: str) -> None:
         with told(f"{self._url}/{name}"):
-            obstore.put(self._remote, name, file, chunk_size=PART)
+            obstore.put(self._remote, name, file, chunk_size=PART, attributes=_TYPES.get(file.suffix))
 
     def sweep(self, living: frozenset[str] = frozenset(), *, finished: bool = False) -> None:
         """Leave all as it is: no object is unfinished."""

@@ -96,7 +96,7 @@ class Here:
         stored = {path for path in (self.output / "j").rglob("*") if path.is_file()}
         named = {self.output / "j" / row["file_name"] for row in self.rows("metadata.jsonl").values()}
         named |= set((self.output / "j").glob("runs/*.json"))
-        return {path.name for path in stored - named} == {"metadata.jsonl", "failures.jsonl", ".job"}
+        return {path.name for path in stored - named} == {"metadata.jsonl", "failures.jsonl", "report.html", ".job"}
 
 
 def page(*images: str, links: tuple[str, ...] = ()) -> str:

@@ -69,7 +69,8 @@ def test_a_night_and_the_next(tmp_path: Path, sites: tuple[FaultySite, FaultySit
     code, out, errors = cron.run()
     assert (code, out) == (0, ""), errors
     lines = errors.splitlines()
-    assert "run 1 finished" in lines[0] and len(lines) == 5, "the mail is the summary and nothing else"
+    assert "run 1 finished" in lines[0] and len(lines) == 6, "the mail is the summary and nothing else"
+    assert lines[5].startswith("  report  ") and Path(lines[5].split()[1]).is_file()
     assert "16 success" in errors and len(list(cron.output.rglob("*.png"))) == 16
     assert cron.log.read_text() == ""
     sites[1].add("/", "gone", "text/plain", 404)

@@ -234,11 +234,22 @@ def test_the_report_names_what_is_new_changed_and_gone(here: Here, site: Site, s
     }  # fmt: skip
     (new,) = record(here)["named"]["new"]
     assert new["same_as"] == first.there[server.url + old]["file_name"]
+    report = here.output / "j" / "report.html"
+    assert f"\n  report  {report}\n" in night.errors
+    assert f'src="./{new["file_name"]}"' in report.read_text() and f">{server.url}{removed}</a>" in report.read_text()
     rows = night.there
     assert {row["gone"] for row in rows.values()} == {False, True} and rows[server.url + unlinked]["gone"]
     assert not night.failed and len(rows) == PAGES * IMAGES + 1
     Night(here, server)
     assert set(record(here)["images"]) == {"unchanged"}, "what was gone before is no news"
+
+
+def test_a_run_whose_report_cannot_be_written_has_its_record(here: Here, site: Site, server: Nginx) -> None:
+    (here.output / "j" / "report.html").mkdir(parents=True)
+    night = Night(here, server)
+    assert night.code == 0 and record(here)["images"] == {"new": PAGES * IMAGES}
+    assert "the report of the run in" in night.errors and "cannot be written" in night.errors
+    assert "  report  " not in night.errors and "Traceback" not in night.errors
 
 
 def test_failures_are_told_as_they_come_and_go(here: Here, site: Site, server: Nginx) -> None:

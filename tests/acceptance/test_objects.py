@@ -24,7 +24,7 @@ from servers.ports import free_port
 from servers.s3 import BUCKET, S3, forget_stores, needed
 
 OUTPUT = f"s3://{BUCKET}/a/prefix"
-LEDGER = {"metadata.jsonl", "failures.jsonl", ".job"}
+LEDGER = {"metadata.jsonl", "failures.jsonl", "report.html", ".job"}
 #: Of a run whose processes are killed before it could end, and whose tasks others get soon.
 KILLED = ("--requests-per-host", "8", "--lease", "2")
 
@@ -105,6 +105,9 @@ def test_a_list_comes_to_rest_and_is_not_fetched_again(here: Here, s3: S3, site:
     assert f"files   {OUTPUT}/j\n" in errors and f"ledger  {OUTPUT}/j/metadata.jsonl, failures.jsonl" in errors
     assert is_whole(s3, site, 150)
     assert {name.removeprefix("a/prefix/j/") for name in s3.objects()} >= LEDGER
+    report = s3.client.get_object(Bucket=BUCKET, Key="a/prefix/j/report.html")
+    assert report["ContentType"] == "text/html; charset=utf-8", "browsers would save it"
+    assert f"{site.url}/i/0.jpg".encode() in report["Body"].read()
     before = s3.objects()
     assert len(asked(site)) == 150
     assert here.run("crawler", *flags)[0] == 0

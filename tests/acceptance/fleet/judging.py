@@ -11,7 +11,7 @@ from pathlib import Path
 from servers.manners import Asked, Stopped, apart, at_once, gaps
 
 #: What is in a job's directory beside the images that its ledger names.
-_OWN = frozenset({"metadata.jsonl", "failures.jsonl", ".job"})
+_OWN = frozenset({"metadata.jsonl", "failures.jsonl", "report.html", ".job"})
 #: Results that were written out of a Redis, and records of runs.
 _PARTS = (".ledger/*/*/*.part", "runs/*.json")
 
