@@ -25,16 +25,21 @@ class Patiently(Protocol):
     def __call__(self, ask: Callable[[], _T], /) -> _T: ...
 
 
-def conclude(broker: Broker, patiently: Patiently, spec: Spec, keeper: Keeper) -> tuple[Ended, Record | None]:
+def conclude(
+    broker: Broker, patiently: Patiently, spec: Spec, keeper: Keeper, pruned: Callable[[], tuple[int, str]]
+) -> tuple[Ended, Record | None]:
     """Look back at a finished run, write its ledger, its record and its report, and let the next one begin.
 
-    Returns how it ended and its record, None where that could not be written.
+    `pruned` removes files, and tells how many, or why none. Returns how it ended and its record, None where that could
+    not be written.
     """
     cursor = patiently(partial(broker.review, ""))
     while cursor:
         cursor = patiently(partial(broker.review, cursor))
     counts = patiently(broker.counts)
-    ended = Ended("finished", attention(counts) + shrunk(counts, keeper.latest(spec.job, counts.run)))
+    number, refused = _removed(pruned)
+    told = attention(counts) + shrunk(counts, keeper.latest(spec.job, counts.run))
+    ended = Ended("finished", [*told, refused] if refused else told, pruned=number)
     record = None
 
     def written() -> Record:
@@ -53,6 +58,13 @@ def conclude(broker: Broker, patiently: Patiently, spec: Spec, keeper: Keeper) -
         ended = ended._replace(is_reported=_report(keeper, record))
     patiently(broker.conclude)
     return ended, record
+
+
+def _removed(pruned: Callable[[], tuple[int, str]]) -> tuple[int, str]:
+    try:
+        return pruned()
+    except StoreError as error:
+        return 0, f"{error}; the next run tries again"
 
 
 def _report(keeper: Keeper, record: Record) -> bool:

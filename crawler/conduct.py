@@ -16,6 +16,7 @@ from crawler.hosting import listening
 from crawler.limits import Limits
 from crawler.notice import notify
 from crawler.processes import Link, Place
+from crawler.pruning import most_of
 from crawler.settings import CollectSettings, CrawlSettings
 from crawler.shown import shown
 from crawler.spec import Spec
@@ -24,6 +25,8 @@ from crawler.spec import Spec
 def conduct(settings: CrawlSettings | CollectSettings, listen: ServerAddress | None, *, print_lines: bool) -> int:
     """Run the job that `settings` describe, and return the exit code."""
     retries = wanted(settings.retry_failed) if settings.retry_failed else None
+    if settings.prune:
+        most_of(settings.prune)
     spec = _spec(settings)
     if isinstance(settings, CollectSettings) and settings.server:
         check_redis(spec)
@@ -41,6 +44,7 @@ def conduct(settings: CrawlSettings | CollectSettings, listen: ServerAddress | N
         print_lines=print_lines,
         fail_above=settings.fail_above,
         retries=retries,
+        prune=settings.prune,
     )
     if settings.export:
         crawl.export()

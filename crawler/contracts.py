@@ -67,6 +67,12 @@ class Broker(Protocol):
         Returns the cursor of the next part, `""` after the last; a part may be reviewed again.
         """
 
+    def prune(self, seqs: list[int]) -> int:
+        """Note that the files of images that are gone were removed, whose current results these are.
+
+        Returns how many they are.
+        """
+
     def conclude(self) -> None:
         """Let the next `begin` open the next run: the ledger of this one, which is finished, is written."""
 
@@ -153,6 +159,15 @@ class JobFolder(Protocol):
 
     def open_archive(self) -> ResultArchive:
         """Return where the job's results are kept, for one thread; nothing is looked at yet."""
+
+    def versions(self, url: str) -> list[str]:
+        """Return the names of all files of an image, whatever content it had."""
+
+    def with_content(self, sha256: str) -> list[str]:
+        """Return the names of all files that have this content; looks at all names."""
+
+    def remove(self, names: list[str]) -> int:
+        """Remove files, and folders that are empty then, and return how many files were there."""
 
     def upload(self, file: Path, name: str) -> None:
         """Put a file of this machine into the folder under `name`, in place of what has it."""

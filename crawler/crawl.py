@@ -30,6 +30,7 @@ from crawler.outcomes import KEPT
 from crawler.outputs import parse_output
 from crawler.processes import Link, Place, download_process, page_process, source_process
 from crawler.progress import Ended, attention, counted, summary
+from crawler.pruning import most_of, prune
 from crawler.recheck import WINDOW, lost_files
 from crawler.sources.spool import forget_others
 from crawler.spec import Spec
@@ -71,6 +72,7 @@ class Crawl:
         print_lines: bool,
         fail_above: float,
         retries: Callable[[str], bool] | None = None,
+        prune: str = "",
     ) -> None:
         self._spec = spec
         self._directory = directory
@@ -86,6 +88,7 @@ class Crawl:
         self._lines = Lines(directory, wanted=print_lines and not link.quiet)
         self._fail_above = fail_above
         self._retries = retries
+        self._prune = prune
         self._supervisor = Supervisor()
         self._signals: list[int] = []
         self._began = time.monotonic()
@@ -294,8 +297,13 @@ class Crawl:
         self.notice.ending, self.notice.attention, self.notice.summary = ended.how, ended.attention, text
 
     def _conclude(self) -> Ended:
-        ended, self.notice.record = conclude(self._broker, self._patiently, self._spec, self._keeper)
+        ended, self.notice.record = conclude(self._broker, self._patiently, self._spec, self._keeper, self._pruned)
         return ended
+
+    def _pruned(self) -> tuple[int, str]:
+        if not self._prune:
+            return 0, ""
+        return self._patiently(lambda: prune(self._broker, self._folder, most_of(self._prune)))
 
     def _finish(self) -> None:
         self._supervisor.stop(10.0, only="download")

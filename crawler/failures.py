@@ -9,6 +9,7 @@ from crawler.errors import UsageError
 from crawler.outcomes import SUCCESSES, Outcome, chosen
 
 ALL = "all"
+_NO_FAILURES = frozenset({Outcome.OPTED_OUT, Outcome.PRUNED, Outcome.FORGOTTEN})
 #: Rows looked at, and results reopened, in one call.
 _BATCH = 1000
 
@@ -22,10 +23,10 @@ def wanted(text: str) -> Callable[[str], bool]:
         is_named = chosen(text) if text != ALL else lambda _: True
     except ValueError as error:
         raise UsageError(f"--retry-failed: {error}") from error
-    for outcome in (Outcome.OPTED_OUT, *sorted(SUCCESSES)):
+    for outcome in (*sorted(_NO_FAILURES), *sorted(SUCCESSES)):
         if text != ALL and is_named(outcome):
             raise UsageError(f"--retry-failed: what is {outcome} did not fail")
-    return lambda outcome: outcome not in SUCCESSES and outcome != Outcome.OPTED_OUT and is_named(outcome)
+    return lambda outcome: outcome not in SUCCESSES | _NO_FAILURES and is_named(outcome)
 
 
 def reopen_failed(broker: Broker, is_wanted: Callable[[str], bool]) -> int:

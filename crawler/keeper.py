@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from crawler.contracts import BrokerClient, JobFolder
@@ -19,6 +20,7 @@ from crawler.report import (
     earlier_runs,
     forget_records,
     latest_record,
+    scrub_records,
     write_record,
     write_report,
 )
@@ -69,6 +71,14 @@ class Keeper:
         earlier = earlier_runs(self._directory, record.job, record.run, MOST_RUNS - 1)
         file = write_report(report_page(record, earlier), self._directory)
         self._folder.upload(file, REPORT)
+
+    def scrub(self, job: str, is_forgotten: Callable[[str], bool], files: Collection[str]) -> None:
+        """Take what is forgotten out of the records of `job` and its report; raises StoreError."""
+        for file in scrub_records(self._directory, job, is_forgotten, files):
+            self._folder.upload(file, f"{RUNS}/{file.name}")
+        latest = latest_record(self._directory, job, sys.maxsize)
+        if latest is not None:
+            self.report(latest)
 
     def latest(self, job: str, before: int) -> Record | None:
         """Return the last record of a run before run `before`."""

@@ -165,7 +165,7 @@ def _write_rows(broker: Results, there: BinaryIO, rest: BinaryIO, see: See) -> t
             there.write(_visible(_LINES.encode_lines(lines)))
             rest.write(_visible(_LINES.encode_lines([_failure(row) for row in others])))
             kept += len(stored)
-            failed += sum(row.outcome != Outcome.REPORTED for row in others)
+            failed += sum(row.outcome not in (Outcome.REPORTED, Outcome.PRUNED) for row in others)
     finally:
         same.close()
     return kept, failed
@@ -174,6 +174,13 @@ def _write_rows(broker: Results, there: BinaryIO, rest: BinaryIO, see: See) -> t
 def _has_file(row: LedgerRow) -> bool:
     """Tell whether a file is there, of this run or an earlier one."""
     return row.outcome in KEPT or row.kept != _NIL
+
+
+def file_of(row: LedgerRow) -> str:
+    """Return the name of the file that a row has, `""` where it has none."""
+    if not _has_file(row):
+        return ""
+    return decode(row.result if row.outcome in KEPT else row.kept, ImageResult).file
 
 
 def _visible(lines: bytes) -> bytes:

@@ -41,6 +41,8 @@ class Outcome:
     UNSTORABLE: Final = "unstorable"  #: the file system refuses this one name
     UNREADABLE: Final = "unreadable"  #: a list, a style sheet, a sitemap … that cannot be read
     NO_SITEMAP: Final = "no_sitemap"  #: none is where sites usually have one
+    PRUNED: Final = "pruned"  #: it was gone, and its file was removed
+    FORGOTTEN: Final = "forgotten"  #: its URL, its site or its content is not to be fetched any more
     INTERNAL_ERROR: Final = "internal_error"  #: a defect of ours; the log has the traceback
 
     @staticmethod
@@ -61,6 +63,8 @@ KEPT: Final = frozenset({Outcome.SUCCESS, Outcome.UNCHANGED})
 SUCCESSES: Final = SAVED | KEPT
 #: Outcomes of pages whose links are known.
 PAGES_READ: Final = frozenset({Outcome.SUCCESS, Outcome.UNCHANGED, Outcome.SCRIPT_ONLY})
+#: Outcomes after which no other candidate of an image is tried: it is not to be had at all.
+LEFT_ALONE: Final = frozenset({Outcome.OPTED_OUT, Outcome.FORGOTTEN})
 #: Outcomes of what is not expected to come back, which is asked for no more often than every REST seconds.
 MISSING: Final = frozenset({"http_404", "http_410"})
 REST: Final = 7 * 86400.0

@@ -18,13 +18,16 @@ from crawler.settings import (
     Common,
     CrawlSettings,
     DownloadSettings,
+    ForgetSettings,
     InspectSettings,
     StatusSettings,
 )
 
 S = TypeVar("S", bound=Common)
 
-_DOORS: tuple[type[Common], ...] = (CrawlSettings, CollectSettings, DownloadSettings, StatusSettings, InspectSettings)
+_DOORS: tuple[type[Common], ...] = (
+    CrawlSettings, CollectSettings, DownloadSettings, StatusSettings, InspectSettings, ForgetSettings
+)  # fmt: skip
 #: What doors take beside flags.
 _WORDS: dict[type[Common], tuple[str, str]] = {
     CrawlSettings: ("SITES", "one or more, such as example.com"),

@@ -118,6 +118,7 @@ class Ended(NamedTuple):
     attention: list[str]
     changes: str = ""
     is_reported: bool = False  #: its report is written
+    pruned: int = 0  #: files that were removed
 
 
 def summary(job: str, counts: Counts, folder: object, ended: Ended, seconds: float, resumed: bool = False) -> str:
@@ -136,8 +137,9 @@ def summary(job: str, counts: Counts, folder: object, ended: Ended, seconds: flo
         + _rest({k: n for k, n in counts.pages.items() if k not in {*PAGES_READ, Outcome.NO_SITEMAP}}),
         f"  images  {listed(counts.images)}{there}; {size(counts.bytes)}",
     ]
-    if ended.changes:
-        lines.append(f"  changes {ended.changes}")
+    if ended.changes or ended.pruned:
+        pruned = f"{counted(ended.pruned, 'file')} pruned" if ended.pruned else ""
+        lines.append(f"  changes {', '.join(filter(None, (ended.changes, pruned)))}")
     if counts.left_out:
         lines.append(f"  left out  {listed(counts.left_out)}")
     if counts.waiting_images or counts.waiting_pages:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -156,9 +156,9 @@ def change_of(row: LedgerRow, line: Kept | None, run: int) -> str:
     """Return what `run` was to an image; `""` where it did not look at it."""
     if row.gone == run:
         return Change.GONE
-    if row.run != run:
+    if row.run != run or row.outcome == Outcome.PRUNED:
         return ""
-    broken = bool(row.before) and row.before not in SUCCESSES
+    broken = row.before not in ("", Outcome.PRUNED, *SUCCESSES)
     if row.outcome == Outcome.OPTED_OUT:
         return Change.LEFT_ALONE
     if row.outcome not in SUCCESSES:
@@ -254,6 +254,25 @@ def forget_records(root: Path, job: str, run: int) -> None:
         if record.run <= run:
             with contextlib.suppress(OSError):  # the next run tries again
                 path.unlink()
+
+
+def scrub_records(root: Path, job: str, is_forgotten: Callable[[str], bool], files: Collection[str]) -> list[Path]:
+    """Take what is forgotten, images by URL and `files`, out of the records of `job`, and return those that changed.
+
+    Raises StoreError.
+    """
+    changed = []
+    for _, record in list(_records(root, job, Record)):
+        before = _JSON.encode(record)
+        for lists in (record.named, {name: kind.named for name, kind in record.failures.items()}):
+            for named in lists.values():
+                named[:] = [image for image in named if not is_forgotten(image.url)]
+                for image in named:
+                    image.same_as = "" if image.same_as in files else image.same_as
+                    image.previous = "" if image.previous in files else image.previous
+        if _JSON.encode(record) != before:
+            changed.append(write_record(record, root))
+    return changed
 
 
 def _records(root: Path, job: str, kind: type[_N]) -> Iterator[tuple[Path, _N]]:

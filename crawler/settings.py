@@ -141,6 +141,9 @@ class Job(Working, Signing, Asking):
         Flag("Where images and ledger go, in a folder per job: a directory, or s3://, gs://, az://.", JOB, common=True),
     ] = "downloads"
     export: Annotated[bool, Flag("Only write the ledger's files, as things stand.", _OUT)] = False
+    prune: Annotated[
+        str, Flag("Remove files of what is gone, at the end; more than 10% of all: the number.", _OUT, alone="10%")
+    ] = ""
     retry_failed: Annotated[
         str, Flag("Only images that failed, again: all, or kinds (timeout,http_5xx).", JOB, common=True, alone="all")
     ] = ""
@@ -287,6 +290,18 @@ class StatusSettings(Keyed):
     server: Annotated[
         str, Flag("Jobs of this Redis (redis://HOST:PORT/0), not of this machine.", _NETWORK, common=True)
     ] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetSettings(Common):
+    """`python -m crawler.forget`."""
+
+    url: Annotated[tuple[str, ...], Flag("The URL of an image; may be repeated.", JOB, common=True)] = ()
+    sha256: Annotated[tuple[str, ...], Flag("The content of images, under whatever URL.", JOB, common=True)] = ()
+    site: Annotated[tuple[str, ...], Flag("All images of a site, by its name or URL.", JOB, common=True)] = ()
+    job: Annotated[str, Flag("Only in this job; by default in all jobs of this machine.", JOB, common=True)] = ""
+    yes: Annotated[bool, Flag("Do not ask.", JOB, common=True)] = False
+    store_endpoint: Annotated[str, Flag("Where the object store of the job answers.", _NETWORK)] = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     verify: str = "structure"  #: `decode`: also to the last pixel
     keep_runs: int = 100  #: whose numbers the state remembers; 0 is all
     refresh: str = "auto"  #: what an earlier run has: `auto` asks where there may be news, `always`, or `new`: never
+    forgotten: tuple[str, ...] = ()  #: SHA-256 of contents that are not to be stored
     # limits of a run
     max_images: int = 0
     css: bool = False  #: also style sheets that pages link

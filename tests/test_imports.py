@@ -11,14 +11,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 #: From top to bottom. Modules of one floor may import each other, except the rooms.
 FLOORS = [
-    "__main__ collect download inspect status",
+    "__main__ collect download inspect status forget",
     "conduct",
-    "crawl workers inspector jobs",
+    "crawl workers inspector jobs takedown",
     "hosting building checks sites door signing",
     "parsing",
     "flags",
     "settings processes",
-    "lines recheck limits conclusion failures keeper spill report report_page notice",
+    "lines recheck limits conclusion failures pruning keeper spill report report_page notice",
     "bar supervisor progress ledger logs",
     "logfile",
     "sources pages images brokers stores",

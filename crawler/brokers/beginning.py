@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from crawler.brokers.put import Putter
 from crawler.brokers.records import Records
 from crawler.brokers.run import Run
 from crawler.brokers.waiting import Waiting
-from crawler.model import Found, Kind, encode, pack, task_id
+from crawler.model import Found, Kind, SourceDetail, encode, pack, task_id
 from crawler.spec import Spec
+
+log = logging.getLogger(__name__)
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -47,11 +50,18 @@ class Beginning:
         self._waiting.new_run(self._run.number)
         self._putter.new_run()
 
-    def put_sources(self, spec: Spec) -> None:
-        """Let those sources wait that are of the run, and that it has not had yet."""
-        for url, detail in spec.sources:
-            if spec.only and detail.name not in spec.only:
-                continue
+    def of_run(self, spec: Spec) -> list[tuple[str, SourceDetail]]:
+        """Return the sources that the run has: those that are chosen, and not forgotten."""
+        forgotten = set(self._records.forgetting.forgotten().sites)
+        chosen = [(url, detail) for url, detail in spec.sources if not spec.only or detail.name in spec.only]
+        for _, detail in chosen:
+            if detail.name in forgotten:
+                log.warning("%s was forgotten, and is not read", detail.name)
+        return [(url, detail) for url, detail in chosen if detail.name not in forgotten]
+
+    def put_sources(self, sources: list[tuple[str, SourceDetail]]) -> None:
+        """Let those sources of the run wait that it has not had yet."""
+        for url, detail in sources:
             source, identity = Found(Kind.SOURCE, url, pack(detail)), task_id(Kind.SOURCE, url)
             known = self._records.tasks.find(identity)
             if known is None:

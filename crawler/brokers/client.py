@@ -124,6 +124,9 @@ class ManagerBroker:
     def review(self, cursor: str) -> str:
         return str(self._call("review", cursor))
 
+    def prune(self, seqs: list[int]) -> int:
+        return int(self._call("prune", encode(seqs)))
+
     def conclude(self) -> None:
         self._call("conclude")
 

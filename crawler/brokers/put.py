@@ -145,7 +145,9 @@ class Putter:
         return not reason
 
     def _left_out(self, item: Found, known: Known | None, *, first: bool) -> str:
-        """Return why a page is not to be read in this run, or `""`; a site's first page always is."""
+        """Return why something is not to be worked on in this run, or `""`; a site's first page always is."""
+        if known is not None and known.outcome == Outcome.FORGOTTEN:
+            return "forgotten"
         if item.kind is not Kind.PAGE or first or (known and (known.outcome is None or known.run == self._run.number)):
             return ""
         if known is None and self._pages_full():

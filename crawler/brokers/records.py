@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from crawler.brokers.forgetting import Forgetting
 from crawler.brokers.origins import Origins
 from crawler.brokers.results import Results
 from crawler.brokers.review import Review
@@ -39,6 +40,7 @@ class Records:
             self.origins = Origins(db)
             self.tally = Tally(db)
             self.review = Review(db, self.results)
+            self.forgetting = Forgetting(db, self.results)
             row = db.execute(
                 "SELECT run, began, ended, already_there, concluded FROM runs ORDER BY run DESC LIMIT 1"
             ).fetchone()

@@ -114,6 +114,8 @@ class Service:
                     return broker.reopen(decode(seqs, list[int]))
                 case "review", [str(cursor)]:
                     return broker.review(cursor)
+                case "prune", [bytes(seqs)]:
+                    return broker.prune(decode(seqs, list[int]))
                 case "conclude", []:
                     return broker.conclude()
                 case "workers", []:

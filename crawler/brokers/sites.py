@@ -34,11 +34,10 @@ class Sites:
         self._waiting.resting.clear()
         self._waiting.wake_sources(number for number, _, _ in self._records.tasks.sources())
 
-    def begin(self, spec: Spec, now: float) -> None:
-        """Begin a start of the run, whose sources are in the state: let those rest that are not of it."""
+    def begin(self, spec: Spec, of_run: set[str], now: float) -> None:
+        """Begin a start of the run, whose sources are in the state: let those rest that are not of it, by URL."""
         self._records.flush()
         self._records.set_meta("start_began", now)
-        of_run = {url for url, detail in spec.sources if not spec.only or detail.name in spec.only}
         for number, url, _ in self._records.tasks.sources():
             if url not in of_run:
                 self._records.tally.stop(self._run.number, number, "")

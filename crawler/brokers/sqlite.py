@@ -29,7 +29,7 @@ from crawler.brokers.sites import Sites
 from crawler.brokers.sources import check_sources, check_taken_up
 from crawler.brokers.waiting import Waiting
 from crawler.brokers.wire import HERE
-from crawler.brokers.words import DEADLY, DEADLY_AFTER, FEEDING
+from crawler.brokers.words import BROKER, DEADLY, DEADLY_AFTER, FEEDING
 from crawler.errors import UsageError
 from crawler.model import Found, Kind, Reply, Report, Settlement, State, Verb, decode, encode, task_id
 from crawler.outcomes import Outcome
@@ -94,7 +94,7 @@ class SqliteBroker:
         return min(now, float(self._records.meta("alive") or now)) + ALIVE_EVERY + self._spec.lease
 
     def _adopt_spec(self, spec: Spec) -> None:
-        self._spec = spec
+        self._spec = spec = replace(spec, forgotten=tuple(self._records.forgetting.forgotten().contents))
         encoded = encode(spec)
         self._spec_digest = digest(encoded.hex())
         self._records.set_meta("spec", encoded)
@@ -121,8 +121,9 @@ class SqliteBroker:
                 self._sites.wake_all()
                 if not resumed:
                     self._beginning.open_run(now)
-                self._beginning.put_sources(spec)
-                self._sites.begin(spec, now)
+                sources = self._beginning.of_run(spec)
+                self._beginning.put_sources(sources)
+                self._sites.begin(spec, {url for url, _ in sources}, now)
             self._images_before = self._run.images_saved()
             self._records.set_meta("images_before", self._images_before)
             return Begun(run=self._run.number, resumed=resumed, job_id=job_id, rebooted_since=rebooted)
@@ -252,6 +253,11 @@ class SqliteBroker:
             if not self._run.ended:
                 return ""
             return self._records.review.go_on(cursor, self._run.number, unnamed=self._beginning.reads_as_before())
+
+    def prune(self, seqs: list[int]) -> int:
+        with self.group():
+            self._records.flush()
+            return self._records.results.prune(seqs, self._run.number, self._records.worker_row(BROKER), self._clock())
 
     def conclude(self) -> None:
         with self.group():

@@ -25,7 +25,7 @@ from crawler.images.engine import Engine, referrer_for
 from crawler.images.transfer import Transfer
 from crawler.images.verify import Picture
 from crawler.model import ImageDetail, ImageResult, Kind, Move, Settlement, Task, Verb, decode, moved_to, pack
-from crawler.outcomes import PAUSING, Outcome
+from crawler.outcomes import LEFT_ALONE, PAUSING, Outcome
 from crawler.refresh import NO_CONDITIONS, conditions, confirmed, is_spared, max_age, spared
 from crawler.spec import Spec
 from crawler.urls import host
@@ -57,6 +57,7 @@ class DownloadLoop(WorkLoop):
         self._engine = Engine(connections, spec, Guard(spec.allow_net, own))
         super().__init__(broker, worker, spec, patience)
         self._store = store
+        self._forgotten = frozenset(spec.forgotten)
         self._name = name
         self._connections = connections
         self._ended: deque[Callable[[], None]] = deque()  # from other threads; run by the loop
@@ -221,7 +222,7 @@ class DownloadLoop(WorkLoop):
         """Settle a failure: retry it, or go on with the next candidate, or let it be final."""
         if error.outcome in PAUSING:
             self._agenda.pause(task, error.retry_after, time.monotonic())
-        if task.kind is Kind.IMAGE and not error.retriable and error.outcome != Outcome.OPTED_OUT:
+        if task.kind is Kind.IMAGE and not error.retriable and error.outcome not in LEFT_ALONE:
             fallbacks = decode(task.detail, ImageDetail).fallbacks
             if task.candidate < len(fallbacks):
                 move = Move(fallbacks[task.candidate], 0, task.candidate + 1)
@@ -270,6 +271,9 @@ class DownloadLoop(WorkLoop):
     def _store_picture(self, transfer: Transfer, picture: Picture) -> None:
         task, body = transfer.task, transfer.body
         sha256 = hashlib.sha256(body).hexdigest()
+        if sha256 in self._forgotten:
+            self._give_up(task, FetchError(Outcome.FORGOTTEN, "its content is not to be kept"))
+            return
         name = self._name(task.url, sha256, picture.format)
         past = decode(task.known.result, ImageResult) if task.known is not None else None
         same = past is not None and past.file == name

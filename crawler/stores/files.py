@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import socket
 import stat
@@ -14,8 +15,18 @@ from pathlib import Path
 
 from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.stores.archive import Archive
-from crawler.stores.folders import Folder, Folders, check, names_in, read_file, remove_files, write_file
-from crawler.stores.names import file_name
+from crawler.stores.folders import (
+    Folder,
+    Folders,
+    check,
+    names_below,
+    names_in,
+    read_file,
+    remove_file,
+    remove_files,
+    write_file,
+)
+from crawler.stores.names import file_name, version_of
 
 INCOMING = ".incoming"
 MARK = ".job"
@@ -190,6 +201,28 @@ class FileFolder:
     def open_archive(self) -> FileArchive:
         return FileArchive(self.path)
 
+    def versions(self, url: str) -> list[str]:
+        folder, is_version = version_of(url)
+        try:
+            return [f"{folder}/{name}" for name in names_below(self.path, folder) if is_version.fullmatch(name)]
+        except OSError as error:
+            raise StoreError(f"{self.path / folder} cannot be read: {error.strerror}") from error
+
+    def with_content(self, sha256: str) -> list[str]:
+        found = []
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                path = Path(folder) / name
+                if f"-{sha256[:12]}." in name and not path.is_symlink() and _sha256(path) == sha256:
+                    found.append(str(path.relative_to(self.path)))
+        return found
+
+    def remove(self, names: list[str]) -> int:
+        try:
+            return sum(remove_file(self.path, name) for name in names)
+        except OSError as error:
+            raise StoreError(f"files below {self.path} cannot be removed: {error.strerror}") from error
+
     def upload(self, file: Path, name: str) -> None:
         """Leave a file where it is: it was written here."""
 
@@ -234,6 +267,14 @@ class FileArchive(Archive):
             return (self._root / path).read_bytes()
         except OSError as error:
             raise StoreError(f"the results in {self._root / path} cannot be read: {error.strerror}") from error
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _sync(directory: Path) -> None:

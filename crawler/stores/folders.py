@@ -95,6 +95,47 @@ def names_in(root: Path, name: str) -> list[str]:
         close(handle)
 
 
+def remove_file(root: Path, name: str) -> bool:
+    """Remove a file below `root`, and folders on the way to it that are empty then; tell whether it was there.
+
+    Raises OSError where it cannot be removed.
+    """
+    *folders, last = name.split("/")
+    handles = [os.open(root, _FOLDER)]
+    try:
+        for folder in folders:
+            check(folder)
+            handles.append(os.open(folder, _BELOW, dir_fd=handles[-1]))
+        check(last)
+        os.unlink(last, dir_fd=handles[-1])
+        with contextlib.suppress(OSError):  # it has others
+            for folder, above in zip(reversed(folders), reversed(handles[:-1]), strict=True):
+                os.rmdir(folder, dir_fd=above)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    finally:
+        for handle in handles:
+            close(handle)
+    return True
+
+
+def names_below(root: Path, path: str) -> list[str]:
+    """Return what is in the folder at `path` below `root`, nothing where it is missing or reached by a link."""
+    handles = []
+    try:
+        handles.append(os.open(root, _FOLDER))
+        for part in path.split("/"):
+            check(part)
+            handles.append(os.open(part, _BELOW, dir_fd=handles[-1]))
+        handles.append(os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=handles[-1]))
+        return os.listdir(handles[-1])  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    finally:
+        for handle in handles:
+            close(handle)
+
+
 def remove_files(folder: Folder, name: str) -> None:
     """Remove the folder `name` in `folder` with its files, as far as that is possible; a link is not followed."""
     with contextlib.suppress(OSError):

@@ -51,7 +51,21 @@ def short_name(url: str, sha256: str, format: str, most: int) -> str:
     name = file_name(url, sha256, format)
     if len(name) * 4 <= most or len(name.encode()) <= most:
         return name
-    return f"{name.partition('/')[0]}/~{hashlib.sha256(url.encode()).hexdigest()[:16]}-{sha256[:12]}.{format}"
+    return f"{name.partition('/')[0]}/{_short_stem(url)}-{sha256[:12]}.{format}"
+
+
+def _short_stem(url: str) -> str:
+    return "~" + hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def version_of(url: str) -> tuple[str, re.Pattern[str]]:
+    """Return the folder of a URL's files, and what matches their names there, whatever their content."""
+    suffix = urlsplit(url).path.rpartition(".")[2]
+    formats = {suffix, *(format for format, short in _SUFFIX.items() if short == suffix), ""}
+    names = {careful_name(url, "", format).removesuffix(f"-.{format}") for format in formats}
+    stems = {name.rpartition("/")[2] for name in names} | {_short_stem(url)}
+    either = "|".join(map(re.escape, sorted(stems)))
+    return names.pop().rpartition("/")[0], re.compile(rf"(?:{either})-[0-9a-f]{{12}}\.[a-z0-9]+")
 
 
 @lru_cache(maxsize=4096)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import threading
@@ -20,7 +21,7 @@ from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.outputs import MAX_PREFIX, Output
 from crawler.stores.archive import Archive
 from crawler.stores.files import MARK
-from crawler.stores.names import short_name
+from crawler.stores.names import short_name, version_of
 from crawler.stores.refusals import (
     FAILURES,
     NO_BUCKET,
@@ -147,6 +148,34 @@ class ObjectFolder:
 
     def open_archive(self) -> ObjectArchive:
         return ObjectArchive(self._url, self._quick)
+
+    def versions(self, url: str) -> list[str]:
+        folder, is_version = version_of(url)
+        host = folder.partition("/")[0]  # where names that would be too long are, too
+        with told(self._url):
+            names = [
+                item["path"]
+                for within in dict.fromkeys((folder, host))
+                for item in obstore.list_with_delimiter(self._remote, within)["objects"]
+            ]
+        return [name for name in names if is_version.fullmatch(name.rpartition("/")[2])]
+
+    def with_content(self, sha256: str) -> list[str]:
+        with told(self._url):
+            names = [item["path"] for found in obstore.list(self._remote) for item in found]
+            like = [name for name in names if f"-{sha256[:12]}." in name.rpartition("/")[2]]
+            return [n for n in like if hashlib.sha256(obstore.get(self._remote, n).bytes()).hexdigest() == sha256]
+
+    def remove(self, names: list[str]) -> int:
+        removed = 0
+        with told(self._url):
+            for name in names:
+                try:
+                    obstore.delete(self._remote, name)
+                    removed += 1
+                except FileNotFoundError:
+                    continue
+        return removed
 
     def upload(self, file: Path, name: str) -> None:
         with told(f"{self._url}/{name}"):

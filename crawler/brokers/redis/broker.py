@@ -168,6 +168,10 @@ class RedisBroker:
         """Nothing: what a run in a Redis came to is not compared with others."""
         return ""
 
+    def prune(self, seqs: list[int]) -> int:
+        """Nothing: nothing is found to be gone."""
+        return 0
+
     def conclude(self) -> None:
         """Nothing: the next run begins when this one is finished."""
 

@@ -1,0 +1,70 @@
+"""What is not to be fetched any more, and of which nothing is kept but that."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from crawler.brokers.results import Results
+from crawler.model import Kind, decode, encode
+from crawler.outcomes import Outcome
+
+_KEY = "forgotten"
+
+
+class Forgotten(msgspec.Struct):
+    """Contents (SHA-256, hex) and sources (names) that are not to be fetched; of URLs the tasks remember it."""
+
+    contents: list[str] = []
+    sites: list[str] = []
+
+
+class Forgetting:
+    """Forgets images in the state of a job that nobody runs."""
+
+    def __init__(self, db: sqlite3.Connection, results: Results) -> None:
+        self._db = db
+        self._results = results
+
+    def forgotten(self) -> Forgotten:
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (_KEY,)).fetchone()
+        return decode(row[0], Forgotten) if row else Forgotten()
+
+    def refuse(self, contents: Sequence[str], sites: Sequence[str]) -> None:
+        """Let these not be fetched any more."""
+        known = self.forgotten()
+        both = Forgotten(sorted({*known.contents, *contents}), sorted({*known.sites, *sites}))
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (_KEY, encode(both)))
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Forget all of these images but the hashes of their URLs, by which they are known when named again."""
+        those = (msgspec.json.encode(list(numbers)),)
+        which = "IN (SELECT value FROM json_each(?))"
+        found = self._db.execute(f"SELECT result, kept FROM settled WHERE task {which}", those).fetchall()
+        self._results.blank({seq for row in found for seq in row if seq})
+        for table, column in (("waiting", "number"), ("resting", "number"), ("mentions", "image")):
+            self._db.execute(f"DELETE FROM {table} WHERE {column} {which}", those)
+        self._db.execute(f"UPDATE tasks SET url = '', detail = x'' WHERE number {which}", those)
+        self._db.execute(
+            "INSERT OR REPLACE INTO settled(task, outcome, result, run) "
+            f"SELECT number, '{Outcome.FORGOTTEN}', 0, 0 FROM tasks WHERE number {which}",
+            those,
+        )
+
+    def number_of(self, identity: bytes) -> int:
+        """Return the number of an image's task, made where the job never met it."""
+        found = self._db.execute("SELECT number FROM tasks WHERE id = ?", (identity,)).fetchone()
+        if found:
+            return int(found[0])
+        made = self._db.execute(
+            "INSERT INTO tasks SELECT coalesce(max(number), 0) + 1, ?, ?, 0, 0, '', x'' FROM tasks RETURNING number",
+            (identity, int(Kind.IMAGE)),
+        )
+        return int(made.fetchone()[0])
+
+    def is_forgotten(self, identity: bytes) -> bool:
+        """Tell whether the image with this id is forgotten."""
+        found = self._db.execute("SELECT 1 FROM tasks WHERE id = ? AND url = '' AND kind = 2", (identity,))
+        return found.fetchone() is not None
