@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Final
 
 
@@ -62,3 +64,25 @@ PAGES_READ: Final = frozenset({Outcome.SUCCESS, Outcome.UNCHANGED, Outcome.SCRIP
 #: Outcomes of what is not expected to come back, which is asked for no more often than every REST seconds.
 MISSING: Final = frozenset({"http_404", "http_410"})
 REST: Final = 7 * 86400.0
+
+_EXACT = re.compile(r"http_[0-9]{1,4}")
+_GROUP = re.compile(r"http_[1-5]xx")
+
+
+def chosen(text: str) -> Callable[[str], bool]:
+    """Return what tells whether an outcome is among those that `text` names: `timeout,http_404,http_5xx`.
+
+    Names stand between commas. Raises ValueError, with what is allowed, where one is no outcome and no group of them.
+    """
+    names = [name for part in text.split(",") if (name := part.strip())]
+    wrong = [name for name in names if not (name in OUTCOMES or _EXACT.fullmatch(name) or _GROUP.fullmatch(name))]
+    if wrong or not names:
+        told = f"{wrong[0][:80]!r} is no outcome" if wrong else "no outcome is named"
+        raise ValueError(f"{told}; allowed are http_404 or another status, http_4xx, http_5xx, {_listed()}")
+    exact = frozenset(names)
+    begins = tuple(name.removesuffix("xx") for name in names if _GROUP.fullmatch(name))
+    return lambda outcome: outcome in exact or (len(outcome) == len("http_404") and outcome.startswith(begins))
+
+
+def _listed() -> str:
+    return ", ".join(sorted(OUTCOMES))
