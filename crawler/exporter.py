@@ -48,11 +48,12 @@ def write_table(reader: Results, file: Sink, format: str, wanted: Callable[[str]
     table = open_table(format, file)
     rows = 0
     try:
-        for stretch in with_lines(reader):
-            lines = [line or failed_line(row) for row, line in stretch if wanted(row.outcome)]
-            if lines:
-                table.write(lines)
-                rows += len(lines)
+        with contextlib.closing(with_lines(reader)) as stretches:
+            for stretch in stretches:
+                lines = [line or failed_line(row) for row, line in stretch if wanted(row.outcome)]
+                if lines:
+                    table.write(lines)
+                    rows += len(lines)
         table.finish()
     finally:
         table.abandon()

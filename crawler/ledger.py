@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -163,7 +163,7 @@ def _write_rows(broker: Results, there: BinaryIO, rest: BinaryIO, see: See) -> t
     return kept, failed
 
 
-def with_lines(broker: Results) -> Iterator[list[tuple[LedgerRow, Kept | None]]]:
+def with_lines(broker: Results) -> Generator[list[tuple[LedgerRow, Kept | None]], None, None]:
     """Yield the rows that count, many at a time and in their order, those that have a file with their line."""
     same = _SameBytes()
     try:
@@ -190,7 +190,7 @@ def _visible(lines: bytes) -> bytes:
     return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", lines.decode()).encode()
 
 
-def stretches(broker: Results) -> Iterator[list[LedgerRow]]:
+def stretches(broker: Results) -> Generator[list[LedgerRow], None, None]:
     """Yield the rows that count, many at a time; the broker looks for the next while these are written."""
     with ThreadPoolExecutor(1, "ledger") as ahead:
         page = broker.ledger("", _BATCH)

@@ -7,6 +7,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,7 +77,8 @@ def target_of(text: str) -> Target:
     if is_url(text):
         return Target(urls=frozenset({text, normalise(text) or text}))
     if is_there(text):
-        return Target(digits=_sha256(Path(text)), path=Path(text).as_posix())
+        path = Path(text).resolve()
+        return Target(digits=_sha256(path), path=path.as_posix())
     if is_digits(text):
         return Target(digits=text.lower())
     if digits := digits_of(text):
@@ -140,8 +142,8 @@ def _matches(reader: Reader, job: str, target: Target) -> Iterator[Sighting]:
 def _rows_with(reader: Reader, needles: Iterable[str], urls: frozenset[str] = frozenset()) -> Iterator[LedgerRow]:
     """Give the rows in whose encoded result one of `needles` is, or that have one of `urls`."""
     search = re.compile(b"|".join(re.escape(needle.encode("utf-8", "replace")) for needle in needles)).search
-    for rows in stretches(reader):
-        for row in rows:
+    with contextlib.closing(stretches(reader)) as pages:
+        for row in chain.from_iterable(pages):
             if search(row.result if row.outcome in KEPT else row.kept) or row.url in urls:
                 yield row
 

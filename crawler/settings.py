@@ -259,9 +259,7 @@ class Telling(Keyed):
     server: Annotated[
         str, Flag("Jobs of this Redis (redis://HOST:PORT/0), not of this machine.", _NETWORK, common=True)
     ] = ""
-    store_endpoint: Annotated[
-        str, Flag("Where the object store of a job in a Redis answers, if not as usual.", _NETWORK)
-    ] = ""
+    store_endpoint: Annotated[str, Flag("Where the object store of a job in a Redis answers.", _NETWORK)] = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import msgspec
 from crawler.ledger import Failure, Kept
 from crawler.outputs import parse_output
 from crawler.progress import counted, size
-from crawler.targets import is_there
+from crawler.targets import digits_of, is_there
 
 #: Longest text of a mention that is shown.
 MOST_TEXT = 300
@@ -62,7 +62,7 @@ def _file(sighting: Sighting, line: Kept, digits: str) -> list[tuple[str, str]]:
     if line.previous:
         said.append(("previous", where(sighting, line.previous)))
     if digits and not line.sha256.startswith(digits):
-        before = (line.previous or "").rpartition("-")[2].startswith(f"{digits[:12]}.")
+        before = digits_of(line.previous or "").startswith(digits[:12])
         said.append(
             ("!", "what you named is the previous file" if before else f"the file here has other bytes: {digits}")
         )

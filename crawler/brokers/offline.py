@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import msgspec
@@ -43,6 +44,7 @@ class StateReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._one_at_a_time = threading.Lock()
         self._db = open_unchanged(path)
         try:
             self._results = Results(self._db)
@@ -63,16 +65,18 @@ class StateReader:
     def ledger(self, cursor: str, limit: int) -> LedgerPage:
         """Return what a broker's `ledger` does."""
         try:
-            self._db.execute("BEGIN")
-            try:
-                return self._results.ledger(int(cursor or 0), limit)
-            finally:
-                self._db.execute("ROLLBACK")
+            with self._one_at_a_time:
+                self._db.execute("BEGIN")
+                try:
+                    return self._results.ledger(int(cursor or 0), limit)
+                finally:
+                    self._db.rollback()
         except (sqlite3.Error, msgspec.MsgspecError) as error:
             raise self._unreadable(error) from error
 
     def close(self) -> None:
-        self._db.close()
+        with self._one_at_a_time:  # be it that another thread reads: SQLite would not survive it
+            self._db.close()
 
     def _unreadable(self, error: Exception) -> StateError:
         return StateError(f"the state {self._path} cannot be read: {error}")
