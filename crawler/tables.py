@@ -164,7 +164,6 @@ class Parquet:
     def abandon(self) -> None:
         with contextlib.suppress(OSError, ValueError, self._arrow.ArrowException):
             self._writer.close()
-        self._writer.is_open = False  # or it would try again when it is collected
 
 
 def _schema(arrow: Any) -> Any:

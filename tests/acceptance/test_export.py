@@ -28,6 +28,11 @@ IMAGES, LONG = 1200, 3500
 #: An image that takes as long as one may, so that a run does not end by itself while a test looks at it.
 HELD = "/i/19-59.png"
 LEASE = ("--lease", "3")
+#: A program that runs another whose files are no longer than this; SQLite shares 32 kB between processes.
+LIMITED = (
+    "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000));"
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
 
 
 @pytest.fixture
@@ -207,6 +212,18 @@ def test_a_signal_leaves_what_was_there(here: Here, held: FaultySite, number: si
     kill_all(door)
     assert process.returncode == code and "Traceback" not in errors, errors
     assert output.read_text() == "before" and not drafts(here)
+
+
+def test_a_disk_that_is_full_leaves_what_was_there(here: Here, gallery: FaultySite) -> None:
+    assert here.crawl(gallery.url)[0] == 0
+    limited = (sys.executable, "-c", LIMITED)
+    for format in ("jsonl", "csv", "parquet"):
+        output = here.folder / f"t.{format}"
+        output.write_text("before")
+        process = here.start("crawler.export", "--job", "j", "--output", str(output), prefix=limited)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1 and errors == f"crawler: {output} cannot be written: File too large\n"
+        assert output.read_text() == "before" and not drafts(here)
 
 
 def test_our_own_lists_read_it_back(here: Here, gallery: FaultySite) -> None:
