@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from pathlib import Path
 
 from crawler.account import Counts
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.local import is_running, whereabouts
-from crawler.brokers.offline import read_counts
+from crawler.brokers.offline import STATE_FILE, read_counts
 from crawler.brokers.redis import check_url
 from crawler.building import local_key
 from crawler.errors import CrawlerError, UsageError
@@ -18,6 +19,7 @@ from crawler.model import State
 from crawler.outcomes import PAGES_READ, SUCCESSES, Outcome
 from crawler.processes import Link
 from crawler.progress import attention, size
+from crawler.reading import job_names, jobs_here
 from crawler.settings import StatusSettings
 from crawler.shown import shown
 
@@ -25,7 +27,7 @@ from crawler.shown import shown
 def counts_of(directory: Path, settings: StatusSettings) -> Counts:
     """Return the numbers of a job, from its broker where one runs, else from its state."""
     if not is_running(directory):
-        return read_counts(directory / "queue.sqlite")
+        return read_counts(directory / STATE_FILE)
     key = local_key(settings.key_file, settings.state_directory)
     broker = local_link(directory, Link(ServerAddress(), key)).broker()
     try:
@@ -72,6 +74,12 @@ def details(counts: Counts) -> list[str]:
 
 
 def report(settings: StatusSettings) -> int:
+    if settings.image:
+        if settings.job or settings.image not in job_names(settings):
+            from crawler.lookup import look_up
+
+            return look_up(settings)
+        settings = replace(settings, job=settings.image, image="")  # a job may be called as an image is named
     return _report_shared(settings) if settings.server else _report_here(settings)
 
 
@@ -99,8 +107,7 @@ def _report_shared(settings: StatusSettings) -> int:
 
 
 def _report_here(settings: StatusSettings) -> int:
-    state = settings.state_directory
-    jobs = sorted(path.parent for path in state.glob("*/queue.sqlite")) if state.is_dir() else []
+    state, jobs = settings.state_directory, jobs_here(settings)
     if settings.job:
         jobs = [path for path in jobs if path.name == settings.job]
         if not jobs:

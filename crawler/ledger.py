@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -36,7 +36,7 @@ class Results(Protocol):
     def ledger(self, cursor: str, limit: int) -> LedgerPage: ...
 
 
-class _Failure(msgspec.Struct):
+class Failure(msgspec.Struct):
     """A line of FAILURES."""
 
     url: str
@@ -153,44 +153,53 @@ def write_ledger(broker: Results, root: Path, see: See = unseen) -> tuple[int, i
 
 
 def _write_rows(broker: Results, there: BinaryIO, rest: BinaryIO, see: See) -> tuple[int, int]:
-    same = _SameBytes()
     kept, failed = 0, 0
-    try:
-        for rows in _stretches(broker):
-            stored = [row for row in rows if _has_file(row)]
-            others = [row for row in rows if not _has_file(row)]
-            lines = _kept(stored, same)
-            see(zip(stored, lines, strict=True))
-            see((row, None) for row in others)
-            there.write(_visible(_LINES.encode_lines(lines)))
-            rest.write(_visible(_LINES.encode_lines([_failure(row) for row in others])))
-            kept += len(stored)
-            failed += sum(row.outcome not in (Outcome.REPORTED, Outcome.PRUNED) for row in others)
-    finally:
-        same.close()
+    for rows in with_lines(broker):
+        lines = [line for _, line in rows if line is not None]
+        others = [row for row, line in rows if line is None]
+        see(rows)
+        there.write(json_lines(lines))
+        rest.write(json_lines([failed_line(row) for row in others]))
+        kept += len(lines)
+        failed += sum(row.outcome not in (Outcome.REPORTED, Outcome.PRUNED) for row in others)
     return kept, failed
 
 
-def _has_file(row: LedgerRow) -> bool:
+def with_lines(broker: Results) -> Generator[list[tuple[LedgerRow, Kept | None]], None, None]:
+    """Yield the rows that count, many at a time and in their order, those that have a file with their line."""
+    same = _SameBytes()
+    try:
+        for rows in stretches(broker):
+            lines = iter(_kept([row for row in rows if has_file(row)], same))
+            yield [(row, next(lines) if has_file(row) else None) for row in rows]
+    finally:
+        same.close()
+
+
+def has_file(row: LedgerRow) -> bool:
     """Tell whether a file is there, of this run or an earlier one."""
     return row.outcome in KEPT or row.kept != _NIL
 
 
 def file_of(row: LedgerRow) -> str:
     """Return the name of the file that a row has, `""` where it has none."""
-    if not _has_file(row):
+    if not has_file(row):
         return ""
     return decode(row.result if row.outcome in KEPT else row.kept, ImageResult).file
 
 
+def json_lines(lines: Sequence[object]) -> bytes:
+    """Return each of `lines` as a line of JSON, with what steers terminals, and JSON need not escape, escaped."""
+    return _visible(_LINES.encode_lines(lines))
+
+
 def _visible(lines: bytes) -> bytes:
-    """Return JSON with what steers terminals, and JSON need not escape, escaped; it means the same."""
     if lines.isascii() and b"\x7f" not in lines:
         return lines
     return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", lines.decode()).encode()
 
 
-def _stretches(broker: Results) -> Iterator[list[LedgerRow]]:
+def stretches(broker: Results) -> Generator[list[LedgerRow], None, None]:
     """Yield the rows that count, many at a time; the broker looks for the next while these are written."""
     with ThreadPoolExecutor(1, "ledger") as ahead:
         page = broker.ledger("", _BATCH)
@@ -200,8 +209,9 @@ def _stretches(broker: Results) -> Iterator[list[LedgerRow]]:
             page = following.result()
 
 
-def _failure(row: LedgerRow) -> _Failure:
-    return _Failure(
+def failed_line(row: LedgerRow) -> Failure:
+    """Return the line of a row that has no file."""
+    return Failure(
         row.url, row.site, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
         [_mention(page, words) for page, words in row.mentions], row.mentions_total,
     )  # fmt: skip
@@ -238,15 +248,17 @@ def _shown(page: str, packed: bytes) -> msgspec.Raw:
 
 
 def _kept(rows: list[LedgerRow], same: _SameBytes) -> list[Kept]:
-    of_row = [(row.result, row.size) if row.outcome in KEPT else (row.kept, row.kept_size) for row in rows]
-    results = [decode(result, ImageResult) for result, _ in of_row]
+    results = [decode(row.result if row.outcome in KEPT else row.kept, ImageResult) for row in rows]
     before = same.first([(result.sha256, result.file) for result in results])
-    return [
-        Kept(
-            result.file, row.url, row.site, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
-            [_mention(page, words) for page, words in row.mentions], row.mentions_total, size, result.sha256,
-            result.format, result.width, result.height, result.active, result.final_url or row.url, result.status,
-            result.etag, result.last_modified, result.previous or None, first, bool(row.gone),
-        )
-        for row, (_, size), result, first in zip(rows, of_row, results, before, strict=True)
-    ]  # fmt: skip
+    return [kept_line(row, result, first) for row, result, first in zip(rows, results, before, strict=True)]
+
+
+def kept_line(row: LedgerRow, result: ImageResult, same_as: str | None) -> Kept:
+    """Return the line of a row that has a file, of which `result` tells."""
+    return Kept(
+        result.file, row.url, row.site, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
+        [_mention(page, words) for page, words in row.mentions], row.mentions_total,
+        row.size if row.outcome in KEPT else row.kept_size, result.sha256,
+        result.format, result.width, result.height, result.active, result.final_url or row.url, result.status,
+        result.etag, result.last_modified, result.previous or None, same_as, bool(row.gone),
+    )  # fmt: skip

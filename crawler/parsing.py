@@ -18,20 +18,22 @@ from crawler.settings import (
     Common,
     CrawlSettings,
     DownloadSettings,
+    ExportSettings,
     ForgetSettings,
     InspectSettings,
     StatusSettings,
 )
+from crawler.targets import names_image
 
 S = TypeVar("S", bound=Common)
 
 _DOORS: tuple[type[Common], ...] = (
-    CrawlSettings, CollectSettings, DownloadSettings, StatusSettings, InspectSettings, ForgetSettings
+    CrawlSettings, CollectSettings, DownloadSettings, StatusSettings, ExportSettings, InspectSettings, ForgetSettings,
 )  # fmt: skip
 #: What doors take beside flags.
 _WORDS: dict[type[Common], tuple[str, str]] = {
     CrawlSettings: ("SITES", "one or more, such as example.com"),
-    StatusSettings: ("JOB", "show its hosts and errors"),
+    StatusSettings: ("JOB|FILE|URL|SHA256", "show a job's hosts and errors, or where an image is from"),
     InspectSettings: ("TARGETS", "pages, as files or as URLs such as example.com"),
 }
 
@@ -58,7 +60,7 @@ def _from_environment(settings: Mapping[str, Setting]) -> dict[str, Any]:
     for name in os.environ:
         if name.startswith(ENVIRONMENT) and name not in known:
             raise UsageError(f"unknown variable {name}; allowed are {', '.join(sorted(known))}")
-    variables = {name: ENVIRONMENT + name.upper() for name in settings}
+    variables = {name: ENVIRONMENT + name.upper() for name, known in settings.items() if not known.about.flag_only}
     return {
         name: converted(variable, settings[name].read_variable, os.environ[variable])
         for name, variable in variables.items()
@@ -76,7 +78,7 @@ def _from_file(path: Path, settings: Mapping[str, Setting]) -> dict[str, Any]:
     return {
         key: converted(f"{path}: {key}", settings[key].read_key, value)
         for key, value in values.items()
-        if key in settings
+        if key in settings and not settings[key].about.flag_only
     }
 
 
@@ -92,7 +94,8 @@ def _with_words(settings: S, words: tuple[str, ...]) -> S:
     if isinstance(settings, InspectSettings):
         return replace(settings, targets=words + settings.targets)
     if isinstance(settings, StatusSettings) and len(words) <= 1:
-        return replace(settings, job="".join(words) or settings.job)
+        word = "".join(words)
+        return replace(settings, image=word) if names_image(word) else replace(settings, job=word or settings.job)
     if words:
         raise UsageError(f"{words[-1]!r} is not understood; settings are given with flags")
     return settings

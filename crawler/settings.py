@@ -62,6 +62,7 @@ class Flag:
     convert: Callable[[str], object] | None = None  #: where the field's type does not say it
     alone: str | None = None  #: what it means without a value, where it may stand so
     by_line: bool = False  #: several values in a variable stand one a line, not one a word
+    flag_only: bool = False  #: of one start alone: neither a variable nor a key
 
 
 def default_state() -> Path:
@@ -283,13 +284,36 @@ class DownloadSettings(Working):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StatusSettings(Keyed):
-    """`python -m crawler.status`."""
+class Telling(Keyed):
+    """What doors know that tell of jobs."""
 
-    job: Annotated[str, Flag("The same as JOB, for configuration.", JOB)] = ""
     server: Annotated[
         str, Flag("Jobs of this Redis (redis://HOST:PORT/0), not of this machine.", _NETWORK, common=True)
     ] = ""
+    store_endpoint: Annotated[str, Flag("Where the object store of a job in a Redis answers.", _NETWORK)] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusSettings(Telling):
+    """`python -m crawler.status`."""
+
+    job: Annotated[str, Flag("Only this job; for configuration, the same as JOB.", JOB, common=True)] = ""
+    image: Annotated[str, Flag("The same as FILE, URL or SHA256, for configuration.", JOB)] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings(Telling):
+    """`python -m crawler.export`."""
+
+    job: Annotated[str, Flag("The job.", JOB, common=True)] = ""
+    format: Annotated[
+        Literal["auto", "jsonl", "csv", "parquet"],
+        Flag("What is written; auto: as the name of --output ends, else jsonl.", _OUT, common=True),
+    ] = "auto"
+    output: Annotated[
+        Path | None, Flag("Write this file, not to standard output.", _OUT, common=True, flag_only=True)
+    ] = None
+    outcome: Annotated[str, Flag("Only rows with these outcomes (success,http_404,http_5xx).", _OUT, common=True)] = ""
 
 
 @dataclass(frozen=True, kw_only=True)

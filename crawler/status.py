@@ -1,4 +1,4 @@
-"""`python -m crawler.status`: the jobs of this machine, and what becomes of them."""
+"""`python -m crawler.status`: the jobs of this machine, and what becomes of them; where an image is from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from crawler.settings import StatusSettings
 
-ABOUT = "List the jobs of this machine: where they stand, and how to stop them."
+ABOUT = "List the jobs of this machine: where they stand, and how to stop them. Or tell where an image is from."
 
 
 def run(settings: StatusSettings) -> int:

@@ -11,14 +11,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 #: From top to bottom. Modules of one floor may import each other, except the rooms.
 FLOORS = [
-    "__main__ collect download inspect status forget",
+    "__main__ collect download inspect status export forget",
     "conduct",
-    "crawl workers inspector jobs takedown",
+    "crawl workers inspector jobs exporter lookup takedown",
+    "reading",
     "hosting building checks sites door signing",
     "parsing",
     "flags",
     "settings processes",
-    "lines recheck limits conclusion failures pruning keeper spill report report_page notice",
+    "lines recheck limits conclusion failures pruning keeper spill report report_page notice tables sighting",
     "bar supervisor progress ledger logs",
     "logfile",
     "sources pages images brokers stores",
@@ -26,7 +27,7 @@ FLOORS = [
     "work",
     "exchange",
     "answers",
-    "robots guard urls outputs paths access optout traps proxies coding leave refresh",
+    "robots guard urls outputs paths targets access optout traps proxies coding leave refresh",
     "contracts",
     "account spec",
     "model",

@@ -5,17 +5,15 @@ import datetime
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from brokers.driver import Clock, Job, done, images, page, served
+from brokers.driver import Clock, Job, done, images, page
 from crawler import jobs, logs
 from crawler.account import Counts, SiteCounts
-from crawler.brokers.listen import listen_unix
-from crawler.brokers.local import job_lock, socket_path, write_whereabouts
+from crawler.brokers.local import job_lock, write_whereabouts
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.building import local_key
 from crawler.door import enter
@@ -23,6 +21,7 @@ from crawler.errors import StateError, UsageError
 from crawler.jobs import counts_of, details, line, report
 from crawler.model import State
 from crawler.settings import StatusSettings
+from states import running
 
 BEGAN = datetime.datetime(2024, 3, 9, 1, 30).timestamp()
 
@@ -68,16 +67,6 @@ def made(state: Path, name: str, *, finish: bool = True, pages: int = 0) -> Path
         job.end_source()
     broker.close()
     return directory
-
-
-@contextlib.contextmanager
-def running(directory: Path, key: bytes) -> Iterator[None]:
-    """Serve the job in `directory`, as its broker's process does."""
-    path = socket_path(directory)
-    listener = listen_unix(path)
-    write_whereabouts(directory, path, "")
-    with job_lock(directory), served(SqliteBroker(directory / "queue.sqlite"), listener, key=key):
-        yield
 
 
 class TestLine:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import msgspec
 
-from crawler.account import Counts
+from crawler.account import Counts, LedgerPage
 from crawler.brokers.records import Records
+from crawler.brokers.results import Results
 from crawler.brokers.run import Run
+from crawler.brokers.schema import open_unchanged
 from crawler.errors import StateError, UsageError
 from crawler.model import Kind, State, decode
 from crawler.spec import Spec
@@ -49,3 +52,49 @@ def read_counts(path: Path) -> Counts:
         raise StateError(f"the state {path} cannot be read: {error}") from error
     finally:
         records.close()
+
+
+class StateReader:
+    """Reads the ledger from the state of a job, which may begin to run meanwhile: it takes no lock and changes nothing.
+
+    Each call sees the state as of one moment, and holds on to it no longer, so that a broker's log never grows for it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._one_at_a_time = threading.Lock()
+        self._db = open_unchanged(path)
+        try:
+            self._results = Results(self._db)
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            self._db.close()
+            raise self._unreadable(error) from error
+
+    def spec(self) -> Spec:
+        """Return the settings of the job; raises StateError where it was never begun."""
+        try:
+            row = self._db.execute("SELECT value FROM meta WHERE key = 'spec'").fetchone()
+            if row is not None:
+                return decode(row[0], Spec)
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            raise self._unreadable(error) from error
+        raise StateError(f"the state {self._path} is of a job that was never begun")
+
+    def ledger(self, cursor: str, limit: int) -> LedgerPage:
+        """Return what a broker's `ledger` does."""
+        try:
+            with self._one_at_a_time:
+                self._db.execute("BEGIN")
+                try:
+                    return self._results.ledger(int(cursor or 0), limit)
+                finally:
+                    self._db.rollback()
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            raise self._unreadable(error) from error
+
+    def close(self) -> None:
+        with self._one_at_a_time:  # be it that another thread reads: SQLite would not survive it
+            self._db.close()
+
+    def _unreadable(self, error: Exception) -> StateError:
+        return StateError(f"the state {self._path} cannot be read: {error}")

@@ -21,6 +21,7 @@ from crawler.brokers.connection import is_loopback
 from crawler.brokers.listen import listen_tcp, listen_unix
 from crawler.brokers.local import STOP_SIGNAL, job_lock, socket_path, write_whereabouts
 from crawler.brokers.manager import Manager
+from crawler.brokers.offline import STATE_FILE
 from crawler.brokers.schema import refuse_network_file_system
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.brokers.wire import refuse_guessable
@@ -51,7 +52,7 @@ def run_broker(directory: Path, listen: ServerAddress | None, key: bytes, encryp
     try:
         refuse_network_file_system(directory)
         with job_lock(directory):
-            broker = SqliteBroker(directory / "queue.sqlite")
+            broker = SqliteBroker(directory / STATE_FILE)
             manager = Manager(broker, key, encrypt=encrypt)
             path = socket_path(directory)
             manager.listen(listen_unix(path))

@@ -169,3 +169,29 @@ def open_database(path: Path | None) -> sqlite3.Connection:
             "use the program that made it, or another --state"
         )
     return db
+
+
+def open_unchanged(path: Path) -> sqlite3.Connection:
+    """Open the state at `path` for reading alone, be it that others write it meanwhile; nothing in it is changed.
+
+    Raises StateError where it is of another version, or no state at all.
+    """
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise StateError(f"the state {path} cannot be opened: {error}") from error
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error as error:
+        db.close()
+        raise StateError(f"the state {path} cannot be read: {error}") from error
+    if version != VERSION:
+        db.close()
+        cure = "use the program that made it"
+        if version in _MIGRATIONS:
+            cure = (
+                "its next run makes it one of this version; --export, added to the job's command, does so without a run"
+            )
+        raise StateError(f"the state {path} has version {version}, this program reads version {VERSION}; {cure}")
+    return db

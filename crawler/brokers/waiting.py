@@ -35,6 +35,7 @@ class Waiting:
         self._clock = clock
         self._spec = Spec(job="")
         self._delays: dict[str, float] = {}
+        self._crawl_delays: dict[str, float] = {}  #: by authority
         self._run = 0
         self._lanes: dict[str, Lane] = {}
         self._numbered: dict[int, Lane] = {}
@@ -55,14 +56,18 @@ class Waiting:
         self._spec = spec
         self._delays = dict(spec.delays)
         for authority, pace in self.paces.items():
-            pace.most, pace.delay = spec.requests_per_host, max(pace.delay, self._delay_at(authority))
+            pace.most, pace.delay = spec.requests_per_host, self._delay_at(authority)
 
     def _delay_at(self, authority: str) -> float:
-        return self._delays.get(without_www(authority), self._spec.delay) if self._delays else self._spec.delay
+        """Return the seconds between requests there, as the settings and its robots.txt have them."""
+        ours = self._delays.get(without_www(authority), self._spec.delay) if self._delays else self._spec.delay
+        return max(ours, self._crawl_delays.get(authority, 0.0))
 
     def new_run(self, run: int) -> None:
         """Forget what the last run taught of hosts, and take up what came in since."""
-        for kept in (self._lanes, self._numbered, self.paces, self.resident, self._closed, self.robots_wanted):
+        for kept in (
+            self._lanes, self._numbered, self.paces, self.resident, self._closed, self.robots_wanted, self._crawl_delays
+        ):  # fmt: skip
             kept.clear()
         for rotation in self.rotation.values():
             rotation.clear()
@@ -110,7 +115,7 @@ class Waiting:
             lane.robots, lane.robots_time = "", float("inf")
         elif row.robots is not None and row.robots_run == self._run and self._clock() - row.robots_time < MAX_AGE:
             lane.robots, lane.robots_time = row.robots, row.robots_time
-            pace.delay = max(pace.delay, row.crawl_delay)
+            self._heed_crawl_delay(lane, row.crawl_delay)
         pace.asked(self.asked_until)
         if row.url == NOWHERE:
             lane.closed, lane.closed_why = Outcome.BAD_URL, "no http or https URL"
@@ -286,10 +291,17 @@ class Waiting:
         """Keep the text of an origin's robots.txt, and let its tasks go."""
         self.forget_robots(lane)
         lane.robots, lane.robots_time = digest(robots.text), now
-        lane.pace.delay = max(self._delay_at(lane.authority), robots.crawl_delay)
+        self._heed_crawl_delay(lane, robots.crawl_delay)
         self._records.origins.set_robots(lane.number, lane.robots, robots.text, robots.crawl_delay, self._run, now)
         for kind in HOSTED:
             self.enrol(lane, kind)
+
+    def _heed_crawl_delay(self, lane: Lane, seconds: float) -> None:
+        if seconds:
+            self._crawl_delays[lane.authority] = seconds
+        else:
+            self._crawl_delays.pop(lane.authority, None)
+        lane.pace.delay = self._delay_at(lane.authority)
 
     def forget_robots(self, lane: Lane) -> None:
         """Forget the request for an origin's robots.txt, which nobody holds."""

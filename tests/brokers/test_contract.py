@@ -813,6 +813,14 @@ def test_with_a_delay_one_worker_asks_one_at_a_time(job: Job) -> None:
     assert len(holder.held) <= 3  # a turn of five seconds
 
 
+def test_a_delay_ends_with_the_settings_that_had_it(job: Job) -> None:
+    job.begin(images(5), delay=3.0)
+    job.broker.begin(spec())
+    worker = job.worker()
+    worker.exchange()
+    assert worker.grants["a.test"].count > 1 and worker.grants["a.test"].delay == 0.0
+
+
 def test_a_complaint_blocks_the_host_for_all(job: Job, clock: Clock) -> None:
     job.begin(images(100))
     one, two = job.worker("one"), job.worker("two")

@@ -1,0 +1,136 @@
+"""A job's ledger as one file, at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from crawler.errors import StoreError, UsageError
+from crawler.ledger import Results, failed_line, with_lines
+from crawler.outcomes import chosen
+from crawler.paths import absolute
+from crawler.progress import counted
+from crawler.reading import check_job, job_names, opened, place_of
+from crawler.settings import ExportSettings
+from crawler.shown import shown
+from crawler.stores.files import draft_of
+from crawler.tables import Sink, open_table
+
+_FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+
+
+def export(settings: ExportSettings) -> int:
+    """Write the table that is asked for, and return the exit code; raises UsageError, StateError, StoreError."""
+    wanted = _wanted(settings.outcome)
+    path = _checked(settings.output) if settings.output is not None else None
+    format = _format(settings.format, path)
+    if not settings.job:
+        jobs = ", ".join(job_names(settings)) or "none"
+        raise UsageError(f"the job is missing: name it with --job; in {place_of(settings)}: {jobs}")
+    check_job(settings, settings.job)
+    with opened(settings, settings.job) as reader:
+        if path is None:
+            _print_table(reader, format, wanted)
+            return 0
+        with placed(path) as file:
+            rows = write_table(reader, file, format, wanted)
+    if not settings.quiet:
+        print(f"{counted(rows, 'row')} of job {shown(settings.job)}: {shown(str(path))}", file=sys.stderr)
+    return 0
+
+
+def write_table(reader: Results, file: Sink, format: str, wanted: Callable[[str], bool]) -> int:
+    """Write the rows with the outcomes that are wanted, as they stand when they are read; return how many."""
+    table = open_table(format, file)
+    rows = 0
+    try:
+        with contextlib.closing(with_lines(reader)) as stretches:
+            for stretch in stretches:
+                lines = [line or failed_line(row) for row, line in stretch if wanted(row.outcome)]
+                if lines:
+                    table.write(lines)
+                    rows += len(lines)
+        table.finish()
+    finally:
+        table.abandon()
+    return rows
+
+
+def _wanted(outcomes: str) -> Callable[[str], bool]:
+    if not outcomes:
+        return lambda outcome: True
+    try:
+        return chosen(outcomes)
+    except ValueError as error:
+        raise UsageError(f"--outcome: {error}") from error
+
+
+def _format(format: str, path: Path | None) -> str:
+    if format == "auto":
+        format = _FORMATS.get(path.suffix.lower(), "") if path is not None else "jsonl"
+        if not format:
+            raise UsageError(f"--output: the name {shown(str(path))} tells no format; give one with --format")
+    if format == "parquet" and path is None:
+        raise UsageError("Parquet is no text for standard output; name a file with --output FILE")
+    return format
+
+
+def _checked(output: Path) -> Path:
+    """Return where the file is to be, be it at the end of links."""
+    path = absolute(output, "--output")
+    try:
+        path = path.resolve()
+        if path.exists() and not path.is_file():
+            raise UsageError(f"--output: {shown(str(path))} is no file; leave it away to write to standard output")
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"--output: {shown(str(output))} cannot be looked at: {error}") from error
+    return path
+
+
+@contextlib.contextmanager
+def placed(path: Path) -> Iterator[BinaryIO]:
+    """Have a file that is at `path` once the block has ended well, and not before; raises StoreError."""
+    draft = path.with_name(draft_of(path.name))
+    try:
+        try:
+            draft.unlink(missing_ok=True)
+            with draft.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _print_table(reader: Results, format: str, wanted: Callable[[str], bool]) -> None:
+    if sys.stdout is None:
+        raise UsageError("standard output is closed; name a file with --output FILE")
+    screen = sys.stdout.isatty()
+    try:
+        write_table(reader, _Screen(sys.stdout.buffer) if screen else sys.stdout.buffer, format, wanted)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where what is still held goes at the end
+        raise StoreError(f"standard output cannot be written: {error.strerror}") from error
+
+
+class _Screen:
+    """A terminal, which nothing of a table steers: what would is escaped there, and nowhere else."""
+
+    def __init__(self, file: Sink) -> None:
+        self._file = file
+
+    def write(self, data: bytes, /) -> None:
+        lines = data.decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
+        self._file.write("".join(f"{shown(line)}\n" for line in lines).encode("utf-8", "backslashreplace"))
+
+    def flush(self) -> None:
+        self._file.flush()
