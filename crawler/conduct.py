@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+from crawler.adopting import take_over
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.offline import STATE_FILE, read_spec
 from crawler.brokers.redis import check_url, shown_url
@@ -15,11 +16,13 @@ from crawler.failures import wanted
 from crawler.hosting import listening
 from crawler.limits import Limits
 from crawler.notice import notify
+from crawler.outputs import parse_output
 from crawler.processes import Link, Place
 from crawler.pruning import most_of
 from crawler.settings import CollectSettings, CrawlSettings
 from crawler.shown import shown
 from crawler.spec import Spec
+from crawler.stores import open_folder
 
 
 def conduct(settings: CrawlSettings | CollectSettings, listen: ServerAddress | None, *, print_lines: bool) -> int:
@@ -46,6 +49,11 @@ def conduct(settings: CrawlSettings | CollectSettings, listen: ServerAddress | N
         retries=retries,
         prune=settings.prune,
     )
+    if settings.adopt:
+        if link.redis:
+            raise UsageError("--adopt makes the state of one machine; a queue in a Redis is not made so")
+        folder = open_folder(parse_output(spec.output), spec.job, settings.store_endpoint)
+        take_over(spec, settings.state_directory / spec.job, folder)
     if settings.export:
         crawl.export()
         return 0

@@ -148,6 +148,15 @@ class JobFolder(Protocol):
     def is_marked(self) -> bool:
         """Tell whether a job has this folder."""
 
+    def job_id(self) -> str:
+        """Return the id of the job whose folder this is, `""` where it is nobody's."""
+
+    def fetched(self, name: str, into: Path) -> Path | None:
+        """Return a file of this machine with what has this name, written `into` a folder where it is elsewhere.
+
+        None where nothing has the name.
+        """
+
     def mark(self, job_id: str) -> None:
         """Let the job have this folder; raises NotShared where another has it."""
 

@@ -142,6 +142,7 @@ class Job(Working, Signing, Asking):
         Flag("Where images and ledger go, in a folder per job: a directory, or s3://, gs://, az://.", JOB, common=True),
     ] = "downloads"
     export: Annotated[bool, Flag("Only write the ledger's files, as things stand.", _OUT)] = False
+    adopt: Annotated[bool, Flag("Make a state that was lost anew, from the job's ledger.", _OUT)] = False
     prune: Annotated[
         str, Flag("Remove files of what is gone, at the end; more than 10% of all: the number.", _OUT, alone="10%")
     ] = ""

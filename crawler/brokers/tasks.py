@@ -201,6 +201,10 @@ class Tasks:
         """Note that no page names these any more."""
         self._db.executemany("UPDATE settled SET gone = ? WHERE task = ?", [(run, page) for page in pages])
 
+    def found_gone(self, images: list[tuple[int, int]]) -> None:
+        """Note which run found an image gone: (run, number)."""
+        self._db.executemany("UPDATE settled SET gone = ? WHERE task = ?", images)
+
     def named_again(self, page: int, images: Sequence[int], run: int) -> None:
         """Remember that a page mentions these images in `run` as it did before."""
         self._db.execute(

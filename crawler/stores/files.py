@@ -189,6 +189,13 @@ class FileFolder:
     def is_marked(self) -> bool:
         return (self.path / MARK).exists()
 
+    def job_id(self) -> str:
+        return _marked(self.path) or ""
+
+    def fetched(self, name: str, into: Path) -> Path | None:
+        path = self.path / name
+        return path if path.is_file() else None
+
     def mark(self, job_id: str) -> None:
         mark(self.path, job_id)
 
@@ -338,7 +345,7 @@ def mark(root: Path, job_id: str) -> None:
         if _marked(root) not in (None, job_id):
             raise NotShared(
                 f"{root} belongs to another job, whose state is elsewhere or was removed: choose another --output or "
-                f"--job, or remove {root / MARK} to let this job have it"
+                f"--job, make its state anew with --adopt, or remove {root / MARK} to let this job have it"
             )
         draft = root / draft_of(MARK)
         write_file(draft, f"{job_id}\n".encode())

@@ -124,6 +124,21 @@ class ObjectFolder:
     def is_marked(self) -> bool:
         return self._marked() is not None
 
+    def job_id(self) -> str:
+        return self._marked() or ""
+
+    def fetched(self, name: str, into: Path) -> Path | None:
+        path = into / name
+        with told(f"{self._url}/{name}"):
+            try:
+                found = obstore.get(self._remote, name)
+            except FileNotFoundError:
+                return None
+            with path.open("wb") as file:
+                for piece in found.stream():
+                    file.write(piece)
+        return path
+
     def mark(self, job_id: str) -> None:
         with told(self._url):
             try:
@@ -132,7 +147,8 @@ class ObjectFolder:
                 if self._marked() != job_id:
                     raise NotShared(
                         f"{self._url} belongs to another job, whose state is elsewhere or was removed: choose another "
-                        f"--output or --job, or remove its object {MARK} to let this job have it"
+                        f"--output or --job, make its state anew with --adopt, or remove its object {MARK} to let this "
+                        "job have it"
                     ) from None
 
     def check_mark(self, job_id: str) -> None:
