@@ -53,6 +53,7 @@ def adopt(path: Path, spec: Spec, job_id: str, rows: Iterable[Adopted]) -> int:
         records.start()
         number, last = _fill(records, spec, rows)
         records.set_run(RunRow(max(last, 1), 0.0, 1.0, 0, 1))
+        records.set_meta("clean", 1)  # nobody holds a task of it
         records.set_meta("spec", encode(replace(spec, job_id=job_id)))
         records.commit()
     finally:

@@ -294,16 +294,28 @@ def test_a_run_that_is_killed_and_goes_on_reports_what_it_would_have(
     (site.root / "i" / "3-0.png").unlink()
     site.names[4].pop()
     site.write_page(4)
-    flags = here.job(server.url, "--requests-per-host", "1", "--delay", "0.05")
-    door = here.start("crawler", *flags)
-    wait_for((here.state / "j" / "broker.json").exists)
-    time.sleep(0.7 + when)
-    kill_all(door)
+    kill_in_the_middle(here, server, when)
     Night(here, server)
     assert record(here)["run"] == 2
     assert (told(here, "changed"), told(here, "gone")) == ({"/i/1-1.png"}, {"/i/3-0.png", "/i/4-3.png"})
     assert record(here)["images"] == {"changed": 1, "gone": 2, "unchanged": PAGES * IMAGES - 3}
-    assert here.crawl(server.url)[0] == 0 and record(here)["run"] == 3
+    site.write("/i/2-1.png", png(98))
+    site.names[5].pop()
+    site.write_page(5)
+    kill_in_the_middle(here, server, when)
+    Night(here, server)
+    assert record(here)["run"] == 3
+    assert (told(here, "changed"), told(here, "gone")) == ({"/i/2-1.png"}, {"/i/5-3.png"})
+    assert record(here)["images"] == {"changed": 1, "gone": 1, "unchanged": PAGES * IMAGES - 4}
+    assert here.crawl(server.url)[0] == 0 and record(here)["run"] == 4
+
+
+def kill_in_the_middle(here: Here, server: Nginx, when: float) -> None:
+    """Start a run, and kill all of its processes some time after its broker began."""
+    door = here.start("crawler", *here.job(server.url, "--requests-per-host", "1", "--delay", "0.05", "--lease", "3"))
+    wait_for((here.state / "j" / "broker.json").exists)
+    time.sleep(0.7 + when)
+    kill_all(door)
 
 
 def test_a_run_that_is_killed_before_it_tells_is_told_first(here: Here, site: Site, server: Nginx) -> None:
