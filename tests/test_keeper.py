@@ -12,7 +12,7 @@ from crawler.brokers.client import ManagerBroker
 from crawler.errors import BrokerUnreachable, StoreError
 from crawler.keeper import Keeper
 from crawler.ledger import FAILURES, METADATA
-from crawler.stores.files import FileFolder
+from crawler.stores.directory import FileFolder
 from test_ledger import Results, row, saved
 
 

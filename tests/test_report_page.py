@@ -18,7 +18,8 @@ from crawler.keeper import Keeper
 from crawler.report import REPORT, Change, Kind, Named, Numbers, Record, Site, write_record
 from crawler.report_page import MOST_RUNS, STYLE, report_page
 from crawler.report_page.markup import file_href, link
-from crawler.stores.files import FileFolder, draft_of
+from crawler.stores.directory import FileFolder
+from crawler.stores.files import draft_of
 from test_keeper import Bucket
 
 #: What a report is made of; whatever else is there came in with somebody's words.

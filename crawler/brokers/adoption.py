@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
+from crawler.brokers.parcels import Result
 from crawler.brokers.records import Records, RunRow
-from crawler.brokers.results import Result
 from crawler.model import ImageDetail, ImageResult, Kind, encode, pack, task_id
 from crawler.outcomes import Outcome
 from crawler.spec import Spec

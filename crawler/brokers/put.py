@@ -9,8 +9,8 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from crawler.brokers.lanes import Lane
+from crawler.brokers.parcels import Result
 from crawler.brokers.records import Records
-from crawler.brokers.results import Result
 from crawler.brokers.run import Run
 from crawler.brokers.tasks import Known
 from crawler.brokers.waiting import Waiting

@@ -11,9 +11,9 @@ from crawler.brokers.dispatch import Dispatch
 from crawler.brokers.lanes import Lane, Pending
 from crawler.brokers.leases import Worker
 from crawler.brokers.outage import Outage
+from crawler.brokers.parcels import Result
 from crawler.brokers.put import Putter
 from crawler.brokers.records import Records
-from crawler.brokers.results import Result
 from crawler.brokers.retry import decide
 from crawler.brokers.run import Run
 from crawler.brokers.waiting import Waiting

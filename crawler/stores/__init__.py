@@ -5,7 +5,7 @@ from __future__ import annotations
 from crawler.contracts import JobFolder
 from crawler.errors import UsageError
 from crawler.outputs import Output
-from crawler.stores.files import FileFolder
+from crawler.stores.directory import FileFolder
 
 
 def open_folder(output: Output, job: str, endpoint: str = "") -> JobFolder:

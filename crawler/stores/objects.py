@@ -20,7 +20,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.outputs import MAX_PREFIX, Output
 from crawler.stores.archive import Archive
-from crawler.stores.files import MARK
+from crawler.stores.directory import MARK
 from crawler.stores.names import short_name, version_of
 from crawler.stores.refusals import (
     FAILURES,

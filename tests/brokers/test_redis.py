@@ -19,7 +19,7 @@ from crawler.brokers.redis.server import Server
 from crawler.contracts import Broker, ResultArchive
 from crawler.errors import BrokerUnreachable, StateError, UsageError
 from crawler.model import Grant, Kind, Report, State, Words
-from crawler.stores.files import FileArchive
+from crawler.stores.directory import FileArchive
 from servers.redis import redis_cluster, redis_server
 
 _JOBS = itertools.count()

@@ -13,7 +13,8 @@ from crawler.contracts import Parcel, ResultArchive
 from crawler.errors import StoreError
 from crawler.outputs import parse_output
 from crawler.stores import open_folder
-from crawler.stores.files import FileArchive, sweep
+from crawler.stores.directory import FileArchive
+from crawler.stores.files import sweep
 from servers.s3 import BUCKET, S3, forget_stores, needed
 
 #: Opens an archive in one place, as each collector does.

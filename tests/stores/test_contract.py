@@ -17,7 +17,7 @@ from crawler.contracts import JobFolder, Store
 from crawler.errors import NotShared, Unstorable
 from crawler.outputs import parse_output
 from crawler.stores import files, open_folder
-from crawler.stores.files import FileFolder
+from crawler.stores.directory import FileFolder
 from crawler.urls import normalise
 from servers.s3 import BUCKET, S3, forget_stores, needed
 from servers.storing import BODY, is_open, put

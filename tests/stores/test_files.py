@@ -15,7 +15,8 @@ import pytest
 
 from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.stores import files
-from crawler.stores.files import ABANDONED, INCOMING, FileStore, check_mark, draft_of, mark, sweep, worker_name
+from crawler.stores.directory import check_mark, mark
+from crawler.stores.files import ABANDONED, INCOMING, FileStore, draft_of, sweep, worker_name
 from servers.storing import BODY, is_open, put
 
 

@@ -12,7 +12,8 @@ from crawler.account import LedgerPage
 from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.ledger import write_ledger
 from crawler.stores import folders
-from crawler.stores.files import INCOMING, FileStore, check_mark, draft_of, mark, sweep
+from crawler.stores.directory import check_mark, mark
+from crawler.stores.files import INCOMING, FileStore, draft_of, sweep
 from servers.storing import BODY, is_open, put
 
 
