@@ -321,11 +321,17 @@ class ExportSettings(Telling):
 class ForgetSettings(Common):
     """`python -m crawler.forget`."""
 
-    url: Annotated[tuple[str, ...], Flag("The URL of an image; may be repeated.", JOB, common=True)] = ()
-    sha256: Annotated[tuple[str, ...], Flag("The content of images, under whatever URL.", JOB, common=True)] = ()
-    site: Annotated[tuple[str, ...], Flag("All images of a site, by its name or URL.", JOB, common=True)] = ()
+    url: Annotated[
+        tuple[str, ...], Flag("The URL of an image; may be repeated.", JOB, common=True, flag_only=True)
+    ] = ()
+    sha256: Annotated[
+        tuple[str, ...], Flag("The content of images, under whatever URL.", JOB, common=True, flag_only=True)
+    ] = ()
+    site: Annotated[
+        tuple[str, ...], Flag("All images of a site, by its name or URL.", JOB, common=True, flag_only=True)
+    ] = ()
     job: Annotated[str, Flag("Only in this job; by default in all jobs of this machine.", JOB, common=True)] = ""
-    yes: Annotated[bool, Flag("Do not ask.", JOB, common=True)] = False
+    yes: Annotated[bool, Flag("Do not ask.", JOB, common=True, flag_only=True)] = False
     store_endpoint: Annotated[str, Flag("Where the object store of the job answers.", _NETWORK)] = ""
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from crawler.errors import UsageError
 from crawler.parsing import parse
-from crawler.settings import CollectSettings, CrawlSettings, DownloadSettings, StatusSettings
+from crawler.settings import CollectSettings, CrawlSettings, DownloadSettings, ForgetSettings, StatusSettings
 
 
 @pytest.fixture(autouse=True)
@@ -236,3 +236,11 @@ def test_state_is_where_the_system_wants_it(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert crawl("a.example").state_directory == tmp_path / "home" / ".local" / "state" / "crawler"
+
+
+def test_what_is_to_be_forgotten_is_told_by_flags_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector's configuration names the sites that it reads."""
+    (tmp_path / "crawler.toml").write_text('site = ["https://a.example/"]\n')
+    monkeypatch.setenv("CRAWLER_SITE", "https://a.example/")
+    settings = parse(ForgetSettings, "python -m crawler.forget", "", ["--config", str(tmp_path / "crawler.toml")])
+    assert settings is not None and not settings.site and not settings.yes
