@@ -19,17 +19,20 @@ class Credentials:
     def __init__(self, access: Access, clock: Callable[[], float] = time.time) -> None:
         self._access = access
         self._clock = clock
+        self._headers: dict[str, list[tuple[str, str, str]]] = {}
+        for header in access.headers:
+            self._headers.setdefault(without_www(header[0].removeprefix(_HTTPS)), []).append(header)
         self.is_empty = access == Access()  #: nobody is shown anything
 
     def headers(self, url: str) -> dict[str, str]:
         """Return the headers for a request of `url`, without cookies; what is for `https://HOST` is not sent openly."""
-        if not self._access.headers:
+        if not self._headers:
             return {}
-        name, is_open = without_www(address(url).authority), url.startswith("http:")
+        is_open = url.startswith("http:")
         return {
             field: value
-            for where, field, value in self._access.headers
-            if without_www(where.removeprefix(_HTTPS)) == name and not (is_open and where.startswith(_HTTPS))
+            for where, field, value in self._headers.get(without_www(address(url).authority), ())
+            if not (is_open and where.startswith(_HTTPS))
         }
 
     def cookie(self, url: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
+from msgspec.structs import replace
+
 from crawler.adopting import take_over
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.offline import STATE_FILE, read_spec
@@ -21,6 +23,7 @@ from crawler.processes import Link, Place
 from crawler.pruning import most_of
 from crawler.settings import CollectSettings, CrawlSettings
 from crawler.shown import shown
+from crawler.sites import chosen
 from crawler.spec import Spec
 from crawler.stores import open_folder
 
@@ -82,8 +85,10 @@ def _spec(settings: CrawlSettings | CollectSettings) -> Spec:
     if not settings.job:
         raise UsageError("--retry-failed: name the job with --job NAME")
     if isinstance(settings, CollectSettings) and settings.server:
-        return _spec_in_redis(settings.server, settings.job)
-    return read_spec(settings.state_directory / settings.job / STATE_FILE)
+        spec = _spec_in_redis(settings.server, settings.job)
+    else:
+        spec = read_spec(settings.state_directory / settings.job / STATE_FILE)
+    return replace(spec, only=chosen(settings.only, [(detail.name, url) for url, detail in spec.sources]))
 
 
 def _spec_in_redis(url: str, job: str) -> Spec:

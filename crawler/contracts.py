@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -169,8 +169,8 @@ class JobFolder(Protocol):
     def open_archive(self) -> ResultArchive:
         """Return where the job's results are kept, for one thread; nothing is looked at yet."""
 
-    def versions(self, url: str) -> list[str]:
-        """Return the names of all files of an image, whatever content it had."""
+    def versions(self, urls: Iterable[str]) -> list[str]:
+        """Return the names of all files of these images, whatever content they had."""
 
     def with_content(self, sha256: str) -> list[str]:
         """Return the names of all files that have this content; looks at all names."""

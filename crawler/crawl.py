@@ -161,7 +161,7 @@ class Crawl:
         assert self._retries is not None
         begun = self._begin(self._broker.take_up)
         goes_on = self._counts().state is not State.FINISHED
-        return begun if reopen_failed(self._broker, self._retries) or goes_on else None
+        return begun if reopen_failed(self._broker, self._retries, self._spec.only) or goes_on else None
 
     def _begin(self, open_run: Callable[[Spec], Begun]) -> Begun:
         before = self._patiently(self._broker.counts)

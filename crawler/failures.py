@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+from crawler.account import LedgerRow
 from crawler.contracts import Broker
 from crawler.errors import UsageError
 from crawler.outcomes import SUCCESSES, Outcome, chosen
@@ -29,12 +30,19 @@ def wanted(text: str) -> Callable[[str], bool]:
     return lambda outcome: outcome not in SUCCESSES | _NO_FAILURES and is_named(outcome)
 
 
-def reopen_failed(broker: Broker, is_wanted: Callable[[str], bool]) -> int:
-    """Make tasks again of the images whose current results are such failures, and return how many they are."""
+def _is_of(row: LedgerRow, only: Collection[str]) -> bool:
+    return row.current and (not only or row.site in only)
+
+
+def reopen_failed(broker: Broker, is_wanted: Callable[[str], bool], only: Collection[str]) -> int:
+    """Make tasks again of the images whose current results are such failures, and return how many they are.
+
+    Where sites are named, `only` those that one of them brought.
+    """
     page = broker.ledger("", _BATCH)
     reopened = 0
     while page.rows:
-        seqs = [row.seq for row in page.rows if row.current and is_wanted(row.outcome)]
+        seqs = [row.seq for row in page.rows if _is_of(row, only) and is_wanted(row.outcome)]
         reopened += broker.reopen(seqs) if seqs else 0
         page = broker.ledger(page.cursor, _BATCH)
     return reopened

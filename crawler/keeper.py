@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 from crawler.contracts import BrokerClient, JobFolder
@@ -72,9 +72,9 @@ class Keeper:
         file = write_report(report_page(record, earlier), self._directory)
         self._folder.upload(file, REPORT)
 
-    def scrub(self, job: str, is_forgotten: Callable[[str], bool], files: Collection[str]) -> None:
+    def scrub(self, job: str, is_forgotten: Callable[[str], bool], is_removed: Callable[[str], bool]) -> None:
         """Take what is forgotten out of the records of `job` and its report; raises StoreError."""
-        for file in scrub_records(self._directory, job, is_forgotten, files):
+        for file in scrub_records(self._directory, job, is_forgotten, is_removed):
             self._folder.upload(file, f"{RUNS}/{file.name}")
         latest = latest_record(self._directory, job, sys.maxsize)
         if latest is not None:

@@ -17,10 +17,10 @@ _BATCH = 1000
 
 
 class Gone(NamedTuple):
-    """How many files a job has, and those of images that are gone: by name, the number of the result."""
+    """How many files a job has, and of those of images that are gone, by name, the results and URLs."""
 
     files: int
-    gone: dict[str, int]
+    gone: dict[str, list[tuple[int, str]]]
 
 
 def most_of(text: str, flag: str = "--prune") -> int | None:
@@ -35,7 +35,8 @@ def most_of(text: str, flag: str = "--prune") -> int | None:
 def prune(broker: Broker, folder: JobFolder, most: int | None) -> tuple[int, str]:
     """Remove the files of images that are gone, unless they are more than `most`.
 
-    Returns how many were removed, and why none was, or `""`. Raises StoreError.
+    Earlier versions of such an image go with its file. Returns how many were removed, and why none was, or `""`.
+    Raises StoreError.
     """
     found = _gone(broker)
     allowed = found.files // 10 if most is None else most
@@ -48,18 +49,20 @@ def prune(broker: Broker, folder: JobFolder, most: int | None) -> tuple[int, str
     names = list(found.gone)
     for start in range(0, len(names), _BATCH):
         some = names[start : start + _BATCH]
-        folder.remove(some)
-        broker.prune([found.gone[name] for name in some])
+        images = [image for name in some for image in found.gone[name]]
+        folder.remove([*some, *folder.versions({url for _, url in images})])
+        broker.prune([seq for seq, _ in images])
     return len(names), ""
 
 
 def _gone(broker: Broker) -> Gone:
-    files, gone = 0, {}
+    files = 0
+    gone: dict[str, list[tuple[int, str]]] = {}
     for row in rows_of(broker):
         if name := file_of(row):
             files += 1
             if row.gone:
-                gone[name] = row.seq
+                gone.setdefault(name, []).append((row.seq, row.url))
     for row in rows_of(broker) if gone else ():
         if not row.gone:
             gone.pop(file_of(row), None)  # http and https of one image share a file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +15,7 @@ import msgspec
 from crawler.account import Counts, LedgerRow, SiteCounts
 from crawler.errors import StoreError
 from crawler.ledger import Kept
-from crawler.outcomes import SUCCESSES, Outcome
+from crawler.outcomes import LEFT_ALONE, SUCCESSES, Outcome
 from crawler.progress import called, counted
 from crawler.stores.files import draft_of
 from crawler.stores.folders import write_file
@@ -159,7 +159,7 @@ def change_of(row: LedgerRow, line: Kept | None, run: int) -> str:
     if row.run != run or row.outcome == Outcome.PRUNED:
         return ""
     broken = row.before not in ("", Outcome.PRUNED, *SUCCESSES)
-    if row.outcome == Outcome.OPTED_OUT:
+    if row.outcome in LEFT_ALONE:
         return Change.LEFT_ALONE
     if row.outcome not in SUCCESSES:
         return Change.FAILED_AGAIN if broken else Change.FAILED
@@ -256,8 +256,10 @@ def forget_records(root: Path, job: str, run: int) -> None:
                 path.unlink()
 
 
-def scrub_records(root: Path, job: str, is_forgotten: Callable[[str], bool], files: Collection[str]) -> list[Path]:
-    """Take what is forgotten, images by URL and `files`, out of the records of `job`, and return those that changed.
+def scrub_records(
+    root: Path, job: str, is_forgotten: Callable[[str], bool], is_removed: Callable[[str], bool]
+) -> list[Path]:
+    """Take what is forgotten, images by URL and files by name, out of the records of `job`; return those that changed.
 
     Raises StoreError.
     """
@@ -268,8 +270,9 @@ def scrub_records(root: Path, job: str, is_forgotten: Callable[[str], bool], fil
             for named in lists.values():
                 named[:] = [image for image in named if not is_forgotten(image.url)]
                 for image in named:
-                    image.same_as = "" if image.same_as in files else image.same_as
-                    image.previous = "" if image.previous in files else image.previous
+                    for name in ("file_name", "previous", "same_as"):
+                        if is_removed(getattr(image, name)):
+                            setattr(image, name, "")
         if _JSON.encode(record) != before:
             changed.append(write_record(record, root))
     return changed

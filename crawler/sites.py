@@ -56,6 +56,8 @@ def named_sites(settings: CrawlSettings | CollectSettings) -> list[NamedSite]:
     found: dict[str, NamedSite] = {}
     for site in named:
         known = found.get(site.url)
+        if known is not None and _AS_ALL not in (known.settings, site.settings):
+            raise UsageError(f"{site.url} stands twice in the sites file, as {known.name!r} and as {site.name!r}")
         if known is None or (known.settings == _AS_ALL and not site.is_sitemap):
             found[site.url] = dataclasses.replace(site, signed=site.signed or (known.signed if known else ""))
     for name, number in Counter(site.name for site in found.values()).items():

@@ -94,6 +94,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     keep_runs: int = 100  #: whose numbers the state remembers; 0 is all
     refresh: str = "auto"  #: what an earlier run has: `auto` asks where there may be news, `always`, or `new`: never
     forgotten: tuple[str, ...] = ()  #: SHA-256 of contents that are not to be stored
+    forgotten_urls: tuple[str, ...] = ()  #: ids, hex, of what is not to be asked for, by a redirect either
     # limits of a run
     max_images: int = 0
     css: bool = False  #: also style sheets that pages link

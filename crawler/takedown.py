@@ -9,14 +9,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
+from msgspec.structs import replace
+
 from crawler.account import LedgerPage, LedgerRow
+from crawler.brokers.forgetting import Forgotten
 from crawler.brokers.local import job_lock
 from crawler.brokers.offline import STATE_FILE
 from crawler.brokers.records import Records
-from crawler.errors import StateError, UsageError
+from crawler.errors import AlreadyRunning, StateError, UsageError
 from crawler.keeper import Keeper
 from crawler.ledger import file_of
-from crawler.model import ImageResult, Kind, decode, task_id
+from crawler.model import ImageResult, Kind, decode, pack, task_id
+from crawler.outcomes import KEPT
 from crawler.outputs import parse_output
 from crawler.progress import counted, size
 from crawler.settings import ForgetSettings
@@ -44,11 +49,20 @@ class Wanted:
         if not (self.urls or self.contents or self.sites):
             raise UsageError("nothing to forget: name images with --url, --sha256 or --site")
 
+    def has(self, row: LedgerRow) -> bool:
+        """Tell whether a row's content is wanted, or where its redirects ended."""
+        results = [decode(raw, ImageResult) for raw in (row.result, row.kept) if bytes(raw) != b"\xc0"]
+        return any(result.sha256 in self.contents or result.final_url in self.urls for result in results)
 
-def names_of(spec: Spec, sites: Iterable[str]) -> set[str]:
-    """Return the names of the sources of a job that `sites` names, by name or URL."""
+    def names(self, file: str) -> bool:
+        """Tell whether a file's name is that of a content that is wanted."""
+        return any(f"-{sha256[:12]}." in file for sha256 in self.contents)
+
+
+def sites_of(spec: Spec, sites: Iterable[str]) -> dict[str, str]:
+    """Return the names of the sources of a job that `sites` names, by name or URL, by their URLs."""
     wanted = {*sites, *map(from_command_line, sites)}
-    return {detail.name or url for url, detail in spec.sources if wanted & {detail.name, url}}
+    return {url: detail.name or url for url, detail in spec.sources if wanted & {detail.name, url}}
 
 
 def _twins(text: str) -> tuple[str, str]:
@@ -70,6 +84,7 @@ class JobOfState:
         self.spec = decode(spec, Spec) if spec else Spec(job=self.name)
         self.folder = open_folder(parse_output(self.spec.output), self.name, endpoint)
         self._keeper = Keeper(self.folder, directory)
+        self.sites: dict[str, str] = {}  #: names of the sources that are wanted, by URL
         self.rows: list[LedgerRow] = []  #: of what is wanted
         self.files: set[str] = set()
 
@@ -81,16 +96,21 @@ class JobOfState:
 
     def look_for(self, wanted: Wanted) -> None:
         """Find the rows and the files of what is wanted; raises StoreError, StateError where the folder is gone."""
-        names = names_of(self.spec, wanted.sites)
+        self.sites = sites_of(self.spec, wanted.sites)
+        names = set(self.sites.values())
         for row in self._all_rows():
-            if row.url in wanted.urls or row.site in names or self._has_content(row, wanted.contents):
+            if row.url in wanted.urls or row.site in names or wanted.has(row):
                 self.rows.append(row)
-        if any(file_of(row) for row in self.rows) and not self.folder.is_marked():
-            raise StateError(f"job {self.name} has images, but {self.folder} is gone: mount it first")
-        for url in {row.url for row in self.rows} | wanted.urls:
-            self.files.update(self.folder.versions(url))
+        if not self.folder.is_marked():
+            if any(map(file_of, self.rows)):
+                raise StateError(f"job {self.name} has images, but {self.folder} is gone: mount it first")
+            return
+        self.files.update(filter(None, map(file_of, self.rows)))
+        self.files.update(self.folder.versions({row.url for row in self.rows} | wanted.urls))
         for sha256 in wanted.contents:
             self.files.update(self.folder.with_content(sha256))
+        found = {row.seq for row in self.rows}
+        self.files.difference_update(file_of(row) for row in self._all_rows() if row.seq not in found)
 
     def _all_rows(self) -> Iterator[LedgerRow]:
         page = self.ledger("", _BATCH)
@@ -98,25 +118,45 @@ class JobOfState:
             yield from page.rows
             page = self.ledger(page.cursor, _BATCH)
 
-    def _has_content(self, row: LedgerRow, contents: list[str]) -> bool:
-        if not contents:
-            return False
-        results = [decode(raw, ImageResult) for raw in (row.result, row.kept) if bytes(raw) != b"\xc0"]
-        return any(result.sha256 in contents for result in results)
-
     def forget(self, wanted: Wanted) -> None:
-        """Forget what was found: first that it is not to be fetched, then its files, then its rows."""
-        forgetting, tasks = self._records.forgetting, self._records.tasks
-        urls = {row.url for row in self.rows} | wanted.urls
+        """Forget what was found: first that it is not to be fetched, then its files, then its rows.
+
+        Whoever was killed meanwhile does it again: what was to be written after that is then written.
+        """
+        forgetting = self._records.forgetting
+        ids = [task_id(Kind.IMAGE, url) for url in wanted.urls]
+        refused = Forgotten(wanted.contents, list(self.sites), [identity.hex() for identity in ids])
         with self._changing():
-            forgetting.refuse(wanted.contents, sorted(names_of(self.spec, wanted.sites)))
+            is_known = forgetting.refuse(refused)
         self.folder.remove(sorted(self.files))
         with self._changing():
-            found = tasks.find_all([task_id(Kind.IMAGE, url) for url in urls])
-            new = [forgetting.number_of(task_id(Kind.IMAGE, url)) for url in wanted.urls]
-            forgetting.forget({known.number for known in found.values()} | set(new))
-        self._keeper.write(self)
-        self._keeper.scrub(self.name, lambda url: forgetting.is_forgotten(task_id(Kind.IMAGE, url)), self.files)
+            forgetting.forget(self._numbers(ids))
+            self._records.results.amend(self._without_previous(wanted))
+        if self.folder.is_marked() and (is_known or self.rows or self.files):
+            self._keeper.write(self)
+            self._keeper.scrub(
+                self.name,
+                lambda url: forgetting.is_forgotten(task_id(Kind.IMAGE, url)),
+                lambda name: name in self.files or wanted.names(name),
+            )
+
+    def _numbers(self, ids: list[bytes]) -> set[int]:
+        """Return the numbers of the images that are to be forgotten, with those that have no result yet."""
+        found = self._records.tasks.find_all([task_id(Kind.IMAGE, row.url) for row in self.rows])
+        numbers = {known.number for known in found.values()}
+        numbers |= {self._records.forgetting.number_of(identity) for identity in ids}
+        sources = [number for number, url, _ in self._records.tasks.sources() if url in self.sites]
+        return numbers | set(self._records.forgetting.waiting_images(sources))
+
+    def _without_previous(self, wanted: Wanted) -> dict[int, msgspec.Raw]:
+        """Return, by number, results that name an earlier file which is forgotten, without it."""
+        changed = {}
+        for row in self._all_rows():
+            if row.outcome in KEPT:
+                result = decode(row.result, ImageResult)
+                if result.previous and (result.previous in self.files or wanted.names(result.previous)):
+                    changed[row.seq] = pack(replace(result, previous=""))
+        return changed
 
     def _changing(self) -> ExitStack:
         """Make what is done inside one durable transaction."""
@@ -132,7 +172,10 @@ def take_down(settings: ForgetSettings) -> int:
     with ExitStack() as stack:
         jobs = []
         for directory in _directories(settings):
-            stack.enter_context(job_lock(directory))
+            try:
+                stack.enter_context(job_lock(directory))
+            except AlreadyRunning as error:
+                raise AlreadyRunning(f"{error}; wait for its end, or name another with --job") from None
             job = JobOfState(directory, settings.store_endpoint)
             stack.callback(job.close)
             jobs.append(job)
@@ -156,7 +199,7 @@ def _directories(settings: ForgetSettings) -> list[Path]:
 
 def _forget(jobs: list[JobOfState], wanted: Wanted, settings: ForgetSettings) -> int:
     for site in wanted.sites:
-        if not any(names_of(job.spec, [site]) for job in jobs):
+        if not any(sites_of(job.spec, [site]) for job in jobs):
             raise UsageError(f"--site: no job has a site {site!r}")
     for job in jobs:
         job.look_for(wanted)

@@ -137,6 +137,9 @@ def main() -> int:
         job = Job(folder, site)
         with daemon(job.crontabs):
             kills = watch(job, time.time() + 60.0 * args.minutes)
+        until = time.time() + 300.0
+        while job.doors() and time.time() < until:  # the last one ends by itself
+            time.sleep(0.5)
         time.sleep(3.0)
         starts = sorted(job.starts)
         for began, ended, code in starts:

@@ -54,10 +54,10 @@ class Beginning:
         """Return the sources that the run has: those that are chosen, and not forgotten."""
         forgotten = set(self._records.forgetting.forgotten().sites)
         chosen = [(url, detail) for url, detail in spec.sources if not spec.only or detail.name in spec.only]
-        for _, detail in chosen:
-            if detail.name in forgotten:
-                log.warning("%s was forgotten, and is not read", detail.name)
-        return [(url, detail) for url, detail in chosen if detail.name not in forgotten]
+        for url, detail in chosen:
+            if url in forgotten:
+                log.warning("%s was forgotten, and is not read", detail.name or url)
+        return [(url, detail) for url, detail in chosen if url not in forgotten]
 
     def put_sources(self, sources: list[tuple[str, SourceDetail]]) -> None:
         """Let those sources of the run wait that it has not had yet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
@@ -12,13 +12,18 @@ from crawler.model import Kind, decode, encode
 from crawler.outcomes import Outcome
 
 _KEY = "forgotten"
+_UNDONE = ("waiting", "resting")
 
 
 class Forgotten(msgspec.Struct):
-    """Contents (SHA-256, hex) and sources (names) that are not to be fetched; of URLs the tasks remember it."""
+    """Contents (SHA-256, hex), sources (URLs) and URLs (ids, hex) that are not to be fetched.
+
+    The tasks of images that were forgotten with them remember it by themselves.
+    """
 
     contents: list[str] = []
     sites: list[str] = []
+    urls: list[str] = []
 
 
 class Forgetting:
@@ -32,11 +37,23 @@ class Forgetting:
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (_KEY,)).fetchone()
         return decode(row[0], Forgotten) if row else Forgotten()
 
-    def refuse(self, contents: Sequence[str], sites: Sequence[str]) -> None:
-        """Let these not be fetched any more."""
+    def refuse(self, more: Forgotten) -> bool:
+        """Let these not be fetched any more, and tell whether that was so before."""
         known = self.forgotten()
-        both = Forgotten(sorted({*known.contents, *contents}), sorted({*known.sites, *sites}))
+        both = Forgotten(
+            sorted({*known.contents, *more.contents}), sorted({*known.sites, *more.sites}),
+            sorted({*known.urls, *more.urls}),
+        )  # fmt: skip
+        self._db.execute("PRAGMA secure_delete=ON")
         self._db.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (_KEY, encode(both)))
+        return both == known
+
+    def waiting_images(self, sources: Iterable[int]) -> list[int]:
+        """Return the numbers of images of these sources that wait or rest."""
+        those = (msgspec.json.encode(list(sources)),)
+        which = f"kind = {int(Kind.IMAGE)} AND source IN (SELECT value FROM json_each(?))"
+        either = (self._db.execute(f"SELECT number FROM {table} WHERE {which}", those) for table in _UNDONE)
+        return [number for found in either for (number,) in found]
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Forget all of these images but the hashes of their URLs, by which they are known when named again."""

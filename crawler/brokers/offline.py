@@ -48,7 +48,7 @@ def read_counts(path: Path) -> Counts:
             elif kind == Kind.IMAGE:
                 counts.waiting_images += number
         return counts
-    except sqlite3.Error as error:
+    except (sqlite3.Error, msgspec.MsgspecError) as error:
         raise StateError(f"the state {path} cannot be read: {error}") from error
     finally:
         records.close()

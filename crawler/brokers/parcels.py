@@ -63,3 +63,4 @@ class Current(NamedTuple):
     outcome: str
     run: int
     size: int
+    kept: int  #: number of the result by which it can be asked for conditionally, or 0

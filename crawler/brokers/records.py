@@ -6,6 +6,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec import MsgspecError
+
 from crawler.brokers.forgetting import Forgetting
 from crawler.brokers.origins import Origins
 from crawler.brokers.results import Results
@@ -44,7 +46,7 @@ class Records:
             row = db.execute(
                 "SELECT run, began, ended, already_there, concluded FROM runs ORDER BY run DESC LIMIT 1"
             ).fetchone()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MsgspecError) as error:
             db.close()
             raise StateError(f"the state {path} cannot be read: {error}") from error
         self.run = RunRow(*row) if row else RunRow(0, 0.0, 0.0, 0)

@@ -19,7 +19,8 @@ SELECT p.seq, p.run, p.time, w.name, p.body FROM parcels p JOIN workers w ON w.w
 WHERE p.seq >= (SELECT coalesce(max(seq), 0) FROM parcels WHERE seq <= ?) ORDER BY p.seq"""
 _PARCEL = "SELECT p.run, p.time, w.name, p.body FROM parcels p JOIN workers w ON w.worker = p.worker WHERE p.seq = ?"
 _CURRENT = f"""
-SELECT t.number, t.url, result, kept, coalesce(before, ''), gone, s.url, s.detail
+SELECT t.number, t.url, result, kept, coalesce(before, ''), CASE WHEN outcome IS NULL THEN 0 ELSE gone END,
+s.url, s.detail
 FROM tasks t JOIN settled ON task = t.number LEFT JOIN tasks s ON s.number = t.source
 WHERE t.number > ? AND t.kind = {int(Kind.IMAGE)} AND t.url <> '' ORDER BY t.number LIMIT ?"""
 _MENTIONS = """
@@ -94,7 +95,14 @@ class Results:
             self._parcels.clear()
 
     def page(self, after: int, limit: int) -> LedgerPage:
-        """Return up to `limit` results of images that come after number `after`."""
+        """Return up to `limit` results of images that come after number `after`; none only where there are no more."""
+        while True:
+            page = self._page(after, limit)
+            if page.rows or page.cursor == str(after):
+                return page
+            after = int(page.cursor)
+
+    def _page(self, after: int, limit: int) -> LedgerPage:
         rows: list[LedgerRow] = []
         tasks: list[int] = []
         for seq, told, result in self._after(after):
@@ -223,7 +231,8 @@ class Results:
         """Note that the files of images that are gone were removed, and return how many images they are."""
         seq_of = {self._result(seq)[1].task: seq for seq in seqs}
         found = self._db.execute(
-            "SELECT task, result, outcome FROM settled WHERE gone AND task IN (SELECT value FROM json_each(?))",
+            "SELECT task, result, outcome FROM settled "
+            "WHERE gone AND outcome NOT NULL AND task IN (SELECT value FROM json_each(?))",
             (msgspec.json.encode(list(seq_of)),),
         )
         gone = [(task, outcome) for task, result, outcome in found if result == seq_of[task]]
@@ -236,15 +245,20 @@ class Results:
 
     def blank(self, seqs: Iterable[int]) -> None:
         """Forget what these results say; their places stay until they are reviewed."""
-        for seq in sorted(seqs):
+        self.amend(dict.fromkeys(seqs, msgspec.Raw(b"\xc0")))
+
+    def amend(self, bodies: dict[int, msgspec.Raw]) -> None:
+        """Let results, by number, say something else; one that says nothing has no size and no message."""
+        for seq, said in sorted(bodies.items()):
             row = self._db.execute("SELECT seq, body FROM parcels WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (seq,))
             first, body = row.fetchone() or (0, b"")
             parcel = decode(body, Parcel) if first else _NONE[2]
             if first <= seq < first + len(parcel):
                 place = seq - first
-                parcel.bodies[place], parcel.sizes[place] = msgspec.Raw(b"\xc0"), 0
-                if parcel.messages:
-                    parcel.messages[place] = ""
+                parcel.bodies[place] = said
+                if bytes(said) == b"\xc0":
+                    parcel.sizes[place] = 0
+                    parcel.messages[place : place + 1] = [""] if parcel.messages else []
                 self._db.execute("UPDATE parcels SET body = ? WHERE seq = ?", (encode(parcel), first))
         self._decoded.clear()
         self._latest = _NONE
@@ -279,13 +293,13 @@ class Results:
                 continue
             result = parcel[seq - first]
             task = self._db.execute(
-                "SELECT url, source, origin FROM tasks JOIN settled ON task = number "
+                "SELECT url, source, origin, kept FROM tasks JOIN settled ON task = number "
                 "WHERE number = ? AND result = ? AND outcome IS NOT NULL",
                 (result.task, seq),
             ).fetchone()
             if task is not None:
-                url, source, origin = task
-                yield Current(result.task, url, source, origin, result.outcome, run, result.size)
+                url, source, origin, kept = task
+                yield Current(result.task, url, source, origin, result.outcome, run, result.size, kept)
 
 
 def _row(seq: int, told: Told, result: Result) -> LedgerRow:

@@ -32,7 +32,8 @@ task > :after AND task <= :last AND (SELECT kind FROM tasks WHERE number = task)
 _IS_NAMED = "EXISTS (SELECT 1 FROM mentions m WHERE m.image = task AND m.run = :run)"
 _IS_BACK = f"""
 UPDATE settled SET gone = 0 WHERE {_OF_STEP} AND gone AND (
-    (run = :run AND outcome IN ({_listed(KEPT)})) OR (outcome NOT IN ({_MISSING}) AND {_IS_NAMED}))"""
+    (run = :run AND outcome IN ({_listed(KEPT)}))
+    OR ((outcome IS NULL OR outcome NOT IN ({_MISSING})) AND {_IS_NAMED}))"""
 _IS_GONE = f"""
 UPDATE settled SET gone = :run WHERE {_OF_STEP} AND NOT gone AND kept AND (
     outcome IN ({_MISSING})

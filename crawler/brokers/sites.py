@@ -8,6 +8,8 @@ from crawler.brokers.run import Run
 from crawler.brokers.waiting import Waiting
 from crawler.spec import Site, Spec
 
+#: Images that wait again at a time of a source without such a limit.
+WAKE_AT_ONCE = 10_000
 #: Seconds between two looks at what has begun to wait of a source that rests.
 LOOK_EVERY = 0.2
 
@@ -23,6 +25,7 @@ class Sites:
         self._limits: dict[int, Site] = {}
         self._stopped: dict[int, str] = {}
         self._full: set[int] = set()  #: those whose last images are under way
+        self._partly: set[int] = set()  #: those that may rest in part, since they were so
         self._began = 0.0
         self._next_look = 0.0
 
@@ -31,13 +34,15 @@ class Sites:
         self._records.tally.start_again(self._run.number)
         self._stopped.clear()
         self._full.clear()
-        self._waiting.resting.clear()
+        self._partly.clear()
+        self._waiting.resting = set()
         self._waiting.wake_sources(number for number, _, _ in self._records.tasks.sources())
 
     def begin(self, spec: Spec, of_run: set[str], now: float) -> None:
         """Begin a start of the run, whose sources are in the state: let those rest that are not of it, by URL."""
         self._records.flush()
         self._records.set_meta("start_began", now)
+        self._records.set_meta("taken_up", 0)
         for number, url, _ in self._records.tasks.sources():
             if url not in of_run:
                 self._records.tally.stop(self._run.number, number, "")
@@ -47,7 +52,7 @@ class Sites:
     @property
     def is_taken_up(self) -> bool:
         """Tell whether the run is one that was finished, and goes on with what is reopened alone."""
-        return int(self._records.meta("taken_up") or 0) == self._run.number
+        return bool(self._run.number) and int(self._records.meta("taken_up") or 0) == self._run.number
 
     def take_up(self, spec: Spec) -> None:
         """Let nothing rest of what will be reopened, whatever rested in the run; what rests goes on to do so."""
@@ -56,9 +61,9 @@ class Sites:
 
     def restore(self, spec: Spec) -> None:
         """Go on with the run as the state has it."""
+        self._limits, self._stopped, self._full, self._partly = {}, {}, set(), set()
+        self._waiting.resting, self._waiting.left, self._waiting.stirred = set(), {}, set()
         if self.is_taken_up:
-            self._limits, self._stopped, self._full = {}, {}, set()
-            self._waiting.resting, self._waiting.left, self._waiting.stirred = set(), {}, set()
             return
         self._began = float(self._records.meta("start_began") or 0.0)
         self._stopped = self._records.tally.stopped(self._run.number)
@@ -66,8 +71,8 @@ class Sites:
         sources = self._records.tasks.sources() if limits else []
         self._limits = {number: limits[detail.name] for number, _, detail in sources if detail.name in limits}
         self._run.watch(number for number, site in self._limits.items() if site.max_images)
+        self._partly = self._records.tasks.resting_sources() & self._limits.keys() - self._stopped.keys()
         self._waiting.resting = set(self._stopped)
-        self._waiting.left, self._waiting.stirred = {}, set()
         self._count()
 
     def heed(self, now: float, *, always: bool = False) -> None:
@@ -80,17 +85,26 @@ class Sites:
                 self._stopped[source] = why
                 self._records.tally.stop(self._run.number, source, why)
         self._count()
-        full = {source for source, left in self._waiting.left.items() if left <= 0} - self._stopped.keys()
-        self._waiting.resting = set(self._stopped) | full
-        self._waiting.rest((self._waiting.stirred | full | self._stopped.keys()) & self._waiting.resting)
-        if awake := self._full - full - self._stopped.keys():
-            self._waiting.wake_sources(awake)
-        self._full = full
+        self._full = {source for source, left in self._waiting.left.items() if left <= 0} - self._stopped.keys()
+        before, self._waiting.resting = self._waiting.resting, self._stopped.keys() | self._full
+        self._waiting.rest((self._waiting.stirred | (self._waiting.resting - before)) & self._waiting.resting)
+        self._partly |= self._full
+        self._wake_some()
+
+    def _wake_some(self) -> None:
+        """Let images wait again of sources that were at their limit, where some of the last ones failed."""
+        idle = {source for source in self._partly - self._waiting.resting if not self._waiting.open_of(source)}
+        if not idle:
+            return
+        for source in idle:
+            if not self._waiting.wake_some(source, self._waiting.left.get(source, WAKE_AT_ONCE)):
+                self._partly.discard(source)
+        self._waiting.wake_wanted()
 
     def _limit(self, source: int, site: Site, now: float) -> str:
         """Return the limit that a source with something left to do has come to, or `""`."""
         saved = self._run.saved_of(source) if site.max_images else 0
-        if not self._waiting.open_of(source) and source not in self._full:
+        if not self._waiting.open_of(source) and source not in self._partly:
             return ""
         if site.max_images and saved >= site.max_images:
             return "max_images"

@@ -32,7 +32,7 @@ from crawler.brokers.wire import HERE
 from crawler.brokers.words import BROKER, DEADLY, DEADLY_AFTER, FEEDING
 from crawler.errors import UsageError
 from crawler.model import Found, Kind, Reply, Report, Settlement, State, Verb, decode, encode, task_id
-from crawler.outcomes import Outcome
+from crawler.outcomes import SUCCESSES, Outcome
 from crawler.robots import digest
 from crawler.spec import Spec
 
@@ -94,7 +94,10 @@ class SqliteBroker:
         return min(now, float(self._records.meta("alive") or now)) + ALIVE_EVERY + self._spec.lease
 
     def _adopt_spec(self, spec: Spec) -> None:
-        self._spec = spec = replace(spec, forgotten=tuple(self._records.forgetting.forgotten().contents))
+        forgotten = self._records.forgetting.forgotten()
+        self._spec = spec = replace(
+            spec, forgotten=tuple(forgotten.contents), forgotten_urls=tuple(forgotten.urls)
+        )  # fmt: skip
         encoded = encode(spec)
         self._spec_digest = digest(encoded.hex())
         self._records.set_meta("spec", encoded)
@@ -118,7 +121,8 @@ class SqliteBroker:
             rebooted, now = self._beginning.rebooted_since(), self._clock()
             resumed = not self._run.is_concluded
             if not self._run.ended or not resumed:
-                self._sites.wake_all()
+                if not (resumed and self._sites.is_taken_up):  # there, what rests goes on to do so
+                    self._sites.wake_all()
                 if not resumed:
                     self._beginning.open_run(now)
                 sources = self._beginning.of_run(spec)
@@ -241,8 +245,10 @@ class SqliteBroker:
             found = list(self._records.results.current(seqs))
             for old in found:
                 self._run.count(Kind.IMAGE, old.source, old.origin, old.outcome, -1, -old.size, old.run)
-                self._waiting.open_again(self._waiting.by_number(old.origin))
-                self._putter.rearm(old.task, old.source, Found(Kind.IMAGE, old.url, msgspec.Raw()))
+                for lane in (self._waiting.by_number(old.origin), self._waiting.of(old.url)):
+                    self._waiting.open_again(lane)
+                known = 0 if old.outcome in SUCCESSES else old.kept  # of what succeeded the file is lost
+                self._putter.rearm(old.task, old.source, Found(Kind.IMAGE, old.url, msgspec.Raw()), known)
             if found and self._run.ended:
                 self._run.reopen()
             return len(found)

@@ -95,7 +95,7 @@ class Tally:
         for source, outcome, number in self._db.execute(
             "SELECT source, outcome, sum(count) FROM tally WHERE run = ? AND kind = 2 GROUP BY source, outcome", (run,)
         ):
-            if source in sites:
+            if source in sites and number:
                 sites[source].outcomes[outcome] = number
         return list(sites.values())
 

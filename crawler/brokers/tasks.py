@@ -259,12 +259,29 @@ class Tasks:
 
     def wake(self, sources: Iterable[int]) -> list[Stock]:
         """Let what rests of these sources wait again, and return what that is."""
-        marks = {"sources": json.encode(list(sources))}
-        which = "source IN (SELECT value FROM json_each(:sources))"
-        found = [Stock(*row) for row in self._db.execute(_STOCK.format("resting", which), marks)]
-        self._db.execute(f"INSERT INTO waiting({_COLUMNS}) SELECT {_COLUMNS} FROM resting WHERE {which}", marks)
-        self._db.execute(f"DELETE FROM resting WHERE {which}", marks)
+        return self._wake("source IN (SELECT value FROM json_each(?))", json.encode(list(sources)))
+
+    def wake_one(self, number: int) -> list[Stock]:
+        """Let a task wait again if it rests."""
+        return self._wake("number = ?", number)
+
+    def wake_some(self, source: int, images: int) -> list[Stock]:
+        """Let so many images of a source wait again that rest, and all else of it."""
+        some = f"SELECT number FROM resting WHERE source = ?1 AND kind = {int(Kind.IMAGE)} ORDER BY number LIMIT ?2"
+        return self._wake(f"source = ?1 AND (kind <> {int(Kind.IMAGE)} OR number IN ({some}))", source, images)
+
+    def _wake(self, which: str, *marks: Any) -> list[Stock]:
+        numbers = [row[0] for row in self._db.execute(f"SELECT number FROM resting WHERE {which}", marks)]
+        if not numbers:
+            return []
+        those, among = (json.encode(numbers),), "number IN (SELECT value FROM json_each(?))"
+        found = [Stock(*row) for row in self._db.execute(_STOCK.format("resting", among), those)]
+        self._db.execute(f"INSERT INTO waiting({_COLUMNS}) SELECT {_COLUMNS} FROM resting WHERE {among}", those)
+        self._db.execute(f"DELETE FROM resting WHERE {among}", those)
         return found
+
+    def resting_sources(self) -> set[int]:
+        return {row[0] for row in self._db.execute("SELECT DISTINCT source FROM resting")}
 
     def wanted_by_others(self, sources: Iterable[int], resting: Iterable[int], run: int) -> dict[int, int]:
         """Return which images that rest of `sources` a page of a source that does not rest names in `run`.
@@ -281,16 +298,13 @@ class Tasks:
         return dict(rows.fetchall())
 
     def hand_over(self, images: dict[int, int]) -> list[Stock]:
-        """Let images that rest wait as those of other sources, given by number, and return what that is."""
-        numbers = (json.encode(list(images)),)
-        which = "number IN (SELECT value FROM json_each(?))"
-        of = [(source, number) for number, source in images.items()]
+        """Let those of these images that rest wait as those of other sources, given by number; return what that is."""
+        there = "SELECT number FROM resting WHERE number IN (SELECT value FROM json_each(?))"
+        resting = [number for (number,) in self._db.execute(there, (json.encode(list(images)),))]
+        of = [(images[number], number) for number in resting]
         self._db.executemany("UPDATE resting SET source = ?1 WHERE number = ?2", of)
         self._db.executemany("UPDATE tasks SET source = ?1 WHERE number = ?2", of)
-        found = [Stock(*row) for row in self._db.execute(_STOCK.format("resting", which), numbers)]
-        self._db.execute(f"INSERT INTO waiting({_COLUMNS}) SELECT {_COLUMNS} FROM resting WHERE {which}", numbers)
-        self._db.execute(f"DELETE FROM resting WHERE {which}", numbers)
-        return found
+        return self._wake("number IN (SELECT value FROM json_each(?))", json.encode(resting))
 
     def sources(self) -> list[tuple[int, str, SourceDetail]]:
         """Return number, URL and detail of all sources that the job ever had."""

@@ -208,6 +208,18 @@ class Waiting:
                 del self.resident[pending.task.number]
         self.hand_over(self._records.tasks.wanted_by_others(sources, self.resting, self._run))
 
+    def wake_some(self, source: int, images: int) -> int:
+        """Let so many images of a source wait again, and its pages; return how many tasks that are."""
+        self._records.flush()
+        stocks = self._records.tasks.wake_some(source, images)
+        self._bring_in(stocks)
+        return sum(stock.number for stock in stocks)
+
+    def wake_wanted(self) -> None:
+        """Let images wait again that rest though a source names them that does not."""
+        resting = self.resting
+        self.hand_over(self._records.tasks.wanted_by_others(resting, resting, self._run))
+
     def hand_over(self, images: dict[int, int]) -> None:
         """Let images that rest wait as those of other sources, which name them too; by number."""
         if images:
@@ -251,6 +263,9 @@ class Waiting:
         if pending is None and number > 0:
             self._records.flush()
             row = self._records.tasks.waiting_task(number)
+            if row is None and (stocks := self._records.tasks.wake_one(number)):
+                self._bring_in(stocks)  # somebody holds it on, or has done it
+                row = self._records.tasks.waiting_task(number)
             if row is not None:
                 kind, lane = Kind(row[1]), self.by_number(row[2])
                 pending, _ = self._resident(row, lane, kind)

@@ -24,7 +24,7 @@ from crawler.images.decoding import DECODED, Decoder
 from crawler.images.engine import Engine, referrer_for
 from crawler.images.transfer import Transfer
 from crawler.images.verify import Picture
-from crawler.model import ImageDetail, ImageResult, Kind, Move, Settlement, Task, Verb, decode, moved_to, pack
+from crawler.model import ImageDetail, ImageResult, Kind, Move, Settlement, Task, Verb, decode, moved_to, pack, task_id
 from crawler.outcomes import LEFT_ALONE, PAUSING, Outcome
 from crawler.refresh import NO_CONDITIONS, conditions, confirmed, is_spared, max_age, spared
 from crawler.spec import Spec
@@ -58,6 +58,7 @@ class DownloadLoop(WorkLoop):
         super().__init__(broker, worker, spec, patience)
         self._store = store
         self._forgotten = frozenset(spec.forgotten)
+        self._forgotten_urls = frozenset(spec.forgotten_urls)
         self._name = name
         self._connections = connections
         self._ended: deque[Callable[[], None]] = deque()  # from other threads; run by the loop
@@ -109,6 +110,9 @@ class DownloadLoop(WorkLoop):
     def _begin(self, task: Task, now: float) -> None:
         if task.kind is Kind.ROBOTS:
             self._engine.start(task, "")
+        elif self._forgotten_urls and task_id(Kind.IMAGE, task.at).hex() in self._forgotten_urls:
+            self._agenda.ended(task, now - NO_REQUEST)
+            self._give_up(task, FetchError(Outcome.FORGOTTEN, "it is not to be fetched"))
         elif not self._allowed(task):
             self._agenda.ended(task, now - NO_REQUEST)
             self._give_up(task, FetchError(Outcome.ROBOTS_DENIED, "robots.txt forbids it"))

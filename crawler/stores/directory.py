@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from crawler.errors import NotShared, StoreError
 from crawler.stores.archive import Archive
 from crawler.stores.files import FileStore, draft_of, sweep
 from crawler.stores.folders import names_below, read_file, remove_file, write_file
-from crawler.stores.names import file_name, version_of
+from crawler.stores.names import file_name, grouped, matching
 
 MARK = ".job"
 
@@ -48,19 +49,21 @@ class FileFolder:
     def open_archive(self) -> FileArchive:
         return FileArchive(self.path)
 
-    def versions(self, url: str) -> list[str]:
-        folder, is_version = version_of(url)
-        try:
-            return [f"{folder}/{name}" for name in names_below(self.path, folder) if is_version.fullmatch(name)]
-        except OSError as error:
-            raise StoreError(f"{self.path / folder} cannot be read: {error.strerror}") from error
+    def versions(self, urls: Iterable[str]) -> list[str]:
+        found = []
+        for folder, wanted in grouped(urls).items():
+            try:
+                found += [f"{folder}/{name}" for name in matching(names_below(self.path, folder), wanted)]
+            except OSError as error:
+                raise StoreError(f"{self.path / folder} cannot be read: {error.strerror}") from error
+        return found
 
     def with_content(self, sha256: str) -> list[str]:
         found = []
         for folder, _, names in os.walk(self.path):
             for name in names:
                 path = Path(folder) / name
-                if f"-{sha256[:12]}." in name and not path.is_symlink() and _sha256(path) == sha256:
+                if f"-{sha256[:12]}." in name and not path.is_symlink() and path.is_file() and _sha256(path) == sha256:
                     found.append(str(path.relative_to(self.path)))
         return found
 

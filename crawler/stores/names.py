@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 #: The suffix that a URL of this format has as a rule, where it is not the format's name.
 _SUFFIX = {"jpeg": "jpg", "tiff": "tif"}
 # What browsers leave as it is in a path (WHATWG URL Standard, path percent-encode set).
 _UNQUOTED = "!$%&'()*+,;=:@[]|~"
+#: What no image has, so that a name tells the whole URL.
+_NO_FORMAT = "?"
+_VERSION = re.compile(r"(.+)-[0-9a-f]{12}\.([a-z0-9]+)", re.DOTALL)
 #: Longest part of a path in bytes; ext4, NTFS and APFS take 255.
 _MAX_PART = 120
 #: Deepest folder below the host's.
@@ -58,14 +63,39 @@ def _short_stem(url: str) -> str:
     return "~" + hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
-def version_of(url: str) -> tuple[str, re.Pattern[str]]:
-    """Return the folder of a URL's files, and what matches their names there, whatever their content."""
+class Version(NamedTuple):
+    """What the names of a URL's files have in common, whatever their content; `format` is empty where it is any."""
+
+    folder: str
+    stem: str
+    format: str
+
+
+def versions_of(url: str) -> list[Version]:
+    """Return where files of a URL may be, and what their names begin with."""
     suffix = urlsplit(url).path.rpartition(".")[2]
-    formats = {suffix, *(format for format, short in _SUFFIX.items() if short == suffix), ""}
-    names = {careful_name(url, "", format).removesuffix(f"-.{format}") for format in formats}
-    stems = {name.rpartition("/")[2] for name in names} | {_short_stem(url)}
-    either = "|".join(map(re.escape, sorted(stems)))
-    return names.pop().rpartition("/")[0], re.compile(rf"(?:{either})-[0-9a-f]{{12}}\.[a-z0-9]+")
+    folder, _, marked = careful_name(url, "", _NO_FORMAT).removesuffix(f"-.{_NO_FORMAT}").rpartition("/")
+    found = [Version(folder, marked, ""), Version(folder.partition("/")[0], _short_stem(url), "")]
+    for format in {suffix, *(format for format, short in _SUFFIX.items() if short == suffix)}:
+        plain = careful_name(url, "", format).removesuffix(f"-.{format}").rpartition("/")[2]
+        if format and plain != marked:  # its suffix tells the format, so that no other URL has this name
+            found.append(Version(folder, plain, format))
+    return found
+
+
+def grouped(urls: Iterable[str]) -> dict[str, set[tuple[str, str]]]:
+    """Return, by folder, stems and formats of the files of these URLs there."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for url in urls:
+        for version in versions_of(url):
+            found.setdefault(version.folder, set()).add(version[1:])
+    return found
+
+
+def matching(names: Iterable[str], wanted: set[tuple[str, str]]) -> list[str]:
+    """Return those of the names in a folder that have one of these stems and formats."""
+    parts = [(name, match) for name in names if (match := _VERSION.fullmatch(name))]
+    return [name for name, match in parts if (match[1], "") in wanted or (match[1], match[2]) in wanted]
 
 
 @lru_cache(maxsize=4096)

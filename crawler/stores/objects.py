@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.outputs import MAX_PREFIX, Output
 from crawler.stores.archive import Archive
 from crawler.stores.directory import MARK
-from crawler.stores.names import short_name, version_of
+from crawler.stores.names import grouped, matching, short_name
 from crawler.stores.refusals import (
     FAILURES,
     NO_BUCKET,
@@ -165,16 +165,14 @@ class ObjectFolder:
     def open_archive(self) -> ObjectArchive:
         return ObjectArchive(self._url, self._quick)
 
-    def versions(self, url: str) -> list[str]:
-        folder, is_version = version_of(url)
-        host = folder.partition("/")[0]  # where names that would be too long are, too
-        with told(self._url):
-            names = [
-                item["path"]
-                for within in dict.fromkeys((folder, host))
-                for item in obstore.list_with_delimiter(self._remote, within)["objects"]
-            ]
-        return [name for name in names if is_version.fullmatch(name.rpartition("/")[2])]
+    def versions(self, urls: Iterable[str]) -> list[str]:
+        found = []
+        for folder, wanted in grouped(urls).items():
+            with told(self._url):
+                items = obstore.list_with_delimiter(self._remote, folder)["objects"]
+            names = [item["path"].rpartition("/")[2] for item in items]
+            found += [f"{folder}/{name}" for name in matching(names, wanted)]
+        return found
 
     def with_content(self, sha256: str) -> list[str]:
         with told(self._url):

@@ -120,6 +120,44 @@ class TestForget:
             assert code == 0 and "was forgotten, and is not read" in errors and len(other.requests) == before
             assert len(here.rows("metadata.jsonl")) == 12 and here.is_clean()
 
+    def test_a_site_that_was_renamed_is_not_read_either(self, here: Here, site: FaultySite) -> None:
+        sites = here.folder / "sites.toml"
+        sites.write_text(f'[[site]]\nurl = "{site.url}"\nname = "one"\n')
+        assert here.crawl("--sites-file", str(sites))[0] == 0
+        assert self.forget(here, "--site", "one", "--yes")[0] == 0 and not files(here)
+        sites.write_text(f'[[site]]\nurl = "{site.url}"\nname = "other"\n')
+        before = len(site.requests)
+        assert "was forgotten" in here.crawl("--sites-file", str(sites))[2] and len(site.requests) == before
+
+    def test_what_others_lead_to_is_not_fetched_either(self, here: Here, site: FaultySite) -> None:
+        site.redirect("/i/r.png", "/i/real.png")
+        site.add("/i/real.png", png(30))
+        site.add("/i/small.png", png(31))
+        fallback = '<img src="/i/small.png" srcset="/i/big.png 2x">'
+        site.add("/", page("/i/r.png") + fallback, "text/html")
+        assert here.crawl(site.url)[0] == 0
+        shown = {row["final_url"].removeprefix(site.url) for row in here.rows("metadata.jsonl").values()}
+        assert shown == {"/i/real.png", "/i/small.png"}
+        for name in shown:
+            assert self.forget(here, "--url", site.url + name, "--yes")[0] == 0
+        assert not files(here)
+        site.redirect("/i/new.png", "/i/real.png")
+        site.add("/", page("/i/r.png", "/i/new.png") + fallback, "text/html")
+        before = len(asked(site))
+        here.crawl(site.url)
+        assert asked(site)[before:] == ["/i/new.png"] and not files(here)
+
+    def test_files_of_others_stay(self, here: Here, site: FaultySite) -> None:
+        names = ["/i/a.png", "/i/a.jpg", "/i/a.webp", "/i/a.", "/i/a", "/i/a.png?v=1", "/i/a-.png"]
+        for n, name in enumerate(names):
+            site.add(name, png(40 + n), "image/png")
+        site.add("/", page(*names), "text/html")
+        assert here.crawl(site.url)[0] == 0
+        for left, name in zip(range(len(names) - 1, -1, -1), names, strict=True):
+            code, out, _ = self.forget(here, "--url", site.url + name, "--yes")
+            assert code == 0 and "j: 1 image, 1 file forgotten" in out
+            assert len(list((here.output / "j").rglob("*.png"))) == left and here.is_clean()
+
     def test_it_asks_before_it_acts(self, here: Here, site: FaultySite) -> None:
         assert here.crawl(site.url)[0] == 0
         code, out, errors = self.forget(here, "--url", site.url + NAMES[0])

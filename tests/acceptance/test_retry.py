@@ -33,6 +33,30 @@ def test_failures_of_some_kinds_are_tried_again_and_nothing_else(here: Here) -> 
         assert "j: run 2 finished" in here.crawl(site.url)[2]
 
 
+def test_what_fails_again_keeps_its_file_and_what_works_again_is_no_news(here: Here) -> None:
+    with FaultySite() as site, FaultySite("127.0.0.2") as other:
+        for each in (site, other):
+            each.add("/", page("/i/a.png", "/i/b.png"), "text/html")
+            for n, name in enumerate(("/i/a.png", "/i/b.png")):
+                each.add(name, png(n))
+        assert here.crawl(site.url, other.url)[0] == 0
+        for each in (site, other):
+            for name in ("/i/a.png", "/i/b.png"):
+                each.add(name, status=403)
+        here.crawl(site.url, other.url, "--refresh", "always", "--fail-above", "100")
+        site.add("/i/b.png", png(1))
+        before = len(other.requests)
+        retry = ("--retry-failed", "http_403", "--only", site.url, "--fail-above", "100")
+        code, _, errors = here.run("crawler", "--job", "j", *retry)
+        assert code == 0 and len(other.requests) == before, errors
+        rows = here.rows("metadata.jsonl")
+        assert (rows[site.url + "/i/a.png"]["outcome"], rows[site.url + "/i/b.png"]["outcome"]) == (
+            "http_403",
+            "unchanged",
+        )
+        assert len(rows) == 4 and here.is_clean()
+
+
 def test_what_is_wrong_is_said(here: Here) -> None:
     for arguments, said in (
         (("--retry-failed",), "name the job with --job NAME"),

@@ -228,6 +228,93 @@ class TestOnly:
         assert not any(row.gone for row in broker.ledger("", 100).rows)
 
 
+@pytest.mark.parametrize("ends", [done, lambda task: done(task, "http_404")], ids=["saved", "failed"])
+def test_a_broker_that_starts_again_while_the_last_images_are_under_way(
+    tmp_path: Path, clock: Clock, ends: Callable[[Task], Settlement]
+) -> None:
+    broker = SqliteBroker(tmp_path / "q", clock=clock)
+    found = {A: images(9, A), B: []}
+    night = Night(broker, clock, job(Site(name="a", max_images=3)), found)
+    night.turn()
+    while not any(task.kind is Kind.IMAGE for task in night.worker.held.values()):
+        night.turn()
+        clock.advance(0.3)
+    for _ in range(10):  # the others rest by now
+        night.worker.exchange()
+        clock.advance(0.5)
+    broker.close()
+    night.broker = night.worker.broker = broker = SqliteBroker(tmp_path / "q", clock=clock)
+    clock.advance(1.0)
+    night.drain(lambda task: ends(task) if night.given.index(task) < 5 else done(task))
+    assert broker.counts().images["success"] == 3 and stopped(broker.counts())["a"] == "max_images"
+    broker.close()
+
+
+def test_two_at_their_limits_give_each_other_what_both_name(broker: Broker, clock: Clock) -> None:
+    shared = image("http://cdn.test/shared.png", Words(alt="s"))
+    found = {A: [*images(1, A), shared], B: [*images(1, B), page(B)]}
+
+    def settle(task: Task) -> Settlement:
+        if task.kind is Kind.PAGE:
+            return done(task, found=[shared])
+        return done(task, "http_404" if task.url.endswith("b0.png") else "success")
+
+    limits = (Site(name="a", max_images=1), Site(name="b", max_images=1))
+    night = Night(broker, clock, job(*limits), found).drain(settle)
+    assert "http://cdn.test/shared.png" in {task.url for task in night.given}
+    assert broker.counts().images == {"success": 2, "http_404": 1}
+
+
+def test_what_was_done_meanwhile_is_taken_of_a_source_that_rests(broker: Broker, clock: Clock) -> None:
+    night = Night(broker, clock, job(Site(name="a", max_time=60.0)), {A: images(3, A), B: []})
+    while not night.images():
+        night.turn()
+    held = list(night.worker.held.values())
+    clock.advance(100.0)  # its lease is over, and so is the site's time
+    for _ in range(3):
+        broker.counts()
+        clock.advance(1.0)
+    night.worker.held.clear()
+    night.worker.exchange(*[done(task) for task in held])
+    assert broker.counts().images == {"success": 3}
+
+
+def test_what_failed_is_tried_again_within_the_limits_of_the_run(broker: Broker, clock: Clock) -> None:
+    """A run that is taken up and killed goes on as an ordinary one: with its limits, and without what rested."""
+    found = {A: images(10, A), B: images(2, B)}
+    limited = job(Site(name="a", max_images=3))
+    Night(broker, clock, limited, found).drain(lambda task: done(task, "http_500" if "b1" in task.url else "success"))
+    failed = [row.seq for row in broker.ledger("", 100).rows if row.outcome == "http_500"]
+    broker.take_up(limited)
+    assert broker.reopen(failed) == 1
+    night = Night(broker, clock, limited, found)
+    assert night.begun.resumed and night.drain().images() == {"b": 1}
+    assert stopped(broker.counts()) == {"a": "max_images", "b": ""}
+
+
+def test_what_rests_is_not_pruned(broker: Broker, clock: Clock) -> None:
+    def reviewed() -> dict[str, int]:
+        cursor = broker.review("")
+        while cursor:
+            cursor = broker.review(cursor)
+        return {row.url: row.seq for row in broker.ledger("", 100).rows if row.gone}
+
+    def settle(named: list[Found]) -> Callable[[Task], Settlement]:
+        return lambda task: done(task, found=named if task.kind is Kind.PAGE else [])
+
+    words = [image(f"http://cdn.test/a{n}.png", Words(alt="w")) for n in range(4)]
+    found = {A: [page(A)], B: []}
+    Night(broker, clock, job(), found).drain(settle(words))
+    Night(broker, clock, job(refresh="always"), found).drain(settle(words[:3]))
+    gone = reviewed()
+    assert gone.keys() == {"http://cdn.test/a3.png"}
+    broker.conclude()
+    Night(broker, clock, job(Site(name="a", max_images=1), refresh="always"), found).drain(settle(words[::-1]))
+    assert reviewed() == {} or broker.prune(list(gone.values())) == 0
+    Night(broker, clock, job(), found).drain(settle(words))
+    assert not reviewed() and all(row.outcome == "success" for row in broker.ledger("", 100).rows)
+
+
 def test_a_broker_that_starts_again_lets_them_rest(tmp_path: Path, clock: Clock) -> None:
     broker = SqliteBroker(tmp_path / "q", clock=clock)
     found = {A: images(9, A), B: images(9, B)}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from crawler.stores.names import careful_name, file_name
+from crawler.stores.names import careful_name, file_name, grouped, matching, short_name
 from crawler.urls import normalise
 
 SHA = "0123456789abcdef" * 4
@@ -168,3 +168,24 @@ def test_where_case_does_not_count_only_the_same_bytes_share_a_name(
 def test_what_turns_text_around_or_stands_for_forbidden_characters_is_replaced() -> None:
     name = file_name("https://a.example/%D8%9Ca%EF%80%A6b.jpg", "ab" * 32, "jpeg")
     assert name.startswith("a.example/_a_b~")
+
+
+formats = st.sampled_from(["jpeg", "png", "webp", "tiff", "gif"])
+
+
+@given(urls, formats, st.sampled_from([10, 900]))
+@example("http://a.example/i/a.", "png", 900)
+@example("http://a.example/i/a.tif", "tiff", 900)
+@example("http://a.example/a-0123456789ab.png", "png", 900)
+def test_all_files_of_a_url_are_found_by_it(url: str, format: str, most: int) -> None:
+    folder, _, last = short_name(url, SHA, format, most).rpartition("/")
+    assert matching([last], grouped([url])[folder]) == [last]
+
+
+@given(urls, urls, formats)
+@example("http://a.example/i/a.png", "http://a.example/i/a.jpg", "jpeg")
+@example("http://a.example/i/a.png", "http://a.example/i/a.webp", "png")
+def test_no_file_of_another_url_is(url: str, other: str, format: str) -> None:
+    assume(url.partition("://")[2] != other.partition("://")[2])
+    folder, _, last = file_name(other, SHA, format).rpartition("/")
+    assert matching([last], grouped([url]).get(folder, set())) == []
