@@ -40,7 +40,7 @@ def start(crew: Crew) -> None:
 
 
 def test_machines_share_a_crawl(make_crew: MakeCrew) -> None:
-    crew = make_crew(240, 0.05, *POLITE)
+    crew = make_crew(720, 0.05, *POLITE)  # enough for all to come, however slowly they start
     start(crew)
     ends_well(crew)
     rows = [json.loads(line) for line in (crew.output / JOB / "metadata.jsonl").read_text().splitlines()]
