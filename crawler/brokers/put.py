@@ -9,6 +9,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from crawler.brokers.lanes import Lane
+from crawler.brokers.met import Met
 from crawler.brokers.parcels import Result
 from crawler.brokers.records import Records
 from crawler.brokers.run import Run
@@ -34,6 +35,7 @@ class Putter:
         self._max_pages = 0
         self._kinds = {Kind.IMAGE}
         self._traps = Traps(0)
+        self._met = Met()
         self._refresh, self._counts_links = "auto", False
 
     def configure(self, spec: Spec) -> None:
@@ -44,16 +46,17 @@ class Putter:
 
     def new_run(self) -> None:
         self._traps = Traps(self._traps.most)
+        self._met = Met()
 
     def put(self, found: list[Found], parent: int, source: int) -> int:
         """Add what task `parent` named, and return how many tasks are new."""
         self._records.flush()
         new: dict[bytes, int] = {}
-        met: dict[bytes, int] = {}
         resting: dict[int, int] = {}
         found = [item for item in found if item.kind in self._kinds]  # sources name files here: only `begin`
         identities = [task_id(item.kind, item.url) for item in found]
-        all_known = self._records.tasks.find_all(identities)
+        met = {identity: number for identity in identities if (number := self._met.page(identity))}
+        all_known = self._records.tasks.find_all([identity for identity in identities if identity not in met])
         for item, identity in zip(found, identities, strict=True):
             number = new.get(identity) or met.get(identity)
             if number is None:
@@ -67,6 +70,8 @@ class Putter:
                         resting[number] = source
                 else:
                     number = new[identity] = self.insert(identity, item, source)
+                if item.kind is Kind.PAGE:
+                    self._met.add_page(identity, number)
             if item.words is not None:
                 self._records.tasks.mention(number, parent, encode(item.words), self._run.number)
         self._waiting.hand_over(resting)
@@ -88,15 +93,22 @@ class Putter:
         """
         tasks = self._records.tasks
         self._records.flush()
-        images = []
-        for kind, url, detail, known in tasks.find_numbers(tasks.named(page)):
+        images, others = self._met.split(tasks.named(page))
+        if self._waiting.resting:  # images that were met may rest since
+            images, others = [], sorted(images + others)
+        resting: dict[int, int] = {}
+        for kind, url, detail, known in tasks.find_numbers(others):
             if kind is Kind.PAGE and sort != "sitemap":
                 detail = encode(replace(decode(detail, PageDetail), lastmod=""))
             item = Found(kind, url, Raw(detail), opted_out=self._rule_of(known))
             if self._admits(item, known, source, first=False):
                 self._meet_again(item, known)
+                self._met.add(known.number, kind)
                 images += [known.number] if kind is Kind.IMAGE else []
+                if self._rests_for_others(item, known, source):
+                    resting[known.number] = source
         tasks.named_again(page, images, self._run.number)
+        self._waiting.hand_over(resting)
         self._traps.warn(log)
 
     def look_back(self, now: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -297,6 +298,18 @@ def test_a_page_that_is_unchanged_names_what_it_named(job: Job) -> None:
         assert (counts.run, counts.pages, counts.images) == (run, {"unchanged": 2}, {"unchanged": 2})
     (row,) = (row for row in job.broker.ledger("", 100).rows if row.current and row.url == URL)
     assert [(where, decode(words, Words).alt) for where, words in row.mentions] == [(HOME, "words")]
+
+
+def test_pages_that_are_unchanged_name_the_same_again(job: Job) -> None:
+    last = "http://a.test/last"
+    both = image(URL, Words(alt="both"))
+    read(job, {HOME: [page(NEXT), page(last), both], NEXT: [page(HOME), page(last), both], last: [page(NEXT), both]})
+    for links in ({}, {last: [page(NEXT), page(HOME), both]}, {}):
+        given = Counter(task.url for task in read(job, links))
+        assert given == {HOME: 1, NEXT: 1, last: 1, URL: 1}
+        (row,) = (row for row in job.broker.ledger("", 100).rows if row.current and row.url == URL)
+        assert {where for where, _ in row.mentions} == {HOME, NEXT, last}
+    assert "gone" not in {row.outcome for row in job.broker.ledger("", 100).rows}
 
 
 def test_a_page_that_changed_names_what_it_names_now(job: Job) -> None:

@@ -16,6 +16,7 @@ from crawler.brokers.sqlite import SqliteBroker
 from crawler.contracts import Broker
 from crawler.errors import UsageError
 from crawler.model import Found, Kind, Settlement, SourceDetail, State, Task, Words
+from crawler.outcomes import Outcome
 from crawler.spec import Site, Spec
 
 A, B = "http://a.test/", "http://b.test/"
@@ -136,6 +137,25 @@ class TestMaxImages:
         clock.advance(DAY)
         Night(broker, clock, limited, {A: [*shared, *images(9, A, "z.test")], B: []}).drain(settle)
         assert sum(broker.counts().images.values()) < 14
+
+    def test_what_an_unchanged_page_of_another_site_names_does_not_rest(self, broker: Broker, clock: Clock) -> None:
+        shared = [image(f"http://cdn.test/a{n}.png", Words(alt="shared")) for n in range(5)]
+        found = {A: [*shared, page(A)], B: [page(B)]}
+
+        def settle(task: Task) -> Settlement:
+            return done(task, found=shared if task.kind is Kind.PAGE else [])
+
+        def settle_later(task: Task) -> Settlement:
+            if task.kind is Kind.IMAGE:
+                return done(task)
+            clock.advance(1.0)
+            is_before = task.url == B and not stopped(broker.counts())["a"]
+            return returned(task) if is_before else done(task, Outcome.UNCHANGED)
+
+        Night(broker, clock, job(), found).drain(settle)
+        clock.advance(DAY)
+        Night(broker, clock, job(Site(name="a", max_images=2)), found).drain(settle_later)
+        assert (stopped(broker.counts())["a"], broker.counts().images) == ("max_images", {"success": 5})
 
 
 class TestMaxTime:
