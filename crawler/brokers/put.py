@@ -58,8 +58,8 @@ class Putter:
         met = {identity: number for identity in identities if (number := self._met.page(identity))}
         all_known = self._records.tasks.find_all([identity for identity in identities if identity not in met])
         for item, identity in zip(found, identities, strict=True):
-            number = new.get(identity) or met.get(identity)
-            if number is None:
+            number = new.get(identity) or met.get(identity, 0)
+            if not number:
                 known = all_known.get(identity)
                 if not self._admits(item, known, source, first=parent == source):
                     continue

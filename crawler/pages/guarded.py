@@ -26,12 +26,16 @@ class Watchdog(threading.Thread):
         super().__init__(name="watchdog", daemon=True)
         self._changed = threading.Condition()
         self._heap: list[tuple[float, int, Deadline]] = []
+        self._wakes = float("inf")
         self.start()
 
     def watch(self, deadline: Deadline) -> None:
         with self._changed:
+            while self._heap and self._heap[0][2].over:
+                heapq.heappop(self._heap)
             heapq.heappush(self._heap, (deadline.at, id(deadline), deadline))
-            self._changed.notify()
+            if deadline.at < self._wakes:
+                self._changed.notify()
 
     def run(self) -> None:
         with self._changed:
@@ -39,7 +43,8 @@ class Watchdog(threading.Thread):
                 now = time.monotonic()
                 while self._heap and (self._heap[0][0] <= now or self._heap[0][2].over):
                     heapq.heappop(self._heap)[2].strike()
-                self._changed.wait(self._heap[0][0] - now if self._heap else None)
+                self._wakes = self._heap[0][0] if self._heap else float("inf")
+                self._changed.wait(self._wakes - now if self._heap else None)
 
 
 class Deadline:
