@@ -35,6 +35,18 @@ class LedgerRow(Message, kw_only=True):
     site: str = ""  #: the name of the source that first named it
 
 
+class ShardRow(Message):
+    """A number that was handed out for a shard; `settled` is when all in it was, in seconds since 1970, or 0."""
+
+    number: int
+    run: int
+    worker: str
+    settled: float = 0.0
+    samples: int = 0
+    failures: int = 0
+    bytes: int = 0  #: of images
+
+
 class LedgerPage(Message):
     """A stretch of the ledger and the cursor of what follows."""
 

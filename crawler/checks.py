@@ -11,15 +11,18 @@ from crawler.outputs import Output, check_endpoint, parse_output
 from crawler.pages.scope import Scope
 from crawler.proxies import Proxies, parse_proxy
 from crawler.settings import Asking, CollectSettings, CrawlSettings, Job, Working
+from crawler.shards.samples import import_arrow
 from crawler.sites import needs_one_broker
 from crawler.spec import Spec
 
 #: Largest number that a setting may have: numbers travel as 64 bits, and some through floats.
 MOST = 2**53
-_MORE_THAN_NOTHING = ("connect_timeout", "timeout", "page_deadline")
+_MORE_THAN_NOTHING = ("connect_timeout", "timeout", "page_deadline", "shard_seconds")
+#: Rows of one shard: what is held of each until it is closed is a kilobyte or two.
+MOST_SAMPLES = 100_000
 _LEAST = {
     "requests_per_host": 1, "connections": 1, "page_processes": 1, "queue_limit": 1, "lease": 1,
-    "max_page_bytes": 1, "max_image_bytes": 1,
+    "max_page_bytes": 1, "max_image_bytes": 1, "shard_samples": 1, "shard_bytes": 1,
     **dict.fromkeys(
         ("processes", "depth", "max_pages", "max_alike", "max_images", "max_redirects", "fail_above", "min_width",
          "min_height", "min_bytes", "max_pixels", "max_bytes", "min_free", "max_time", "keep_runs"), 0,
@@ -39,12 +42,24 @@ def check(settings: Job) -> None:
         for name in names:
             if name not in RULES:
                 raise UsageError(f"{flag}: {name!r} is no rule; known are {', '.join(RULES)}")
+    if settings.store == "shards":
+        _check_shards(settings)
     if settings.formats:
         _check_formats(settings.formats)
     try:
         Scope(settings.scope, settings.include, settings.exclude)
     except (ValueError, re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"--include and --exclude take regular expressions: {error}") from error
+
+
+def _check_shards(settings: Job) -> None:
+    if settings.shard_samples > MOST_SAMPLES:
+        raise UsageError(f"--shard-samples must be at most {MOST_SAMPLES:,}")
+    if settings.prune:
+        raise UsageError("--prune removes files, and --store shards keeps none: make shards anew without what is gone")
+    if isinstance(settings, CollectSettings) and settings.server:
+        raise UsageError("--store shards needs the broker of a collector, which numbers them: leave --server away")
+    import_arrow()
 
 
 def check_redis(spec: Spec) -> None:

@@ -48,6 +48,8 @@ def conclude(
         return comparison.record(spec.job, counts, ended.attention)
 
     try:
+        if spec.store == "shards":
+            patiently(lambda: keeper.conclude_shards(broker))
         record = patiently(written)
         keeper.keep(record, spec.keep_runs)
         ended = ended._replace(changes=changes(record) if record.run > 1 else "")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from crawler.account import Begun, Counts, LedgerPage
+from crawler.account import Begun, Counts, LedgerPage, ShardRow
 from crawler.model import Found, Reply, Report
+from crawler.shards.shard import Shard
 from crawler.spec import Spec
 
 
@@ -73,6 +74,9 @@ class Broker(Protocol):
         Returns how many they are.
         """
 
+    def shards(self) -> list[ShardRow]:
+        """Return the numbers that were handed out for shards, in their order, whatever run they are of."""
+
     def conclude(self) -> None:
         """Let the next `begin` open the next run: the ledger of this one, which is finished, is written."""
 
@@ -132,6 +136,31 @@ class Store(Protocol):
         """Finish what is under way and remove what is unfinished."""
 
 
+class ShardStore(Protocol):
+    """Where shards are made by a worker, and where they come to rest. All but `probe` may raise StoreError."""
+
+    def begin(self, number: int, most: int) -> Shard:
+        """Begin the shard with this number, of so many rows at most."""
+
+    def place(self, shard: Shard) -> None:
+        """Put the files of a finished shard into their places, in place of what has their names; durable."""
+
+    def drop(self, shard: Shard, keys: Collection[str]) -> None:
+        """Make a shard that is in its place anew without the rows with these keys; it is to be placed again."""
+
+    def remove(self, shard: Shard) -> None:
+        """Remove the files of a shard from their places."""
+
+    def holds(self, name: str, size: int) -> bool:
+        """Tell whether the shard is there that has this file; where that takes long, it is taken to be there."""
+
+    def probe(self, done: Callable[[Exception | None], None]) -> None:
+        """Try after a StoreError whether files can be written again, and call `done` as a Store does."""
+
+    def close(self) -> None:
+        """Remove what is unfinished."""
+
+
 class JobFolder(Protocol):
     """The folder of a job in its output, as doors see it: a directory, or what names in a bucket begin with.
 
@@ -165,6 +194,12 @@ class JobFolder(Protocol):
 
     def open_store(self, worker: str, *, slow: bool = False) -> Store:
         """Return the store of a worker; with `slow`, writing a file may take long."""
+
+    def open_shards(self, worker: str) -> ShardStore:
+        """Return where a worker makes shards."""
+
+    def place(self, file: Path, name: str) -> None:
+        """Move a file of this machine into the folder under `name`, in place of what has it; durable."""
 
     def open_archive(self) -> ResultArchive:
         """Return where the job's results are kept, for one thread; nothing is looked at yet."""

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from crawler.contracts import Broker
 from crawler.errors import BrokerUnreachable
-from crawler.model import Grant, Kind, Reply, Report, Settlement, State, Stored, Task, Verb, encode
+from crawler.model import Grant, Kind, Reply, Report, Settlement, ShardReport, State, Stored, Task, Verb, encode
 from crawler.urls import address
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,10 @@ class Agenda:
         self.robots: dict[str, str] = {}
         self._lease = lease
         self._every = min(EVERY, lease / IN_A_LEASE)
+        self.wants_shard = False
+        self.shard_numbers: list[int] = []
+        self._shards: list[ShardReport] = []
+        self._bound: set[int] = set()  #: held, and in a shard that is not settled
         self._held: dict[int, Host] = {}  #: by number of the task
         self._hosts: dict[str, Host] = {}
         self._runnable: deque[Host] = deque()
@@ -76,11 +80,12 @@ class Agenda:
 
     @property
     def held(self) -> int:
-        return len(self._held)
+        """Return how many tasks are not done, and not in a shard either."""
+        return len(self._held) - len(self._bound)
 
     @property
     def under_way(self) -> int:
-        return len(self._held) - self._ready
+        return self.held - self._ready
 
     @property
     def all_told(self) -> bool:
@@ -89,7 +94,7 @@ class Agenda:
 
     @property
     def _to_tell(self) -> int:
-        return len(self._settlements) + len(self._stored.numbers) + len(self._unchanged.numbers)
+        return len(self._settlements) + len(self._stored.numbers) + len(self._unchanged.numbers) + len(self._shards)
 
     def lapsed(self, now: float) -> bool:
         """Tell whether something is under way though the lease may be over: others may have our tasks and grants."""
@@ -157,6 +162,7 @@ class Agenda:
         """Report `settlement` at the next exchange; its task is held no longer, unless it is still worked on."""
         held = self._held.get if settlement.verb is Verb.FOUND else self._held.pop
         if held(settlement.number, None) is not None:
+            self._bound.discard(settlement.number)
             self._settlements.append(settlement)
 
     def stored(self, task: Task, size: int, result: Raw) -> None:
@@ -168,6 +174,22 @@ class Agenda:
         """Report at the next exchange that the image of `task` is what the store has, with `size` bytes."""
         if self._held.pop(task.number, None) is not None:
             self._unchanged.add(task.number, size, result)
+
+    def bind(self, task: Task) -> None:
+        """Hold a task on that is in a shard now."""
+        if task.number in self._held:
+            self._bound.add(task.number)
+
+    def tell_shard(self, shard: ShardReport) -> None:
+        """Report at once that a shard is in its place."""
+        self._shards.append(shard)
+        self._urgent = True
+
+    def release(self, numbers: Iterable[int]) -> None:
+        """Hold tasks no longer of which the broker knows."""
+        for number in numbers:
+            self._held.pop(number, None)
+            self._bound.discard(number)
 
     def return_ready(self) -> None:
         """Return all that is not under way."""
@@ -189,7 +211,7 @@ class Agenda:
         """Tell whether it is time to exchange."""
         if self._waiting:
             return False
-        if self._urgent or self._to_tell >= BATCH or now - self._sent >= self._every:
+        if self._urgent or self.wants_shard or self._to_tell >= BATCH or now - self._sent >= self._every:
             return True
         if self._level and self._ready <= self._level // 2 and self.state is State.OPEN:
             return True
@@ -201,8 +223,8 @@ class Agenda:
         """Return what is to be told, and wait for the reply from now on."""
         if now > self._valid_until:
             self._let_go()
-        settlements, stored, unchanged = self._bounded(), self._stored, self._unchanged
-        self._stored, self._unchanged = Stored(), Stored()
+        settlements, stored, unchanged, shards = self._bounded(), self._stored, self._unchanged, self._shards
+        self._stored, self._unchanged, self._shards = Stored(), Stored(), []
         self._waiting, self._urgent, self._sent, self._level = True, bool(self._settlements), now, 0
         busy, latency = {}, {}
         for authority, host in list(self._hosts.items()):
@@ -214,8 +236,9 @@ class Agenda:
             if not host.busy and not host.ready and not host.grant.count:
                 del self._hosts[authority]
         return Report(
-            stored=stored, unchanged=unchanged, settlements=settlements, held=list(self._held), busy=busy,
-            latency=latency, room=room, heard=self._heard,
+            stored=stored, unchanged=unchanged, settlements=settlements, held=list(self._held.keys() - self._bound),
+            bound=list(self._bound), shards=shards, shard_numbers=self.shard_numbers, wants_shard=self.wants_shard,
+            busy=busy, latency=latency, room=room, heard=self._heard,
         )  # fmt: skip
 
     def _let_go(self) -> None:

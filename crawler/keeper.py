@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from crawler.contracts import BrokerClient, JobFolder
+from crawler.contracts import Broker, BrokerClient, JobFolder
 from crawler.errors import BrokerUnreachable, StoreError
 from crawler.ledger import FAILURES, METADATA, Results, See, unseen, write_ledger
+from crawler.manifest import conclude_shards
 from crawler.report import (
     REPORT,
     RUNS,
@@ -58,6 +59,13 @@ class Keeper:
             for name in (METADATA, FAILURES):
                 self._folder.upload(self._directory / name, name)
         return counts
+
+    def conclude_shards(self, broker: Broker) -> None:
+        """Write what the shards of a finished run come to; raises StoreError."""
+        with self._one_at_a_time:
+            if self._folder.path is None:
+                self._make_directory()
+            conclude_shards(broker, self._folder, self._directory)
 
     def keep(self, record: Record, most: int) -> None:
         """Write the record of a run, and remove those before the last `most` (0: none) here; raises StoreError."""

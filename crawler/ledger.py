@@ -15,7 +15,8 @@ import msgspec
 
 from crawler.account import LedgerPage, LedgerRow
 from crawler.errors import StoreError
-from crawler.model import ImageResult, Words, decode
+from crawler.mentions import shown_mention
+from crawler.model import ImageResult, decode
 from crawler.outcomes import KEPT, Outcome
 from crawler.stores.files import draft_of
 
@@ -213,7 +214,7 @@ def failed_line(row: LedgerRow) -> Failure:
     """Return the line of a row that has no file."""
     return Failure(
         row.url, row.site, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
-        [_mention(page, words) for page, words in row.mentions], row.mentions_total,
+        [shown_mention(page, words) for page, words in row.mentions], row.mentions_total,
     )  # fmt: skip
 
 
@@ -221,30 +222,6 @@ def failed_line(row: LedgerRow) -> Failure:
 def _utc(seconds: int) -> str:
     when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return when.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _mention(page: str, packed: msgspec.Raw) -> msgspec.Raw:
-    return _shown(page, bytes(packed))
-
-
-@lru_cache(maxsize=256)  # the rows of a list without captions all have the same
-def _shown(page: str, packed: bytes) -> msgspec.Raw:
-    words = decode(packed, Words)
-    mention = {
-        "page": page,
-        "found_in": words.found_in,
-        "alt": words.alt,
-        "title": words.title,
-        "caption": words.caption,
-        "label": words.label,
-        "link_text": words.link_text,
-        "heading": words.heading,
-        "author": words.author,
-        "image_license": words.image_license,
-        "credit": words.credit,
-        "columns": words.columns or None,
-    }
-    return msgspec.Raw(_LINES.encode(mention))
 
 
 def _kept(rows: list[LedgerRow], same: _SameBytes) -> list[Kept]:
@@ -257,7 +234,7 @@ def kept_line(row: LedgerRow, result: ImageResult, same_as: str | None) -> Kept:
     """Return the line of a row that has a file, of which `result` tells."""
     return Kept(
         result.file, row.url, row.site, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
-        [_mention(page, words) for page, words in row.mentions], row.mentions_total,
+        [shown_mention(page, words) for page, words in row.mentions], row.mentions_total,
         row.size if row.outcome in KEPT else row.kept_size, result.sha256,
         result.format, result.width, result.height, result.active, result.final_url or row.url, result.status,
         result.etag, result.last_modified, result.previous or None, same_as, bool(row.gone),

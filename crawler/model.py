@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 #: The broker's wire protocol; both ends must agree on it.
-WIRE_VERSION: Final = 6
+WIRE_VERSION: Final = 7
 
 T = TypeVar("T")
 
@@ -139,6 +139,7 @@ class Task(Message):
     candidate: int = 0  #: which of the image's candidates is tried
     attempts: int = 0
     known: Known | None = None  #: by which it is asked for conditionally
+    mentions: list[tuple[str, msgspec.Raw]] = []  #: page and encoded Words, as far as known; of jobs that store shards
 
 
 def moved_to(task: Task) -> str:
@@ -241,6 +242,21 @@ class Stored(Message):
         return rest
 
 
+class ShardReport(Message):
+    """A shard that is in its place, with all that is in it; it is settled wholly or not at all."""
+
+    number: Natural
+    stored: Stored
+    failed: Annotated[list[Settlement], Few] = []
+
+
+class ShardAnswer(Message):
+    """What became of a shard: it is settled, or these tasks are done already, and nothing is settled."""
+
+    number: int
+    refused: list[int] = []
+
+
 class Report(Message, kw_only=True):
     """What a worker tells at each exchange."""
 
@@ -248,6 +264,10 @@ class Report(Message, kw_only=True):
     unchanged: Stored = msgspec.field(default_factory=Stored)  #: of earlier runs, and still the same
     settlements: Annotated[list[Settlement], Few] = []
     held: Annotated[list[Whole], Few] = []
+    bound: Annotated[list[Whole], Few] = []  #: held, too: what is in shards that are not settled yet
+    shards: Annotated[list[ShardReport], Few] = []
+    shard_numbers: Annotated[list[Natural], Few] = []  #: of shards that it has begun and that are not settled
+    wants_shard: bool = False  #: it needs the number of another shard
     busy: Annotated[dict[str, Natural], Few] = {}  #: requests under way, by authority
     latency: Annotated[dict[str, Seconds], Few] = {}  #: mean seconds to the answer since the last, by authority
     room: dict[Kind, Natural] = {}
@@ -273,6 +293,9 @@ class Reply(Message, kw_only=True):
     retry_in: float = 0.5
     spec_digest: str = ""
     notice: str = ""  #: what the person should know now, such as that the network is down
+    shard: int = -1  #: the number of a shard that was wanted
+    answers: list[ShardAnswer] = []
+    close_shards: bool = False  #: nothing more comes for now but what others bring
 
 
 _ENCODER = msgspec.msgpack.Encoder()

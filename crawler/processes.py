@@ -143,13 +143,15 @@ def download_process(link: Link, place: Place) -> None:
             folder.check_mark(spec.job_id)
         folder.sweep()
         worker = worker_name()
-        store = folder.open_store(worker, slow=folder.path is not None and bool(is_on_network(folder.path)))
+        slow = folder.path is not None and bool(is_on_network(folder.path))
+        store = folder.open_store(worker, slow=slow) if spec.store == "files" else None
+        shards = folder.open_shards(worker) if store is None else None
         loop = DownloadLoop(
-            broker, worker, spec, store, folder.file_name, connections=place.connections,
+            broker, worker, spec, store, folder.file_name, shards=shards, connections=place.connections,
             patience=max(place.wait, link.patience) if link.redis else place.wait,
             own=(*link.listening, *broker.addresses),
         )  # fmt: skip
-        return loop, store.close
+        return loop, (store or shards).close  # type: ignore[union-attr]
 
     _work(link, place.wait, forever=place.forever, make=make)
 

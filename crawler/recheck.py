@@ -10,6 +10,7 @@ import msgspec
 from crawler.contracts import Broker
 from crawler.model import ImageResult, decode
 from crawler.outcomes import KEPT
+from crawler.shards.shard import tar_of
 from crawler.stores.folders import read_file
 
 #: Files that are this many seconds older than the last commit are trusted.
@@ -31,6 +32,8 @@ def lost_files(broker: Broker, root: Path, since: float) -> list[int]:
 
 def _is_whole(root: Path, result: msgspec.Raw, size: int) -> bool:
     stored = decode(result, ImageResult)
+    if tar := tar_of(stored.file):  # it was synced
+        return (root / tar).is_file()
     try:
         body = read_file(root / stored.file, size + 1)
     except (OSError, ValueError):

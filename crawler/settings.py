@@ -200,6 +200,13 @@ class Job(Working, Signing, Asking):
         Literal["structure", "decode"], Flag("Walk the structure of images, or also decode them (Pillow).", _IMAGES)
     ] = "structure"
 
+    store: Annotated[
+        Literal["files", "shards"], Flag("Images as files, or as WebDataset shards with tables.", _IMAGES, common=True)
+    ] = "files"
+    shard_samples: Annotated[int, Flag("Rows of a shard at most.", _IMAGES)] = 10_000
+    shard_bytes: Annotated[float, Flag("Size of a shard, about (500M, 1G).", _IMAGES, convert=_bytes)] = 2**30
+    shard_seconds: Annotated[float, Flag("Time after which a shard is closed.", _IMAGES, convert=_seconds)] = 300.0
+
     refresh: Annotated[
         Literal["auto", "always", "new"],
         Flag("Ask again for what is there: where there may be news, always, or never.", _IMAGES, common=True),

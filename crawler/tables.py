@@ -13,14 +13,13 @@ import msgspec
 
 from crawler.errors import StoreError, UsageError
 from crawler.ledger import Failure, Kept, json_lines
+from crawler.mentions import mention_type, mention_value
 
 #: All columns, in their order; a row without a file has null where it would tell of one.
 COLUMNS = Kept.__struct_fields__
 #: Of its mentions a row of CSV has the first one's.
 MENTION_COLUMNS = ("page", "alt", "title", "caption")
 CSV_COLUMNS = tuple(column for name in COLUMNS for column in (MENTION_COLUMNS if name == "mentions" else (name,)))
-#: What a mention says in words.
-MENTION_TEXTS = "page found_in alt title caption label link_text heading author image_license credit".split()
 #: Rows in a row group of Parquet, and bytes beyond which it has fewer.
 GROUP_ROWS, GROUP_BYTES = 16_384, 64 * 2**20
 
@@ -119,9 +118,6 @@ def _truth(value: bool) -> str:
     return "true" if value else "false"
 
 
-_words = msgspec.json.Decoder(dict[str, Any]).decode
-
-
 class Parquet:
     """Columns with types, compressed with zstd; a row group is all that is held of it."""
 
@@ -168,27 +164,18 @@ class Parquet:
 
 def _schema(arrow: Any) -> Any:
     """Return the columns with their types."""
-    words = [(name, arrow.string()) for name in MENTION_TEXTS]
-    mention = arrow.struct([*words, ("columns", arrow.map_(arrow.string(), arrow.string()))])
     types = {
         **dict.fromkeys(("run", "size", "width", "height", "status", "mentions_total"), arrow.int64()),
         **dict.fromkeys(("active", "gone"), arrow.bool_()),
         "time": arrow.timestamp("ms", tz="UTC"),
-        "mentions": arrow.list_(mention),
+        "mentions": arrow.list_(mention_type(arrow)),
     }
     return arrow.schema([(name, types.get(name, arrow.string())) for name in COLUMNS])
 
 
 def _column(arrow: Any, field: Any, values: list[Any]) -> Any:
     if field.name == "mentions":
-        return arrow.array([[_mention(raw) for raw in raws] for raws in values], field.type)
+        return arrow.array([[mention_value(raw) for raw in raws] for raws in values], field.type)
     if field.name == "time":
         return arrow.array(values, arrow.string()).cast(field.type)
     return arrow.array(values, field.type)
-
-
-def _mention(raw: msgspec.Raw) -> dict[str, Any]:
-    words = _words(raw)
-    if words["columns"]:
-        words["columns"] = list(words["columns"].items())
-    return words

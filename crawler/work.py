@@ -10,7 +10,7 @@ from collections.abc import Callable
 from crawler.access import Agents
 from crawler.contracts import Broker
 from crawler.exchange import Agenda, Courier
-from crawler.model import Kind, State, Task
+from crawler.model import Kind, Reply, State, Task
 from crawler.robots import Rules
 from crawler.spec import Spec
 from crawler.urls import address
@@ -90,6 +90,7 @@ class WorkLoop(ABC):
         if reply.notice and reply.notice != self._agenda.notice:
             log.warning("%s", reply.notice)
         self._agenda.absorb(reply, now)
+        self._hear(reply)
         self._spec_digest = self._spec_digest or reply.spec_digest
         if self._stop_at or reply.state is not State.OPEN or self._changed():
             self._agenda.return_ready()
@@ -124,6 +125,10 @@ class WorkLoop(ABC):
     @abstractmethod
     def _progress(self, now: float) -> None:
         """Let what is under way go on for a moment, and settle what ended."""
+
+    def _hear(self, reply: Reply) -> None:
+        """Take what a reply says beside what all loops heed."""
+        return
 
     def _abandon(self, now: float) -> None:
         """End the requests under way that can be ended."""

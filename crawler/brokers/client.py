@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from crawler.account import Begun, Counts, LedgerPage
+from crawler.account import Begun, Counts, LedgerPage, ShardRow
 from crawler.brokers import plain, wire
 from crawler.brokers.connection import is_loopback
 from crawler.errors import BrokerUnreachable, CrawlerError, UsageError, WireError, WrongKey, WrongVersion
@@ -129,6 +129,9 @@ class ManagerBroker:
 
     def conclude(self) -> None:
         self._call("conclude")
+
+    def shards(self) -> list[ShardRow]:
+        return decode(self._call("shards"), list[ShardRow])
 
     def workers(self) -> list[str]:
         return [str(name) for name in self._call("workers")]

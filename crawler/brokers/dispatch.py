@@ -75,13 +75,15 @@ class Dispatch:
 
     def renew(self, worker: Worker, report: Report, now: float) -> None:
         """Renew the leases that `report` names, and take what it says of hosts."""
-        for number in worker.name_held(report.held, now):
+        for number in worker.name_held([*report.held, *report.bound] if report.bound else report.held, now):
             pending = self._waiting.pending(number)
             free = pending is not None and not pending.holder and number > 0
             if pending is not None and free and worker.may_have(pending.task.kind):
                 pending.lane.queue(pending.task.kind).remove(pending)
                 worker.take([pending])
                 worker.holds_alone |= pending.alone
+        if report.bound:
+            worker.bind(report.bound)
         self._renew_grants(worker, report, now)
         paces = self._waiting.paces
         for authority, latency in report.latency.items():
@@ -118,11 +120,12 @@ class Dispatch:
         for worker in list(self.workers.values()):
             silent = now - worker.reported > lease
             for pending in worker.lost(lease, now):
+                was_bound = pending.task.number in worker.bound
                 worker.release(pending)
                 if pending.task.kind is Kind.ROBOTS:
                     self._waiting.robots_wanted.append(pending)
                     continue
-                pending.lost += silent
+                pending.lost += silent and not was_bound  # what is in a shard has killed nobody
                 lost.append(pending)
                 self._waiting.put_back(pending, pending.task, last=True)
             if silent:
@@ -199,6 +202,14 @@ class Dispatch:
             if pending.source in waiting.left and pending.task.kind is Kind.IMAGE:
                 waiting.left[pending.source] -= 1
         return kept
+
+    def bound_images(self) -> Counter[int]:
+        """Return how many images of each source are in shards that are not settled."""
+        return Counter(w.held[number].source for w in self.workers.values() for number in w.bound)
+
+    def all_held(self) -> int:
+        """Return how many tasks are held, robots.txt among them."""
+        return sum(len(worker.held) for worker in self.workers.values())
 
     def held_images(self) -> Counter[int]:
         """Return how many images of each source are held."""

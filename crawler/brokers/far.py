@@ -9,7 +9,19 @@ import msgspec
 
 from crawler.brokers.words import BROKER
 from crawler.errors import WireError
-from crawler.model import Few, Found, ImageResult, Kind, Natural, Report, RobotsFile, Settlement, Verb, decode
+from crawler.model import (
+    Few,
+    Found,
+    ImageResult,
+    Kind,
+    Natural,
+    Report,
+    RobotsFile,
+    Settlement,
+    ShardReport,
+    Verb,
+    decode,
+)
 from crawler.outcomes import OUTCOMES
 from crawler.robots import MAX_BYTES
 from crawler.urls import MAX_URL
@@ -30,7 +42,12 @@ class _Settlement(Settlement, kw_only=True, omit_defaults=True):
     left_out: Annotated[dict[str, Natural], _NOTHING] = msgspec.field(default_factory=dict)
 
 
+class _ShardReport(ShardReport):
+    failed: Annotated[list[_Settlement], Few] = msgspec.field(default_factory=list)  # type: ignore[assignment]
+
+
 class _Report(Report, kw_only=True):
+    shards: Annotated[list[_ShardReport], Few] = msgspec.field(default_factory=list)  # type: ignore[assignment]
     settlements: Annotated[list[_Settlement], Few] = msgspec.field(  # type: ignore[assignment]
         default_factory=list
     )
@@ -49,6 +66,11 @@ def read_report(data: bytes) -> Report:
             _check_image(result)
         for said in report.settlements:
             _check(said)
+        for shard in report.shards:
+            for result in shard.stored.results:
+                _check_image(result)
+            for said in shard.failed:
+                _check(said)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # beside its own: text that is no UTF-8
         raise WireError(f"a report is none: {str(error)[:200]}") from error
     return report

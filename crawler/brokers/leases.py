@@ -47,8 +47,9 @@ class Worker:
     serial: int = 0
     held: dict[int, Pending] = field(default_factory=dict)
     unnamed: dict[int, float] = field(default_factory=dict)  #: held tasks that it did not name, and since when
+    bound: set[int] = field(default_factory=set)  #: held tasks whose images are in shards that are not settled
     orphans: set[int] = field(default_factory=set)  #: it was given; some may be held no longer
-    held_at: dict[str, int] = field(default_factory=dict)  #: number of held tasks by authority
+    held_at: dict[str, int] = field(default_factory=dict)  #: number of held tasks by authority, less those bound
     allowances: dict[str, Allowance] = field(default_factory=dict)
     granted: dict[str, Grant] = field(default_factory=dict)
     waits_for_alone: bool = False  #: nothing until it holds nothing: its next task is given out by itself
@@ -95,8 +96,26 @@ class Worker:
     def release(self, pending: Pending) -> None:
         """Take back one task."""
         pending.holder = ""
-        del self.held[pending.task.number]
-        self.release_many(pending.lane.authority, 1)
+        number = pending.task.number
+        del self.held[number]
+        if number in self.bound:
+            self.bound.discard(number)
+        else:
+            self.release_many(pending.lane.authority, 1)
+
+    def bind(self, numbers: list[int]) -> None:
+        """Note that the images of these tasks are in its shards: nothing more is asked of their hosts for them."""
+        for number in set(numbers) - self.bound:
+            if number in self.held:
+                self.bound.add(number)
+                self.release_many(self.held[number].lane.authority, 1)
+
+    def unbind(self, numbers: list[int]) -> None:
+        """Take tasks for held like any others."""
+        for number in self.bound.intersection(numbers):
+            self.bound.discard(number)
+            authority = self.held[number].lane.authority
+            self.held_at[authority] = self.held_at.get(authority, 0) + 1
 
     def release_many(self, authority: str, number: int) -> None:
         """Count `number` tasks of a host as held no longer."""

@@ -13,6 +13,7 @@ from crawler.brokers.origins import Origins
 from crawler.brokers.results import Results
 from crawler.brokers.review import Review
 from crawler.brokers.schema import open_database
+from crawler.brokers.shards import Shards
 from crawler.brokers.tally import Tally
 from crawler.brokers.tasks import Tasks
 from crawler.errors import StateError
@@ -41,6 +42,7 @@ class Records:
             self.results = Results(db)
             self.origins = Origins(db)
             self.tally = Tally(db)
+            self.shards = Shards(db)
             self.review = Review(db, self.results)
             self.forgetting = Forgetting(db, self.results)
             row = db.execute(

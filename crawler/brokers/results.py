@@ -160,6 +160,10 @@ class Results:
             for place in range(max(after + 1 - first, 0), len(parcel)):
                 yield first + place, told, parcel[place]
 
+    def mentions(self, tasks: list[int]) -> dict[int, list[tuple[str, msgspec.Raw]]]:
+        """Return the first mentions of each task: page and packed Words."""
+        return self._mentions(tasks)[0]
+
     def _mentions(self, tasks: list[int]) -> tuple[dict[int, list[tuple[str, msgspec.Raw]]], dict[int, int]]:
         """Return the first mentions of each task, and how many it has."""
         totals = dict(

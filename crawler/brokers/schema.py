@@ -7,6 +7,7 @@ can be asked for conditionally (`kept`; 0 is none), and the run that found it go
 Results that are alike lie together in parcels, as a worker's report brought them: their writing bounds the speed of a
 run. `named` has the tasks that a page named when it was last read, `stopped` the sources that rest and why (`""`: they
 are not of the run).
+`shards` has the numbers that were handed out; of one that was never `settled` nothing counts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from crawler.errors import StateError
 
 #: Raised by every change of the tables.
-VERSION = 6
+VERSION = 7
 
 _RESTING = """
 CREATE TABLE resting(origin INTEGER NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL, source INTEGER NOT NULL,
@@ -28,7 +29,12 @@ CREATE INDEX resting_of ON resting(source);
 CREATE TABLE stopped(run INTEGER NOT NULL, source INTEGER NOT NULL, why TEXT NOT NULL,
                      PRIMARY KEY(run, source)) WITHOUT ROWID;
 """
-_TABLES = f"""{_RESTING}
+_SHARDS = """
+CREATE TABLE shards(number INTEGER PRIMARY KEY, run INTEGER NOT NULL, worker INTEGER NOT NULL,
+                    settled REAL NOT NULL DEFAULT 0, samples INTEGER NOT NULL DEFAULT 0,
+                    failures INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0);
+"""
+_TABLES = f"""{_RESTING}{_SHARDS}
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE runs(run INTEGER PRIMARY KEY, began REAL NOT NULL, ended REAL NOT NULL DEFAULT 0,
                   already_there INTEGER NOT NULL DEFAULT 0, concluded INTEGER NOT NULL DEFAULT 0);
@@ -75,6 +81,7 @@ CREATE TABLE named(page INTEGER NOT NULL, run INTEGER NOT NULL, part INTEGER NOT
 UPDATE settled SET kept = result WHERE outcome = 'success' AND task IN (SELECT number FROM tasks WHERE kind = 2);
 """,
     5: _RESTING,
+    6: _SHARDS,
 }
 
 #: File systems over a network, on which SQLite's locks and write-ahead log are not safe.

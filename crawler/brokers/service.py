@@ -118,6 +118,8 @@ class Service:
                     return broker.prune(decode(seqs, list[int]))
                 case "conclude", []:
                     return broker.conclude()
+                case "shards", []:
+                    return encode(broker.shards())
                 case "workers", []:
                     return broker.workers()
         raise UsageError(f"the collector does not serve {method[:40]!r} with these arguments to {connection.peer}")

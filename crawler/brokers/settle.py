@@ -18,7 +18,20 @@ from crawler.brokers.retry import decide
 from crawler.brokers.run import Run
 from crawler.brokers.waiting import Waiting
 from crawler.brokers.words import BROKER, LEFT_OUT
-from crawler.model import Kind, PageDetail, Report, RobotsFile, Settlement, SourceDetail, Stored, Verb, decode, pack
+from crawler.model import (
+    Kind,
+    PageDetail,
+    Report,
+    RobotsFile,
+    Settlement,
+    ShardAnswer,
+    ShardReport,
+    SourceDetail,
+    Stored,
+    Verb,
+    decode,
+    pack,
+)
 from crawler.outcomes import MAX_RETRY_AFTER, PAGES_READ, SUCCESSES, Outcome
 
 #: Tasks of a closed lane that one call settles.
@@ -41,11 +54,46 @@ class Settler:
         self._chance = chance
 
     def settle_all(self, worker: Worker, report: Report, now: float) -> None:
+        if worker.bound:
+            worker.unbind([*report.stored.numbers, *report.unchanged.numbers])
         for stored, outcome in ((report.stored, Outcome.SUCCESS), (report.unchanged, Outcome.UNCHANGED)):
             if stored.numbers:
                 self._settle_stored(worker, stored, outcome, now)
         for settlement in report.settlements:
             self.settle(worker, settlement, now)
+
+    def settle_shard(self, worker: Worker, shard: ShardReport, now: float) -> ShardAnswer:
+        """Settle all that is in a shard, or nothing where some of it is not this worker's to settle any more.
+
+        A shard that is settled may be told of again.
+        """
+        settled = self._records.shards.is_settled(shard.number, worker.row)
+        if settled:
+            return ShardAnswer(shard.number)
+        refused = [number for number in shard.stored.numbers if settled is None or not self._is_open(worker, number)]
+        refused += [said.number for said in shard.failed if settled is None or not self._may_fail(worker, said)]
+        if refused:
+            return ShardAnswer(shard.number, refused)
+        failed = [said.number for said in shard.failed]
+        worker.unbind([*shard.stored.numbers, *failed])
+        self._settle_stored(worker, shard.stored, Outcome.SUCCESS, now)
+        for said in shard.failed:
+            self.settle(worker, said, now)
+        self._records.shards.settle(
+            shard.number, now, len(shard.stored.numbers), len(failed), sum(shard.stored.sizes)
+        )  # fmt: skip
+        return ShardAnswer(shard.number)
+
+    def _is_open(self, worker: Worker, number: int) -> bool:
+        pending = self._waiting.pending(number) if number > 0 else None
+        return pending is not None and pending.task.kind is Kind.IMAGE and worker.may_have(Kind.IMAGE)
+
+    def _may_fail(self, worker: Worker, said: Settlement) -> bool:
+        """Tell whether a worker may say that an image failed: it holds it, or nobody does."""
+        if said.verb is not Verb.DONE or said.outcome in SUCCESSES or not self._is_open(worker, said.number):
+            return False
+        pending = self._waiting.pending(said.number)
+        return pending is not None and pending.holder in ("", worker.name)
 
     def _settle_stored(self, worker: Worker, stored: Stored, outcome: str, now: float) -> None:
         """Settle the images that `worker` holds all at once, and what else it says it stored one by one."""

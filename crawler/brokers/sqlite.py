@@ -16,10 +16,11 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from crawler.account import Begun, Counts, LedgerPage
+from crawler.account import Begun, Counts, LedgerPage, ShardRow
 from crawler.brokers.beginning import Beginning
 from crawler.brokers.dispatch import Dispatch
 from crawler.brokers.lanes import Pending
+from crawler.brokers.leases import Worker
 from crawler.brokers.outage import Outage
 from crawler.brokers.put import Putter
 from crawler.brokers.records import Records
@@ -31,7 +32,7 @@ from crawler.brokers.waiting import Waiting
 from crawler.brokers.wire import HERE
 from crawler.brokers.words import BROKER, DEADLY, DEADLY_AFTER, FEEDING
 from crawler.errors import UsageError
-from crawler.model import Found, Kind, Reply, Report, Settlement, State, Verb, decode, encode, task_id
+from crawler.model import Found, Kind, Reply, Report, Settlement, State, Task, Verb, decode, encode, task_id
 from crawler.outcomes import SUCCESSES, Outcome
 from crawler.robots import digest
 from crawler.spec import Spec
@@ -155,6 +156,7 @@ class SqliteBroker:
             self._every_second(now)
             w = self._dispatch.worker(worker, not FEEDING.isdisjoint(report.room), now, host)
             self._settler.settle_all(w, report, now)
+            answers = [self._settler.settle_shard(w, shard, now) for shard in report.shards]
             self._dispatch.renew(w, report, now)
             down = self._outage.check(now)
             given: list[Pending] = []
@@ -169,13 +171,37 @@ class SqliteBroker:
             return Reply(
                 serial=w.serial,
                 state=self.state,
-                tasks=[pending.task for pending in given],
+                tasks=self._with_mentions([pending.task for pending in given]),
                 grants=grants,
                 robots={lane.origin: lane.robots or "" for lane in {pending.lane for pending in given}},
                 retry_in=self._waiting.retry_in(now, w.rests(news=bool(given or report.settlements))),
                 spec_digest=self._spec_digest,
                 notice=self._outage.notice() if down else "",
+                shard=self._shard_for(w, report),
+                answers=answers,
+                close_shards=bool(w.bound) and (self._is_worked_out() or w.waits_for_alone),
             )
+
+    def _with_mentions(self, tasks: list[Task]) -> list[Task]:
+        """Return tasks with what is known of their words, for a job whose shards have captions."""
+        if self._spec.store != "shards" or not tasks:
+            return tasks
+        self._records.flush()
+        shown = self._records.results.mentions([task.number for task in tasks])
+        return [replace(task, mentions=shown.get(task.number, [])) for task in tasks]
+
+    def _shard_for(self, worker: Worker, report: Report) -> int:
+        """Return the number of a shard where a worker needs one, or -1."""
+        if not report.wants_shard or self._spec.store != "shards":
+            return -1
+        return self._records.shards.issue(self._run.number, worker.row, report.shard_numbers)
+
+    def _is_worked_out(self) -> bool:
+        """Tell whether nothing waits but images that workers hold."""
+        waiting = self._waiting.open
+        if self._draining:
+            return True
+        return not (waiting[Kind.SOURCE] or waiting[Kind.PAGE]) and waiting[Kind.IMAGE] <= self._dispatch.all_held()
 
     def _may_give(self, now: float) -> bool:
         return self._run.is_open and not self._draining and now >= self._grace_until
@@ -194,6 +220,7 @@ class SqliteBroker:
         self._records.flush()
         self._records.set_meta("alive", now)
         self._run.save()
+        self._waiting.bound = self._dispatch.bound_images()
         for pending in self._dispatch.expire(now):
             if pending.lost >= DEADLY_AFTER:
                 self._settler.finish(pending, Outcome.WORKER_DIED, DEADLY, now)
@@ -264,6 +291,10 @@ class SqliteBroker:
         with self.group():
             self._records.flush()
             return self._records.results.prune(seqs, self._run.number, self._records.worker_row(BROKER), self._clock())
+
+    def shards(self) -> list[ShardRow]:
+        with self.group():
+            return self._records.shards.rows()
 
     def conclude(self) -> None:
         with self.group():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec import Raw
 
@@ -44,6 +44,7 @@ class Waiting:
         self._open_of: dict[tuple[Kind, int], int] = {}
         self.left: dict[int, int] = {}  #: images that may still be given out, of sources that have a limit
         self.resting: set[int] = set()  #: sources of which nothing is given out
+        self.bound: Mapping[int, int] = {}  #: images in shards that are not settled, by source; revised every second
         self.stirred: set[int] = set()  #: those of them of which something has begun to wait
         self.asked_until = 0.0  #: when workers may last have asked on the word of the process before this one
         self.paces: dict[str, Pace] = {}
@@ -181,7 +182,7 @@ class Waiting:
 
     def crowded(self, source: int) -> bool:
         """Tell whether so many images of a source wait that it must pause."""
-        return self._open_of.get((Kind.IMAGE, source), 0) > self._spec.queue_limit
+        return self._open_of.get((Kind.IMAGE, source), 0) - self.bound.get(source, 0) > self._spec.queue_limit
 
     # Sources that rest
 

@@ -16,15 +16,32 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from crawler import answers
-from crawler.contracts import Broker, Store
-from crawler.errors import BadImage, FetchError, Unstorable
+from crawler.captions import DEFAULT
+from crawler.contracts import Broker, ShardStore, Store
+from crawler.errors import BadImage, FetchError, StoreError, Unstorable
 from crawler.guard import Guard
+from crawler.images.binding import Binder, Item
 from crawler.images.checking import checked, refusal
 from crawler.images.decoding import DECODED, Decoder
 from crawler.images.engine import Engine, referrer_for
+from crawler.images.sampling import failed_sample, sample_of
 from crawler.images.transfer import Transfer
 from crawler.images.verify import Picture
-from crawler.model import ImageDetail, ImageResult, Kind, Move, Settlement, Task, Verb, decode, moved_to, pack, task_id
+from crawler.model import (
+    ImageDetail,
+    ImageResult,
+    Kind,
+    Move,
+    Reply,
+    Settlement,
+    State,
+    Task,
+    Verb,
+    decode,
+    moved_to,
+    pack,
+    task_id,
+)
 from crawler.outcomes import LEFT_ALONE, PAUSING, Outcome
 from crawler.refresh import NO_CONDITIONS, conditions, confirmed, is_spared, max_age, spared
 from crawler.spec import Spec
@@ -37,6 +54,8 @@ log = logging.getLogger(__name__)
 PROBE_EVERY = 5.0
 #: Bytes of images that wait to be decoded and stored, beyond which no request is made.
 MOST_WAITING = 128 * 2**20
+#: Tasks that a worker has beside those in its shards: each exchange names all of these, so there are to be few.
+LARGE_ROOM = 2048
 
 
 class DownloadLoop(WorkLoop):
@@ -47,9 +66,10 @@ class DownloadLoop(WorkLoop):
         broker: Broker,
         worker: str,
         spec: Spec,
-        store: Store,
+        store: Store | None,
         name: Callable[[str, str, str], str],
         *,
+        shards: ShardStore | None = None,
         connections: int,
         patience: float,
         own: Sequence[tuple[str, int]] = (),
@@ -57,6 +77,9 @@ class DownloadLoop(WorkLoop):
         self._engine = Engine(connections, spec, Guard(spec.allow_net, own))
         super().__init__(broker, worker, spec, patience)
         self._store = store
+        self._shards = shards
+        self._binder = self._made_binder(shards) if shards is not None else None
+        self._worked_out = False
         self._forgotten = frozenset(spec.forgotten)
         self._forgotten_urls = frozenset(spec.forgotten_urls)
         self._name = name
@@ -79,6 +102,14 @@ class DownloadLoop(WorkLoop):
         if self._decoder is not None:
             self._decoder.close()
         self._engine.close()
+        if self._binder is not None:
+            self._binder.end()
+
+    @property
+    def _place(self) -> Store | ShardStore:
+        place = self._store or self._shards
+        assert place is not None
+        return place
 
     def _is_idle(self) -> bool:
         return not self._waiting
@@ -86,7 +117,8 @@ class DownloadLoop(WorkLoop):
     def _room(self, now: float) -> dict[Kind, int]:
         if self._closed_store_until:
             return {}
-        room = max(0, max(512, 8 * self._connections) - self._agenda.held)
+        most = max(512 if self._binder is None else LARGE_ROOM, 8 * self._connections)
+        room = max(0, most - self._agenda.held)
         return {Kind.IMAGE: room, Kind.ROBOTS: self._connections}
 
     def _start(self, now: float) -> None:
@@ -96,7 +128,7 @@ class DownloadLoop(WorkLoop):
         while (
             self._engine.free
             and self._waiting < self._connections
-            and self._waiting_bytes < MOST_WAITING
+            and self._waiting_bytes + (self._binder.waiting_bytes if self._binder else 0) < MOST_WAITING
             and (task := self._agenda.next(now)) is not None
         ):
             self._begin(task, now)
@@ -106,6 +138,8 @@ class DownloadLoop(WorkLoop):
             self._take(transfer)
         while self._ended:
             self._ended.popleft()()
+        if self._binder is not None:
+            self._turn_shards(self._binder)
 
     def _begin(self, task: Task, now: float) -> None:
         if task.kind is Kind.ROBOTS:
@@ -124,7 +158,7 @@ class DownloadLoop(WorkLoop):
         asked = NO_CONDITIONS
         if (known := task.known) is not None:
             past = decode(known.result, ImageResult)
-            if not self._store.holds(past.file, known.size):
+            if not self._place.holds(past.file, known.size):
                 task = replace(task, known=None)
             elif is_spared(known, past, self._spec.refresh, time.time()):
                 self._agenda.ended(task, now - NO_REQUEST)
@@ -232,7 +266,13 @@ class DownloadLoop(WorkLoop):
                 move = Move(fallbacks[task.candidate], 0, task.candidate + 1)
                 self._agenda.settle(Settlement(number=task.number, verb=Verb.MOVED, move=move))
                 return
-        self._agenda.settle(answers.failed(task, error))
+        said = answers.failed(task, error)
+        is_told_now = said.verb is not Verb.DONE or task.kind is not Kind.IMAGE or error.outcome == Outcome.FORGOTTEN
+        if self._binder is None or is_told_now:
+            self._agenda.settle(said)
+        else:
+            self._agenda.bind(task)
+            self._binder.bind(Item(task, failed_sample(task, said, DEFAULT), failed=said))
 
     # The image
 
@@ -278,20 +318,23 @@ class DownloadLoop(WorkLoop):
         if sha256 in self._forgotten:
             self._give_up(task, FetchError(Outcome.FORGOTTEN, "its content is not to be kept"))
             return
-        name = self._name(task.url, sha256, picture.format)
         past = decode(task.known.result, ImageResult) if task.known is not None else None
-        same = past is not None and past.file == name
+        same = past is not None and past.sha256 == sha256
         result = ImageResult(
-            file=name, sha256=sha256, format=picture.format, width=picture.width, height=picture.height,
-            active=picture.active, final_url=moved_to(task), status=transfer.status,
+            file=past.file if past and same else "", sha256=sha256, format=picture.format, width=picture.width,
+            height=picture.height, active=picture.active, final_url=moved_to(task), status=transfer.status,
             etag=transfer.headers.get("etag", ""), last_modified=transfer.headers.get("last-modified", ""),
             max_age=max_age(transfer.headers, time.time()), previous=_previous(past, same=same),
         )  # fmt: skip
         if same:
             self._agenda.unchanged(task, len(body), pack(result))
             return
-        self._hold(len(body))
-        self._store.put(name, body, partial(self._told, partial(self._stored, task, len(body), pack(result))))
+        if self._store is not None:
+            result.file = name = self._name(task.url, sha256, picture.format)
+            self._hold(len(body))
+            self._store.put(name, body, partial(self._told, partial(self._stored, task, len(body), pack(result))))
+        elif self._binder is not None:
+            self._bind(self._binder, task, body, result)
 
     def _told(self, take: Callable[[Exception | None], None], error: Exception | None) -> None:
         """Take the store's word; it may come from one of its threads."""
@@ -320,7 +363,7 @@ class DownloadLoop(WorkLoop):
     def _try_store(self, now: float) -> None:
         if now >= self._closed_store_until and not self._probing:
             self._probing = True
-            self._store.probe(partial(self._told, self._probed))
+            self._place.probe(partial(self._told, self._probed))
 
     def _probed(self, error: Exception | None) -> None:
         self._probing = False
@@ -329,6 +372,42 @@ class DownloadLoop(WorkLoop):
             self._closed_store_until = 0.0
         else:
             self._closed_store_until = time.monotonic() + PROBE_EVERY
+
+    # Shards
+
+    def _made_binder(self, shards: ShardStore) -> Binder:
+        return Binder(shards, self._spec, self._agenda.tell_shard, self._unbind, self._aside_done)
+
+    def _aside_done(self, done: Callable[[], None]) -> None:
+        self._ended.append(done)
+        self._engine.wake()
+
+    def _turn_shards(self, binder: Binder) -> None:
+        ends = self._worked_out or self._stop_at or self._changed() or self._agenda.state is not State.OPEN
+        binder.turn(close=bool(ends) and not self._agenda.held)
+        self._agenda.shard_numbers, self._agenda.wants_shard = binder.numbers, binder.wants_number
+
+    def _hear(self, reply: Reply) -> None:
+        if self._binder is None:
+            return
+        self._worked_out = reply.close_shards
+        if reply.shard >= 0 and self._binder.wants_number:
+            self._binder.begin(reply.shard)
+        for answer in reply.answers:
+            self._agenda.release(self._binder.answered(answer))
+
+    def _bind(self, binder: Binder, task: Task, body: bytes, result: ImageResult) -> None:
+        if result.format == "svg":
+            self._give_up(task, FetchError(Outcome.UNSTORABLE, "what reads shards decodes pixels, and this is an SVG"))
+            return
+        self._agenda.bind(task)
+        binder.bind(Item(task, sample_of(task, result, body, DEFAULT), body, result))
+
+    def _unbind(self, tasks: list[Task], error: StoreError) -> None:
+        """Return the images of a shard that cannot be written."""
+        for task in tasks:
+            self._agenda.settle(Settlement(number=task.number, verb=Verb.RETURNED))
+        self._close_store(error)
 
 
 def _previous(past: ImageResult | None, *, same: bool) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 from crawler.errors import NotShared, StoreError
 from crawler.stores.archive import Archive
 from crawler.stores.files import FileStore, draft_of, sweep
-from crawler.stores.folders import names_below, read_file, remove_file, write_file
+from crawler.stores.folders import Folders, names_below, read_file, remove_file, write_file
 from crawler.stores.names import file_name, grouped, matching
+from crawler.stores.shards import Shards
 
 MARK = ".job"
 
@@ -45,6 +46,22 @@ class FileFolder:
 
     def open_store(self, worker: str, *, slow: bool = False) -> FileStore:
         return FileStore(self.path, worker, slow=slow)
+
+    def open_shards(self, worker: str) -> Shards:
+        return Shards(self, self.path, worker)
+
+    def place(self, file: Path, name: str) -> None:
+        folder, _, last = name.rpartition("/")
+        try:
+            place = Folders(self.path).open(folder)
+            os.rename(file, last, dst_dir_fd=place.descriptor)
+            handle = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=place.descriptor)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise StoreError(f"{self.path / name} cannot be written: {error.strerror}") from error
 
     def open_archive(self) -> FileArchive:
         return FileArchive(self.path)

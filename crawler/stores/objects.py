@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
@@ -21,6 +22,7 @@ from crawler.errors import NotShared, StoreError, Unstorable
 from crawler.outputs import MAX_PREFIX, Output
 from crawler.stores.archive import Archive
 from crawler.stores.directory import MARK
+from crawler.stores.files import sweep
 from crawler.stores.names import grouped, matching, short_name
 from crawler.stores.refusals import (
     FAILURES,
@@ -32,6 +34,7 @@ from crawler.stores.refusals import (
     told,
     trouble,
 )
+from crawler.stores.shards import Shards
 
 if TYPE_CHECKING:
     from obstore import Attributes
@@ -129,6 +132,7 @@ class ObjectFolder:
 
     def fetched(self, name: str, into: Path) -> Path | None:
         path = into / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         with told(f"{self._url}/{name}"):
             try:
                 found = obstore.get(self._remote, name)
@@ -161,6 +165,18 @@ class ObjectFolder:
 
     def open_store(self, worker: str, *, slow: bool = False) -> ObjectStore:
         return ObjectStore(self._url, self._remote)
+
+    def open_shards(self, worker: str) -> Shards:
+        drafts = Path(tempfile.gettempdir(), f"crawler-{os.getuid()}-shards")
+        sweep(drafts)
+        return Shards(self, drafts, worker)
+
+    def place(self, file: Path, name: str) -> None:
+        self.upload(file, name)
+        try:
+            file.unlink()
+        except OSError as error:
+            raise StoreError(f"{file} cannot be removed: {error.strerror}") from error
 
     def open_archive(self) -> ObjectArchive:
         return ObjectArchive(self._url, self._quick)

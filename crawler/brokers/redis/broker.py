@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from crawler.account import Begun, Counts, LedgerPage, SiteCounts
+from crawler.account import Begun, Counts, LedgerPage, ShardRow, SiteCounts
 from crawler.brokers.outage import Outage
 from crawler.brokers.redis.job import Job, Run
 from crawler.brokers.redis.partitions import LOCAL_BITS, Partitions, exchange_call
@@ -174,6 +174,10 @@ class RedisBroker:
 
     def conclude(self) -> None:
         """Nothing: the next run begins when this one is finished."""
+
+    def shards(self) -> list[ShardRow]:
+        """Return nothing: shards are not made with a queue in Redis."""
+        return []
 
     def workers(self) -> list[str]:
         self._patrol()

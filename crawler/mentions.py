@@ -1,0 +1,54 @@
+"""Mentions of images as the ledger and tables show them: the page, and its words."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from crawler.model import Words, decode
+
+#: What a mention says in words.
+TEXTS = "page found_in alt title caption label link_text heading author image_license credit".split()
+_encode = msgspec.json.Encoder().encode
+_read = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def shown_mention(page: str, packed: msgspec.Raw) -> msgspec.Raw:
+    """Return a mention, as the broker gives it, as JSON."""
+    return _shown(page, bytes(packed))
+
+
+@lru_cache(maxsize=256)  # the rows of a list without captions all have the same
+def _shown(page: str, packed: bytes) -> msgspec.Raw:
+    words = decode(packed, Words)
+    mention = {
+        "page": page,
+        "found_in": words.found_in,
+        "alt": words.alt,
+        "title": words.title,
+        "caption": words.caption,
+        "label": words.label,
+        "link_text": words.link_text,
+        "heading": words.heading,
+        "author": words.author,
+        "image_license": words.image_license,
+        "credit": words.credit,
+        "columns": words.columns or None,
+    }
+    return msgspec.Raw(_encode(mention))
+
+
+def mention_type(arrow: Any) -> Any:
+    """Return the type of a mention in Arrow."""
+    words = [(name, arrow.string()) for name in TEXTS]
+    return arrow.struct([*words, ("columns", arrow.map_(arrow.string(), arrow.string()))])
+
+
+def mention_value(shown: msgspec.Raw) -> dict[str, Any]:
+    """Return a mention as a value of that type."""
+    words = _read(shown)
+    if words["columns"]:
+        words["columns"] = list(words["columns"].items())
+    return words

@@ -1,0 +1,111 @@
+"""What a shard says of each of its images: img2dataset's columns, then ours."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crawler.errors import StoreError, UsageError
+from crawler.mentions import mention_type, mention_value
+
+SUCCESS, NOT_FETCHED, NOT_TRANSFORMED = "success", "failed_to_download", "failed_to_resize"
+INSTALL = "shards need pyarrow and Pillow: pip install 'distributed-image-crawler[shards]'"
+
+
+class Sample(msgspec.Struct, gc=False):
+    """A row of a shard, an image that is in its tar or one that failed; up to `sha256` the columns are img2dataset's.
+
+    `sha256` is of the bytes that were fetched, `size` and `format` are of those that are in the shard; `mentions` are
+    objects of the ledger's.
+    """
+
+    url: str
+    caption: str = ""
+    key: str = ""
+    status: str = SUCCESS
+    error_message: str | None = None
+    width: int | None = None
+    height: int | None = None
+    original_width: int | None = None
+    original_height: int | None = None
+    exif: str | None = None  #: JSON, names and values as text
+    sha256: str | None = None
+    outcome: str = "success"
+    format: str | None = None
+    size: int | None = None
+    final_url: str | None = None
+    http_status: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    time: float = 0.0  #: seconds since 1970
+    mentions: Sequence[msgspec.Raw] = ()
+
+
+COLUMNS = Sample.__struct_fields__
+_encode = msgspec.json.Encoder().encode
+
+
+def member(sample: Sample) -> bytes:
+    """Return the JSON that stands beside an image in the tar."""
+    return _encode(sample)
+
+
+def import_arrow() -> Any:
+    """Return pyarrow with its Parquet; raises UsageError where it is not installed."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UsageError(INSTALL) from error
+    return pyarrow
+
+
+def schema(arrow: Any) -> Any:
+    """Return the columns with their types."""
+    types = {
+        **dict.fromkeys(("width", "height", "original_width", "original_height"), arrow.int32()),
+        **dict.fromkeys(("size", "http_status"), arrow.int64()),
+        "time": arrow.timestamp("ms", tz="UTC"),
+        "mentions": arrow.list_(mention_type(arrow)),
+    }
+    return arrow.schema([(name, types.get(name, arrow.string())) for name in COLUMNS])
+
+
+class Table:
+    """A Parquet file of samples at `path`, written a stretch of rows at a time.
+
+    Raises StoreError where a row is beyond what it can hold, and OSError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._arrow = import_arrow()
+        self._path = path
+        self._schema = schema(self._arrow)
+        self._writer = self._arrow.parquet.ParquetWriter(path, self._schema, compression="zstd")
+
+    def write(self, samples: Sequence[Sample]) -> None:
+        try:
+            columns = [_column(self._arrow, field, samples) for field in self._schema]
+            self._writer.write_table(self._arrow.Table.from_arrays(columns, schema=self._schema))
+        except (OverflowError, self._arrow.ArrowException) as error:
+            raise StoreError(f"{self._path.name} cannot hold what a row says: {error}") from error
+
+    def finish(self) -> None:
+        """Write what is left, and have all of it on the disk."""
+        self._writer.close()
+        with self._path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _column(arrow: Any, field: Any, samples: Sequence[Sample]) -> Any:
+    values = [getattr(sample, field.name) for sample in samples]
+    if field.name == "mentions":
+        values = [[mention_value(raw) for raw in raws] for raws in values]
+    elif field.name == "time":
+        values = [datetime.datetime.fromtimestamp(value, datetime.timezone.utc) for value in values]
+    return arrow.array(values, field.type)

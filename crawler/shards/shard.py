@@ -1,0 +1,152 @@
+"""One shard as it is made: `00000.tar`, `00000.parquet` and `00000_stats.json` in a folder for drafts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from crawler.shards.samples import NOT_FETCHED, NOT_TRANSFORMED, SUCCESS, Sample, Table, member
+from crawler.shards.tar import TarWriter
+
+#: The folder of shards in that of a job.
+FOLDER = "shards"
+#: Digits of a sample's place in its shard, at least.
+_PLACES = 4
+_SUFFIXES = (".tar", ".parquet", "_stats.json")
+
+
+def names_of(number: int) -> list[str]:
+    """Return the names of a shard's files in the folder of its job, the tar last: with it the shard is there."""
+    return [f"{FOLDER}/{number:05d}{suffix}" for suffix in reversed(_SUFFIXES)]
+
+
+def tar_of(file: str) -> str:
+    """Return the name of the tar that a ledger's file is in, `""` where it is in none."""
+    tar, _, member = file.rpartition("/")
+    return tar if tar.startswith(f"{FOLDER}/") and tar.endswith(".tar") and member else ""
+
+
+class _Place(NamedTuple):
+    """From which byte to which a sample is in the tar; of one that failed it is nowhere."""
+
+    begin: int
+    end: int
+
+
+class Shard:
+    """A shard that is being made; its methods raise OSError where files cannot be written.
+
+    A sample is three files one after the other: the image with `suffix`, `.json`, and `.txt` with the caption.
+    """
+
+    def __init__(self, folder: Path, number: int, most: int, suffix: str = "jpg") -> None:
+        """`most` is how many rows it may have."""
+        self.number = number
+        self.began = time.time()
+        self._folder = folder
+        self._digits = max(_PLACES, len(str(most - 1)))
+        self._suffix = suffix
+        self._rows: list[tuple[Sample, _Place]] = []
+        self._next = 0
+        self._tar = TarWriter(self._draft(), int(self.began))
+
+    def __len__(self) -> int:
+        """Return how many rows it has."""
+        return len(self._rows)
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of the tar."""
+        return self._tar.size
+
+    @property
+    def samples(self) -> list[Sample]:
+        return [sample for sample, _ in self._rows]
+
+    @property
+    def tar(self) -> str:
+        """Return the name of its tar in the job's folder."""
+        return f"{FOLDER}/{self.number:05d}.tar"
+
+    @property
+    def table(self) -> str:
+        """Return the name of its table in the job's folder."""
+        return f"{FOLDER}/{self.number:05d}.parquet"
+
+    @property
+    def files(self) -> list[tuple[Path, str]]:
+        """Return its drafts, each with the name that it is to have in the job's folder."""
+        return [(self._folder / name.rpartition("/")[2], name) for name in names_of(self.number)]
+
+    def add(self, sample: Sample, body: bytes) -> str:
+        """Add an image, and return its name in the ledger."""
+        key = self._take_key(sample)
+        begin = self._tar.size
+        self._tar.add(f"{key}.{self._suffix}", body)
+        self._tar.add(f"{key}.json", member(sample))
+        self._tar.add(f"{key}.txt", sample.caption.encode())
+        self._rows.append((sample, _Place(begin, self._tar.size)))
+        return f"{FOLDER}/{self.number:05d}.tar/{key}.{self._suffix}"
+
+    def add_failure(self, sample: Sample) -> None:
+        """Add the row of an image that failed."""
+        self._take_key(sample)
+        self._rows.append((sample, _Place(0, 0)))
+
+    def finish(self) -> None:
+        """Have the whole of it on the disk; raises StoreError where a table cannot hold a row."""
+        self._tar.finish()
+        self._write_beside()
+
+    def drop(self, keys: Collection[str], tar: Path) -> None:
+        """Make it anew, to the end, without the rows with these keys; `tar` is its tar as it was finished."""
+        kept = [(sample, place) for sample, place in self._rows if sample.key not in keys]
+        self._tar = TarWriter(self._draft(), int(self.began))
+        self._rows = []
+        with tar.open("rb") as source:
+            for sample, place in kept:
+                source.seek(place.begin)
+                begin = self._tar.size
+                self._tar.append(source.read(place.end - place.begin))
+                self._rows.append((sample, _Place(begin, self._tar.size)))
+        self.finish()
+
+    def discard(self) -> None:
+        """Remove what there is of it."""
+        self._tar.abandon()
+        for path, _ in self.files:
+            path.unlink(missing_ok=True)
+
+    def _take_key(self, sample: Sample) -> str:
+        sample.key = f"{self.number:05d}{self._next:0{self._digits}d}"
+        self._next += 1
+        return sample.key
+
+    def _draft(self) -> Path:
+        return self._folder / f"{self.number:05d}.tar"
+
+    def _write_beside(self) -> None:
+        stats, table, _ = (path for path, _ in self.files)
+        rows = Table(table)
+        rows.write(self.samples)
+        rows.finish()
+        stats.write_text(json.dumps(self._stats(), indent=4))
+
+    def _stats(self) -> dict[str, object]:
+        """Return the numbers that img2dataset has beside a shard; times in seconds."""
+        statuses = Counter(sample.status for sample in self.samples)
+        ended = time.time()
+        return {
+            "count": len(self._rows),
+            "successes": statuses[SUCCESS],
+            "failed_to_download": statuses[NOT_FETCHED],
+            "failed_to_resize": statuses[NOT_TRANSFORMED],
+            "duration": ended - self.began,
+            "start_time": self.began,
+            "end_time": ended,
+            "status_dict": dict(Counter(sample.outcome for sample in self.samples)),
+        }

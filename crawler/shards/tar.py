@@ -1,0 +1,62 @@
+"""Tar files that are only appended to, in the POSIX.1-1988 (ustar) format."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+BLOCK = 512
+#: Bytes that are gathered before they are written.
+_GATHERED = 2**20
+_OWNER = b"0000644\0" + 2 * b"0000000\0"  # mode, user, group
+_BLANK = b" " * 8  # the checksum, while it is computed
+_REST = b"0" + bytes(100) + b"ustar\x0000" + bytes(32 + 32) + 2 * b"0000000\0" + bytes(155 + 12)
+
+
+def header(name: bytes, size: int, mtime: int) -> bytes:
+    """Return the block before a file of `size` bytes (at most 8 GiB) with a `name` of up to 100 bytes."""
+    before = name.ljust(100, b"\0") + _OWNER + b"%011o\0%011o\0" % (size, mtime)
+    total = sum(before) + sum(_BLANK) + sum(_REST)
+    return b"%b%06o\0 %b" % (before, total, _REST)
+
+
+class TarWriter:
+    """Writes a new tar file at `path`; raises OSError where it cannot."""
+
+    def __init__(self, path: Path, mtime: int) -> None:
+        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self._gathered = bytearray()
+        self._mtime = mtime
+        self.size = 0  #: bytes so far
+
+    def add(self, name: str, body: bytes) -> None:
+        self.append(header(name.encode(), len(body), self._mtime))
+        self.append(body)
+        self.append(bytes(-len(body) % BLOCK))
+
+    def append(self, members: bytes) -> None:
+        """Add whole members of another tar file."""
+        self._gathered += members
+        self.size += len(members)
+        if len(self._gathered) > _GATHERED:
+            self._write()
+
+    def finish(self) -> None:
+        """Write the end of the archive, and have all of it on the disk."""
+        self._gathered += bytes(2 * BLOCK)
+        self._write()
+        os.fsync(self._handle)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the file, as far as it came."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def _write(self) -> None:
+        with memoryview(self._gathered) as left:
+            written = 0
+            while written < len(left):
+                written += os.write(self._handle, left[written:])
+        self._gathered.clear()

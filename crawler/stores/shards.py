@@ -1,0 +1,58 @@
+"""Shards in the folder of a job: made among the drafts of a worker, then put into their places."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from crawler.contracts import JobFolder
+from crawler.errors import StoreError
+from crawler.shards.shard import Shard, tar_of
+from crawler.stores.files import INCOMING, FileStore
+
+
+class Shards:
+    """Keeps the ShardStore contract for a worker; its drafts are in a directory of this machine."""
+
+    def __init__(self, folder: JobFolder, drafts: Path, worker: str) -> None:
+        self._folder = folder
+        self._store = FileStore(drafts, worker)  # makes the folder of the drafts, and removes it
+        self._drafts = drafts / INCOMING / worker
+
+    def begin(self, number: int, most: int) -> Shard:
+        try:
+            self._drafts.mkdir(parents=True, exist_ok=True)  # it may be swept by someone who took us for gone
+            return Shard(self._drafts, number, most)
+        except OSError as error:
+            raise StoreError(f"shard {number} cannot be begun in {self._drafts}: {error.strerror}") from error
+
+    def place(self, shard: Shard) -> None:
+        for path, name in shard.files:
+            self._folder.place(path, name)
+
+    def drop(self, shard: Shard, keys: Collection[str]) -> None:
+        tar = self._folder.fetched(shard.tar, self._drafts)
+        if tar is None:
+            raise StoreError(f"{self._folder}/{shard.tar} is gone")
+        shard.drop(keys, tar)
+        if self._drafts in tar.parents:
+            tar.unlink()
+            tar.parent.rmdir()
+
+    def remove(self, shard: Shard) -> None:
+        self._folder.remove([name for _, name in shard.files])
+
+    def holds(self, name: str, size: int) -> bool:
+        path, tar = self._folder.path, tar_of(name)
+        if path is None:
+            return True
+        with contextlib.suppress(OSError, ValueError):
+            return bool(tar) and (path / tar).is_file()
+        return False
+
+    def probe(self, done: Callable[[Exception | None], None]) -> None:
+        self._store.probe(done)
+
+    def close(self) -> None:
+        self._store.close()
