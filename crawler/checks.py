@@ -11,7 +11,7 @@ from crawler.outputs import Output, check_endpoint, parse_output
 from crawler.pages.scope import Scope
 from crawler.proxies import Proxies, parse_proxy
 from crawler.settings import Asking, CollectSettings, CrawlSettings, Job, Working
-from crawler.shards.samples import import_arrow
+from crawler.shards.samples import check_installed
 from crawler.sites import needs_one_broker
 from crawler.spec import Spec
 
@@ -59,7 +59,7 @@ def _check_shards(settings: Job) -> None:
         raise UsageError("--prune removes files, and --store shards keeps none: make shards anew without what is gone")
     if isinstance(settings, CollectSettings) and settings.server:
         raise UsageError("--store shards needs the broker of a collector, which numbers them: leave --server away")
-    import_arrow()
+    check_installed()
 
 
 def check_redis(spec: Spec) -> None:

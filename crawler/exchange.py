@@ -235,9 +235,10 @@ class Agenda:
                 host.latency, host.answers = 0.0, 0
             if not host.busy and not host.ready and not host.grant.count:
                 del self._hosts[authority]
+        bound = self._bound.difference(*(shard.numbers for shard in shards))
         return Report(
             stored=stored, unchanged=unchanged, settlements=settlements, held=list(self._held.keys() - self._bound),
-            bound=list(self._bound), shards=shards, shard_numbers=self.shard_numbers, wants_shard=self.wants_shard,
+            bound=list(bound), shards=shards, shard_numbers=self.shard_numbers, wants_shard=self.wants_shard,
             busy=busy, latency=latency, room=room, heard=self._heard,
         )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -31,7 +32,7 @@ def conclude_shards(broker: Broker, folder: JobFolder, directory: Path) -> None:
     rows = broker.shards()
     gaps = [row for row in rows if not row.settled]
     folder.remove([name for row in gaps for name in names_of(row.number)])
-    _placed(folder, directory, FAILURES, lambda path: _write_failures(broker, path))
+    _conclude_failures(broker, folder, directory)
     _placed(folder, directory, MANIFEST, lambda path: _write_manifest(rows, path))
 
 
@@ -58,12 +59,27 @@ def _write_manifest(rows: list[ShardRow], path: Path) -> None:
     path.write_text(json.dumps({"shards": shards, "gaps": gaps}, indent=1) + "\n")
 
 
-def _write_failures(broker: Broker, path: Path) -> None:
-    table = Table(path)
+def _conclude_failures(broker: Broker, folder: JobFolder, directory: Path) -> None:
+    """Write the failures that are in no shard; without any there is no such file."""
+    stretches_of_failures = _failures(broker)
+    first = next(stretches_of_failures, None)
+    if first is None:
+        folder.remove([FAILURES])
+        return
+
+    def write(path: Path) -> None:
+        table = Table(path)
+        for samples in chain([first], stretches_of_failures):
+            table.write(samples)
+        table.finish()
+
+    _placed(folder, directory, FAILURES, write)
+
+
+def _failures(broker: Broker) -> Iterator[list[Sample]]:
     for rows in stretches(broker):
         if failed := [_failure(row) for row in rows if _is_in_no_shard(row)]:
-            table.write(failed)
-    table.finish()
+            yield failed
 
 
 def _is_in_no_shard(row: LedgerRow) -> bool:

@@ -249,6 +249,11 @@ class ShardReport(Message):
     stored: Stored
     failed: Annotated[list[Settlement], Few] = []
 
+    @property
+    def numbers(self) -> list[int]:
+        """Return the numbers of all its tasks."""
+        return [*self.stored.numbers, *(said.number for said in self.failed)]
+
 
 class ShardAnswer(Message):
     """What became of a shard: it is settled, or these tasks are done already, and nothing is settled."""

@@ -136,6 +136,9 @@ def download_process(link: Link, place: Place) -> None:
     """Fetch images until the run is over, or for ever."""
     from crawler.brokers.schema import is_on_network
     from crawler.images.loop import DownloadLoop
+    from crawler.shards.samples import check_installed, keep_pandas_out
+
+    keep_pandas_out()
 
     def make(broker: BrokerClient, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
         folder = job_folder(place, spec)
@@ -145,7 +148,8 @@ def download_process(link: Link, place: Place) -> None:
         worker = worker_name()
         slow = folder.path is not None and bool(is_on_network(folder.path))
         store = folder.open_store(worker, slow=slow) if spec.store == "files" else None
-        shards = folder.open_shards(worker) if store is None else None
+        if shards := folder.open_shards(worker) if store is None else None:
+            check_installed()
         loop = DownloadLoop(
             broker, worker, spec, store, folder.file_name, shards=shards, connections=place.connections,
             patience=max(place.wait, link.patience) if link.redis else place.wait,

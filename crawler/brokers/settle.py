@@ -74,13 +74,12 @@ class Settler:
         refused += [said.number for said in shard.failed if settled is None or not self._may_fail(worker, said)]
         if refused:
             return ShardAnswer(shard.number, refused)
-        failed = [said.number for said in shard.failed]
-        worker.unbind([*shard.stored.numbers, *failed])
+        worker.unbind(shard.numbers)
         self._settle_stored(worker, shard.stored, Outcome.SUCCESS, now)
         for said in shard.failed:
             self.settle(worker, said, now)
         self._records.shards.settle(
-            shard.number, now, len(shard.stored.numbers), len(failed), sum(shard.stored.sizes)
+            shard.number, now, len(shard.stored.numbers), len(shard.failed), sum(shard.stored.sizes)
         )  # fmt: skip
         return ShardAnswer(shard.number)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from crawler.contracts import ShardStore
-from crawler.errors import StoreError
+from crawler.errors import CrawlerError, StoreError, Unstorable, UsageError
 from crawler.model import ImageResult, Settlement, ShardAnswer, ShardReport, Stored, Task, pack
 from crawler.shards.samples import Sample
 from crawler.shards.shard import Shard
@@ -53,7 +53,8 @@ class Binder:
     """Binds what a worker fetches, one open shard at a time; closing one takes a thread of its own.
 
     `tell` is given the report of a shard that is in its place, `give_back` the tasks of one that cannot be written and
-    why; both are called by `aside`, which takes what threads want done in the loop's own.
+    why: where that is no StoreError, or Unstorable, it would be so again. Both are called by `aside`, which takes what
+    threads want done in the loop's own.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Binder:
         store: ShardStore,
         spec: Spec,
         tell: Callable[[ShardReport], None],
-        give_back: Callable[[list[Task], StoreError], None],
+        give_back: Callable[[list[Task], CrawlerError], None],
         aside: Callable[[Callable[[], None]], None],
     ) -> None:
         self._store = store
@@ -166,7 +167,7 @@ class Binder:
         try:
             finish()
             self._store.place(volume.shard)
-        except StoreError as error:
+        except (StoreError, UsageError) as error:
             self._aside(partial(self._fail, volume, error))
         except OSError as error:
             trouble = StoreError(f"shard {volume.shard.number} cannot be written: {error.strerror or error}")
@@ -174,7 +175,7 @@ class Binder:
         # Told: were a defect of ours missed, the shard would be waited for, and the run go on, for ever.
         except Exception as error:
             log.exception("shard %d cannot be written", volume.shard.number)
-            self._aside(partial(self._fail, volume, StoreError(f"shard {volume.shard.number}: {error!r}")))
+            self._aside(partial(self._fail, volume, Unstorable(f"shard {volume.shard.number}: {error!r}")))
         else:
             self._aside(lambda: self._tell(volume.report()))
 
@@ -184,7 +185,7 @@ class Binder:
         except StoreError as error:
             log.warning("%s; it is removed when the run ends", error)
 
-    def _fail(self, volume: Volume, error: StoreError) -> None:
+    def _fail(self, volume: Volume, error: CrawlerError) -> None:
         """Give back all that is in a shard, and forget it."""
         if self._open is volume:
             self._open = None

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from crawler import answers
 from crawler.captions import DEFAULT
 from crawler.contracts import Broker, ShardStore, Store
-from crawler.errors import BadImage, FetchError, StoreError, Unstorable
+from crawler.errors import BadImage, CrawlerError, FetchError, StoreError, Unstorable
 from crawler.guard import Guard
 from crawler.images.binding import Binder, Item
 from crawler.images.checking import checked, refusal
@@ -403,11 +403,15 @@ class DownloadLoop(WorkLoop):
         self._agenda.bind(task)
         binder.bind(Item(task, sample_of(task, result, body, DEFAULT), body, result))
 
-    def _unbind(self, tasks: list[Task], error: StoreError) -> None:
-        """Return the images of a shard that cannot be written."""
+    def _unbind(self, tasks: list[Task], error: CrawlerError) -> None:
+        """Return the images of a shard that cannot be written, or let them fail where it never could."""
+        passes = isinstance(error, StoreError) and not isinstance(error, Unstorable)
         for task in tasks:
-            self._agenda.settle(Settlement(number=task.number, verb=Verb.RETURNED))
-        self._close_store(error)
+            never = FetchError(Outcome.UNSTORABLE, str(error))
+            returned = Settlement(number=task.number, verb=Verb.RETURNED)
+            self._agenda.settle(returned if passes else answers.failed(task, never))
+        if passes:
+            self._close_store(error)
 
 
 def _previous(past: ImageResult | None, *, same: bool) -> str:

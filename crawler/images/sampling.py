@@ -13,7 +13,7 @@ from crawler.model import ImageResult, Settlement, Task, Words, decode
 from crawler.shards.samples import NOT_FETCHED, Sample
 
 #: Where Exif is looked for, from the beginning; characters of one value, and of all names and values together.
-_EXIF_WITHIN, _MOST_OF_VALUE, _MOST_OF_EXIF = 65_536, 1000, 65_536
+_EXIF_WITHIN, _MOST_OF_VALUE, _MOST_OF_EXIF = 4096, 1000, 65_536
 _SIGN = b"Exif\0\0"
 #: Directories below the first: Exif's own, and that of places (Exif 2.32, 4.6.3).
 _BELOW = (0x8769, 0x8825)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from crawler.errors import StoreError, UsageError
+from crawler.errors import Unstorable, UsageError
 from crawler.mentions import mention_type, mention_value
 
 SUCCESS, NOT_FETCHED, NOT_TRANSFORMED = "success", "failed_to_download", "failed_to_resize"
@@ -55,6 +58,23 @@ def member(sample: Sample) -> bytes:
     return _encode(sample)
 
 
+def check_installed() -> None:
+    """Raise UsageError where what shards take is not installed; a door that only begins a run need not load it."""
+    if find_spec("pyarrow") is None or find_spec("PIL") is None:
+        raise UsageError(INSTALL)
+
+
+class _NoPandas(MetaPathFinder):
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("pandas is kept out of this process", name=fullname)
+
+
+def keep_pandas_out() -> None:
+    """Let pyarrow do without pandas in this process, which it loads where it can: a second that brings nothing."""
+    sys.meta_path.insert(0, _NoPandas())
+
+
 def import_arrow() -> Any:
     """Return pyarrow with its Parquet; raises UsageError where it is not installed."""
     try:
@@ -79,7 +99,7 @@ def schema(arrow: Any) -> Any:
 class Table:
     """A Parquet file of samples at `path`, written a stretch of rows at a time.
 
-    Raises StoreError where a row is beyond what it can hold, and OSError.
+    Raises Unstorable where a row is beyond what it can hold, and OSError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -93,7 +113,7 @@ class Table:
             columns = [_column(self._arrow, field, samples) for field in self._schema]
             self._writer.write_table(self._arrow.Table.from_arrays(columns, schema=self._schema))
         except (OverflowError, self._arrow.ArrowException) as error:
-            raise StoreError(f"{self._path.name} cannot hold what a row says: {error}") from error
+            raise Unstorable(f"{self._path.name} cannot hold what a row says: {error}") from error
 
     def finish(self) -> None:
         """Write what is left, and have all of it on the disk."""

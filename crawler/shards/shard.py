@@ -98,7 +98,7 @@ class Shard:
         self._rows.append((sample, _Place(0, 0)))
 
     def finish(self) -> None:
-        """Have the whole of it on the disk; raises StoreError where a table cannot hold a row."""
+        """Have the whole of it on the disk; raises Unstorable where a table cannot hold a row."""
         self._tar.finish()
         self._write_beside()
 

@@ -10,14 +10,16 @@ BLOCK = 512
 _GATHERED = 2**20
 _OWNER = b"0000644\0" + 2 * b"0000000\0"  # mode, user, group
 _BLANK = b" " * 8  # the checksum, while it is computed
-_REST = b"0" + bytes(100) + b"ustar\x0000" + bytes(32 + 32) + 2 * b"0000000\0" + bytes(155 + 12)
+_REST = b" 0" + bytes(100) + b"ustar\x0000" + bytes(32 + 32) + 2 * b"0000000\0" + bytes(155 + 12)
+
+
+_ALWAYS = sum(_BLANK) + sum(_REST) - ord(" ")
 
 
 def header(name: bytes, size: int, mtime: int) -> bytes:
     """Return the block before a file of `size` bytes (at most 8 GiB) with a `name` of up to 100 bytes."""
     before = name.ljust(100, b"\0") + _OWNER + b"%011o\0%011o\0" % (size, mtime)
-    total = sum(before) + sum(_BLANK) + sum(_REST)
-    return b"%b%06o\0 %b" % (before, total, _REST)
+    return b"%b%06o\0%b" % (before, sum(before) + _ALWAYS, _REST)
 
 
 class TarWriter:
