@@ -41,6 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--transport", choices=TRANSPORTS, default="manager")
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--list", action="store_true", help="the images come from a list, not from pages")
+    parser.add_argument("--shards", action="store_true", help="the images go into shards of 300")
     parser.add_argument("--kills", type=int, default=50, help="kills at most; cuts and stops come beside them")
     parser.add_argument("--pause", type=float, default=2.0, help="seconds between faults, about")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
@@ -72,6 +73,7 @@ def make_crew(args: argparse.Namespace, folder: Path, stack: ExitStack) -> Crew:
         transport.detours = {machine: network.detour(machine, transport.target) for machine in others}
     flags = ["--allow-net", opened, "--lease", str(args.lease), "--timeout", "10", "--max-alike", "0"]
     flags += ["--requests-per-host", str(args.requests_per_host), "--delay", str(args.delay)]
+    flags += ["--store", "shards", "--shard-samples", "300", "--shard-seconds", "15"] if args.shards else []
     crew = Crew(folder, where, network, transport, site, flags, write_list(gallery, folder) if args.list else None)
     stack.callback(crew.close)
     crew.collect()

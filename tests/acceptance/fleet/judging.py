@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from acceptance.fleet.shards import read_shards
 from servers.manners import Asked, Stopped, apart, at_once, gaps
 
 #: What is in a job's directory beside the images that its ledger names.
@@ -32,6 +33,8 @@ def judge(directory: Path, digests: dict[str, str]) -> Found:
     rows = _rows(directory / "metadata.jsonl")
     failures = _rows(directory / "failures.jsonl")
     urls = [row["url"] for row in rows + failures]
+    if (directory / "shards").exists():
+        return _judge_shards(directory, digests, rows, failures)
     parts = {str(path.relative_to(directory)) for parts in _PARTS for path in directory.glob(parts)}
     there = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file() or _is_empty(path)}
     return Found(
@@ -39,6 +42,25 @@ def judge(directory: Path, digests: dict[str, str]) -> Found:
         double=len(urls) - len(set(urls)),
         partial=sum(_digest(directory / row["file_name"]) != digests.get(row["url"]) for row in rows),
         left_over=len(there - {row["file_name"] for row in rows} - _OWN - parts),
+        failed=len(failures),
+    )
+
+
+def _judge_shards(
+    directory: Path, digests: dict[str, str], rows: list[dict[str, str]], failures: list[dict[str, str]]
+) -> Found:
+    """Hold shards against the ledger and the site: each URL is in one row of all tables, and each tar is whole."""
+    shards = read_shards(directory)
+    urls = [row["url"] for row in rows + failures]
+    there = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file() or _is_empty(path)}
+    parts = {str(path.relative_to(directory)) for parts in _PARTS for path in directory.glob(parts)}
+    unnamed = shards.samples.keys() - {row["file_name"] for row in rows}
+    return Found(
+        lost=len(digests.keys() - set(urls)) + len(digests.keys() - shards.rows.keys()),
+        double=len(urls) - len(set(urls)) + shards.rows.total() - len(shards.rows),
+        partial=sum(shards.samples.get(row["file_name"], "") != digests.get(row["url"]) for row in rows)
+        + len(shards.torn),
+        left_over=len(there - shards.names - _OWN - parts) + len(unnamed),
         failed=len(failures),
     )
 
