@@ -31,6 +31,8 @@ FLOORS = [
     "contracts",
     "account spec",
     "model",
+    "transforms",
+    "child",
     "outcomes",
     "errors",
     "forking shown",
