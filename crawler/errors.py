@@ -14,6 +14,7 @@ CrawlerError
 │   └── Unstorable          this one name cannot be stored
 ├── PrivateAddress          the address about to be connected is not public, or our own broker's
 ├── FetchError              a page could not be fetched
+├── ChildDied               a process that works for us ended in the middle of it
 ├── LeaseLapsed             others may have the task: it goes back
 └── BadImage                bytes that are no whole image
     ├── NotAnImage
@@ -100,6 +101,10 @@ class FetchError(CrawlerError):
         self.retry_after = retry_after
         self.suspect = suspect
         self.no_route = False  #: it never left this machine, whose network is gone
+
+
+class ChildDied(CrawlerError):
+    pass
 
 
 class LeaseLapsed(CrawlerError):

@@ -21,14 +21,18 @@ class Outcome:
     TOO_SLOW: Final = "too_slow"
     PROTOCOL: Final = "protocol"  #: the peer does not speak HTTP as it should
     TOO_LARGE: Final = "too_large"
-    TOO_SMALL: Final = "too_small"  #: below --min-width, --min-height or --min-bytes
+    TOO_SMALL: Final = "too_small"  #: below --min-width, --min-height, --min-bytes or --min-image-size
     TOO_MANY_REDIRECTS: Final = "too_many_redirects"
     BAD_URL: Final = "bad_url"
     NOT_AN_IMAGE: Final = "not_an_image"
     NOT_HTML: Final = "not_html"
     UNWANTED_FORMAT: Final = "unwanted_format"
+    UNWANTED_SHAPE: Final = "unwanted_shape"  #: beyond --max-aspect-ratio
     TRUNCATED: Final = "truncated"
     UNDECODABLE: Final = "undecodable"  #: --verify decode: the structure is whole, the pixels are not
+    TRANSFORM_FAILED: Final = (
+        "transform_failed"  #: it cannot be resized or encoded; the original is well, as far as known
+    )
     ROBOTS_DENIED: Final = "robots_denied"
     ROBOTS_UNREACHABLE: Final = "robots_unreachable"
     PRIVATE_ADDRESS: Final = "private_address"

@@ -34,6 +34,8 @@ FLOORS = [
     "shards",
     "mentions",
     "model",
+    "transforms",
+    "child",
     "outcomes",
     "errors",
     "forking shown",
