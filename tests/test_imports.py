@@ -27,7 +27,7 @@ FLOORS = [
     "work",
     "exchange",
     "answers",
-    "robots guard urls outputs paths targets access optout traps proxies coding leave refresh",
+    "robots guard urls outputs paths targets access optout traps proxies coding leave refresh similarity",
     "contracts",
     "account spec",
     "model",
