@@ -28,7 +28,7 @@ FLOORS = [
     "work",
     "exchange",
     "answers",
-    "robots guard urls outputs paths targets access captions optout traps proxies coding leave refresh",
+    "robots guard urls outputs paths targets access captions optout traps proxies coding leave refresh similarity",
     "contracts",
     "account spec",
     "shards",

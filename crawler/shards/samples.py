@@ -17,7 +17,7 @@ from crawler.errors import Unstorable, UsageError
 from crawler.mentions import mention_type, mention_value
 
 SUCCESS, NOT_FETCHED, NOT_TRANSFORMED = "success", "failed_to_download", "failed_to_resize"
-INSTALL = "shards need pyarrow and Pillow: pip install 'distributed-image-crawler[shards]'"
+INSTALL = "shards need pyarrow and Pillow: pip install 'distributed-image-crawler[datasets]'"
 
 
 class Sample(msgspec.Struct, gc=False):

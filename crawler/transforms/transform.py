@@ -104,7 +104,7 @@ def _check_numbers(transform: Transform) -> None:
 
 def _check_library(transform: Transform) -> None:
     if importlib.util.find_spec("PIL") is None:
-        raise UsageError("images are transformed by Pillow: pip install 'distributed-image-crawler[transforms]'")
+        raise UsageError("images are transformed by Pillow: pip install 'distributed-image-crawler[datasets]'")
     from PIL import ImageColor, features
 
     for module, name in (("webp", "webp"), ("avif", "avif")):
