@@ -88,7 +88,9 @@ def groups(rows: Iterable[Row], distance: int = DISTANCE) -> Dropped:
     try:
         import numpy
     except ImportError as error:
-        raise UsageError("--dedupe perceptual needs numpy: pip install 'distributed-image-crawler[datasets]'") from error
+        raise UsageError(
+            "--dedupe perceptual needs numpy: pip install 'distributed-image-crawler[datasets]'"
+        ) from error
     numbers, hashes = _loaded(rows)
     first, equal = _equal(hashes)
     dropped, kept = numpy.arange(len(numbers)), equal
