@@ -1,0 +1,133 @@
+"""Where a dataset is made until it is whole: what was done stays done when its making is cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from crawler.errors import StoreError, UsageError
+from crawler.outputs import Output
+from crawler.shown import shown
+from crawler.stores import open_folder
+
+#: The object that a dataset in a bucket has when it is whole.
+WHOLE = "export.json"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Progress(msgspec.Struct):
+    """How far it has come: whole parts, and the rows that are in them."""
+
+    settings: str
+    boot: str
+    parts: int = 0
+    images: int = 0
+    failures: int = 0
+
+    @property
+    def rows(self) -> int:
+        return self.images + self.failures
+
+
+class Draft:
+    """A folder with what is made; `place` puts a file into the dataset under a name, `end` makes it whole."""
+
+    def __init__(self, folder: Path, place: Callable[[Path, str], None], end: Callable[[], None]) -> None:
+        self.folder = folder
+        self.place = place
+        self._end = end
+        self._file = folder / "progress.json"
+        self.progress = Progress("", "")
+
+    def begin(self, settings: str) -> None:
+        """Go on with what was begun with the same settings; raises UsageError where it was with others.
+
+        After a restart of the machine it begins anew: files may be missing that were not synced one by one.
+        """
+        boot = _BOOT.read_text().strip() if _BOOT.exists() else ""
+        with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+            self.progress = msgspec.json.decode(self._file.read_bytes(), type=Progress)
+        if self.progress.settings not in ("", settings):
+            raise UsageError(
+                f"another export is unfinished in {shown(str(self.folder))}: give it to the end with its own settings, "
+                "or remove that folder"
+            )
+        if self.progress.boot != boot:
+            for entry in self.folder.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            self.progress = Progress(settings, boot)
+        for name in ("drafts", "copies"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for name in ("drafts", "copies", "parts"):
+            (self.folder / name).mkdir(exist_ok=True)
+
+    def count(self, images: int, failures: int) -> None:
+        """Note that another part is whole."""
+        now = self.progress
+        now.parts, now.images, now.failures = now.parts + 1, now.images + images, now.failures + failures
+        draft = self._file.with_suffix(".new")
+        draft.write_bytes(msgspec.json.encode(now))
+        draft.replace(self._file)
+
+    def end(self) -> None:
+        """Have the dataset where it belongs, and remove the rest."""
+        self._end()
+        shutil.rmtree(self.folder)
+
+
+@contextlib.contextmanager
+def opened_draft(target: Output, state: Path, endpoint: str) -> Iterator[Draft]:
+    """Have the draft of a dataset that is to be at `target`, for one process at a time.
+
+    Raises UsageError where something is there, or where it is being made, StoreError where it cannot be written.
+    """
+    try:
+        draft = _in_bucket(target, state, endpoint) if target.directory is None else _in_directory(target.directory)
+        with (draft.folder.parent / f"{draft.folder.name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(f"{target} is being exported to by another process") from error
+            draft.folder.mkdir(exist_ok=True)
+            yield draft
+            Path(lock.name).unlink()
+    except OSError as error:
+        raise StoreError(f"{target} cannot be exported to: {error.strerror or error}") from error
+
+
+def _in_directory(directory: Path) -> Draft:
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UsageError(f"{shown(str(directory))} is there already: name a directory that is new or empty")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    folder = directory.with_name(f".{directory.name}~export")
+
+    def place(path: Path, name: str) -> None:
+        there = folder / "dataset" / name
+        there.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(there)
+
+    def end() -> None:
+        os.sync()
+        if directory.exists():
+            directory.rmdir()
+        (folder / "dataset").rename(directory)
+
+    return Draft(folder, place, end)
+
+
+def _in_bucket(target: Output, state: Path, endpoint: str) -> Draft:
+    above, _, last = target.prefix.rpartition("/")
+    bucket = open_folder(Output(None, target.scheme, target.bucket, above), last, endpoint)
+    folder = state / "exports" / hashlib.sha256(str(target).encode()).hexdigest()[:16]
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if bucket.fetched(WHOLE, folder.parent) is not None:
+        (folder.parent / WHOLE).unlink()
+        raise UsageError(f"{target} has a whole dataset already: name another place")
+    return Draft(folder, bucket.place, lambda: None)

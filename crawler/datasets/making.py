@@ -1,0 +1,100 @@
+"""A dataset of a job's images: chosen, in order, transformed, written part by part until it is whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from crawler.datasets.bodies import Bodies
+from crawler.datasets.draft import WHOLE, Draft
+from crawler.datasets.selection import Line, Selection, caption_of
+from crawler.datasets.writers import Item, Writer
+from crawler.errors import FetchError
+from crawler.ledger import Kept
+from crawler.outcomes import Outcome
+from crawler.shards.exif import exif_of
+from crawler.transforms.imaging import Transformed
+from crawler.transforms.pool import TransformPool
+from crawler.transforms.transform import Transform, check_size
+
+#: What Pillow reads, and so what loads a dataset.
+LOADED = frozenset({"jpeg", "png", "gif", "webp", "avif", "bmp", "tiff", "ico"})
+
+
+class _Read(NamedTuple):
+    line: Kept
+    body: bytes
+    error: FetchError | None
+
+
+class Making:
+    """Makes a dataset of what is chosen."""
+
+    def __init__(
+        self,
+        draft: Draft,
+        selection: Selection,
+        bodies: Bodies,
+        writer: Writer,
+        transform: Transform,
+        pool: TransformPool | None,
+        order: Sequence[str],
+    ) -> None:
+        """`pool` is there where `transform` changes pixels; `order` is that of the kinds of words for captions."""
+        self._draft = draft
+        self._selection = selection
+        self._bodies = bodies
+        self._writer = writer
+        self._transform = transform
+        self._pool = pool
+        self._order = order
+
+    def run(self, told: Callable[[int], None], about: dict[str, object]) -> None:
+        """Make what is left of it; `told` hears how many more rows are done, `about` is written beside it.
+
+        Raises StoreError where it cannot be written.
+        """
+        progress = self._draft.progress
+        items = self._items(progress.rows)
+        for first in items:
+            part = self._writer.write(progress.parts, _with(first, items))
+            for path, name in part.files:
+                self._draft.place(path, name)
+            self._draft.count(part.images, part.failures)
+            told(part.images + part.failures)
+        for path, name in self._writer.finish(progress.parts):
+            self._draft.place(path, name)
+        path = self._draft.folder / "drafts" / WHOLE
+        path.write_text(json.dumps({**about, "images": progress.images, "failures": progress.failures}, indent=1))
+        self._draft.place(path, WHOLE)
+        self._draft.end()
+
+    def _items(self, after: int) -> Iterator[Item]:
+        reads = (self._read(line) for _, line in self._selection.lines(after) if isinstance(line, Kept))
+        for read, image in self._images(reads):
+            yield Item(read.line, caption_of(read.line, self._order), exif_of(read.body), read.error or image)
+
+    def _images(self, reads: Iterator[_Read]) -> Iterator[tuple[_Read, Transformed | FetchError]]:
+        if self._pool is not None:
+            yield from self._pool.map(reads, lambda read: read.body)
+            return
+        for read in reads:
+            line = read.line
+            yield read, Transformed(read.body, line.format, line.width, line.height, line.width, line.height)
+
+    def _read(self, line: Line) -> _Read:
+        assert isinstance(line, Kept)
+        try:
+            check_size(line.width, line.height, self._transform)
+            body = self._bodies.read(line)
+            if line.format not in LOADED:
+                raise FetchError(Outcome.UNWANTED_FORMAT, f"what loads datasets reads no {line.format}")
+        except FetchError as error:
+            return _Read(line, b"", error)
+        return _Read(line, body, None)
+
+
+def _with(first: Item, rest: Iterator[Item]) -> Iterator[Item]:
+    yield first
+    yield from rest
