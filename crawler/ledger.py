@@ -243,6 +243,7 @@ def _shown(page: str, packed: bytes) -> msgspec.Raw:
         "image_license": words.image_license,
         "credit": words.credit,
         "columns": words.columns or None,
+        "row": words.row or None,
     }
     return msgspec.Raw(_LINES.encode(mention))
 

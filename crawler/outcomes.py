@@ -29,6 +29,7 @@ class Outcome:
     UNWANTED_FORMAT: Final = "unwanted_format"
     TRUNCATED: Final = "truncated"
     UNDECODABLE: Final = "undecodable"  #: --verify decode: the structure is whole, the pixels are not
+    WRONG_HASH: Final = "wrong_hash"  #: --verify-hash: the list says that it has other bytes
     ROBOTS_DENIED: Final = "robots_denied"
     ROBOTS_UNREACHABLE: Final = "robots_unreachable"
     PRIVATE_ADDRESS: Final = "private_address"

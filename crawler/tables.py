@@ -169,7 +169,8 @@ class Parquet:
 def _schema(arrow: Any) -> Any:
     """Return the columns with their types."""
     words = [(name, arrow.string()) for name in MENTION_TEXTS]
-    mention = arrow.struct([*words, ("columns", arrow.map_(arrow.string(), arrow.string()))])
+    columns = arrow.map_(arrow.string(), arrow.string())
+    mention = arrow.struct([*words, ("columns", columns), ("row", arrow.int64())])
     types = {
         **dict.fromkeys(("run", "size", "width", "height", "status", "mentions_total"), arrow.int64()),
         **dict.fromkeys(("active", "gone"), arrow.bool_()),

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from crawler.errors import UsageError
-from crawler.sources.lists import MAX_VALUE, Row, list_format, read_list
+from crawler.sources.formats import list_format
+from crawler.sources.lists import MAX_VALUE, Reading, Row, read_list
 
 A, B = "https://a.example/1.jpg", "https://b.example/2.jpg"
 
@@ -20,7 +21,7 @@ def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
 
 
 def rows(path: Path, *columns: str) -> list[Row]:
-    return list(read_list(path, *columns))
+    return list(read_list(path, Reading(*columns)))
 
 
 @pytest.mark.parametrize(
