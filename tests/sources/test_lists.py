@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from crawler.errors import UsageError
-from crawler.sources.formats import list_format
+from crawler.sources.formats import FORMATS, list_format, lists_in
 from crawler.sources.lists import MAX_VALUE, Reading, Row, read_list
 
 A, B = "https://a.example/1.jpg", "https://b.example/2.jpg"
@@ -37,6 +37,8 @@ def rows(path: Path, *columns: str) -> list[Row]:
         ("a.tsv", "tsv"),
         ("a.jsonl", "jsonl"),
         ("a.ndjson.gz", "jsonl"),
+        ("a.json", "json"),
+        ("a.JSON.GZ", "json"),
         ("a.parquet", "parquet"),
     ],
 )
@@ -46,8 +48,61 @@ def test_the_format_is_told_by_the_name(name: str, expected: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a.pdf", "a.csv.zip"])
 def test_another_is_refused_with_what_is_allowed(name: str) -> None:
-    with pytest.raises(UsageError, match=r"\.jsonl or \.parquet"):
+    with pytest.raises(UsageError, match=r"\.jsonl or \.parquet .*--input-format"):
         list_format(Path(name))
+
+
+@pytest.mark.parametrize("format", [format for format in FORMATS if format != "parquet"])
+def test_a_format_is_stronger_than_a_name(tmp_path: Path, format: str) -> None:
+    records = [{"url": A, "n": "1"}, {"url": B, "n": "2"}]
+    kind = format.removesuffix(".gz")
+    tab = "\t" if kind == "tsv" else ","
+    text = {
+        "txt": f"{A}\n{B}\n",
+        "json": json.dumps(records),
+        "jsonl": "\n".join(map(json.dumps, records)),
+    }.get(kind, f"url{tab}n\n{A}{tab}1\n{B}{tab}2\n")
+    data = text.encode()
+    path = tmp_path / "list.dat"
+    path.write_bytes(gzip.compress(data) if format.endswith(".gz") else data)
+    with pytest.raises(UsageError, match="--input-format"):
+        list(read_list(path))
+    found = list(read_list(path, Reading(format=format)))
+    assert [(row.url, row.columns.get("n")) for row in found] == (
+        [(A, None), (B, None)] if kind == "txt" else [(A, "1"), (B, "2")]
+    )
+    assert list(read_list(path, Reading(format=format), start=1)) == found[1:]
+
+
+def test_a_folder_has_the_lists_that_end_as_one(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.csv.gz", "c.parquet", "README.md", "_SUCCESS", ".a.csv", "_x.csv", "noend", "D.CSV"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.csv").mkdir()
+    assert [path.name for path in lists_in(tmp_path)] == ["D.CSV", "a.csv.gz", "b.csv", "c.parquet"]
+    assert [path.name for path in lists_in(tmp_path, "csv")] == ["D.CSV", "b.csv"]
+    assert [path.name for path in lists_in(tmp_path, "csv.gz")] == ["a.csv.gz"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
+class TestColumns:
+    def table(self, path: Path, records: list[dict[str, str]]) -> Path:
+        if path.suffix == ".csv":
+            lines = [",".join(records[0]), *(",".join(record.values()) for record in records)]
+            return write(path, "\n".join(lines))
+        return write(path, json.dumps(records) if path.suffix == ".json" else "\n".join(map(json.dumps, records)))
+
+    def test_only_those_that_are_named(self, tmp_path: Path, name: str) -> None:
+        path = self.table(tmp_path / name, [{"url": A, "text": "t", "id": "7", "more": "m"}])
+        assert rows(path) == [Row(A, "", {"text": "t", "id": "7", "more": "m"})]
+        assert list(read_list(path, Reading("", "text", others=("id",)))) == [Row(A, "t", {"id": "7"})]
+        assert list(read_list(path, Reading(others=()))) == [Row(A, "", {})]
+
+    def test_of_hashes(self, tmp_path: Path, name: str) -> None:
+        path = self.table(tmp_path / name, [{"url": A, "md5": "D" * 32}, {"url": B, "md5": "x"}])
+        found = list(read_list(path, Reading(digest="md5")))
+        assert [(row.digest, row.columns) for row in found] == [("d" * 32, {"md5": "D" * 32}), ("none", {"md5": "x"})]
+        found = list(read_list(path, Reading(digest="md5", digest_kind="sha256", others=())))
+        assert [(row.digest, row.columns) for row in found] == [("none", {}), ("none", {})]
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
@@ -114,6 +169,15 @@ def test_a_caption_is_bounded_and_what_is_no_utf8_is_replaced(tmp_path: Path) ->
     assert rows(path, "", "text") == [Row(A, "x" * MAX_VALUE, {"other": "y" * MAX_VALUE})]
     (tmp_path / "b.csv").write_bytes(b"url,text\n" + A.encode() + b",B\xe4r\n")
     assert rows(tmp_path / "b.csv", "", "text") == [Row(A, "B\ufffdr", {})]
+
+
+@pytest.mark.parametrize(
+    ("reading", "flag"), [(Reading(digest="h"), "--verify-hash"), (Reading(others=("h",)), "--columns")]
+)
+def test_a_column_that_is_not_there_is_named_with_its_flag(tmp_path: Path, reading: Reading, flag: str) -> None:
+    path = write(tmp_path / "a.csv", f"url,text\n{A},one\n")
+    with pytest.raises(UsageError, match=f"no column 'h'; it has url, text: name one with {flag}"):
+        list(read_list(path, reading))
 
 
 class TestJsonLines:
