@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from json import JSONDecodeError
 from typing import Any, TextIO
 
@@ -15,11 +16,10 @@ _CHUNK, MAX_RECORD = 2**16, 2**24
 _BETWEEN = re.compile(r"[\s,\[\]]*")
 
 
-def json_lines(file: TextIO) -> Iterator[dict[str, Any] | str]:
-    """Give the object of each line, or the line itself where it is none."""
-    for line in file:
-        if not line.strip():
-            continue
+def json_lines(file: TextIO, start: int = 0) -> Iterator[dict[str, Any] | str]:
+    """Give the object of each line after the first `start`, or the line itself where it is none."""
+    lines = (line for line in file if not line.isspace())
+    for line in islice(lines, start, None):
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):

@@ -91,9 +91,13 @@ def read_list(path: Path, reading: Reading = _AS_IT_IS, start: int = 0) -> Itera
             lines = (text for line in file if (text := line.strip()) and not text.startswith("#"))
             for text in islice(lines, start, None):
                 yield Row(text, "", {})
-        elif kind in ("jsonl", "json"):
-            records = json_lines(file) if kind == "jsonl" else json_array(file)
-            yield from islice(_documents(records, reading), start, None)
+        elif kind == "jsonl":
+            if start:
+                reading = _settled(json_lines(file), reading)
+                file.seek(0)
+            yield from _documents(json_lines(file, start), reading, is_settled=bool(start))
+        elif kind == "json":
+            yield from islice(_documents(json_array(file), reading), start, None)
         else:
             yield from _separated(file, "\t" if kind == "tsv" else ",", reading, start)
 
@@ -135,17 +139,21 @@ def _parquet(path: Path, reading: Reading, start: int) -> Iterator[Row]:
         yield _row(record, chosen)
 
 
-def _documents(records: Iterable[dict[str, Any] | str], reading: Reading) -> Iterator[Row]:
+def _documents(records: Iterable[dict[str, Any] | str], reading: Reading, *, is_settled: bool = False) -> Iterator[Row]:
     """Yield rows; the first record decides which column has URLs, and any may lack the others."""
-    is_first = True
     for record in records:
         if isinstance(record, str):
             yield Row(_text(record)[:MAX_VALUE], "", {})
             continue
-        if is_first:
-            of_urls, _ = Reading(reading.url).chosen(list(record))
-            reading, is_first = reading._replace(url=of_urls.url), False
+        if not is_settled:
+            reading, is_settled = _settled([record], reading), True
         yield _row(record, reading)
+
+
+def _settled(records: Iterable[dict[str, Any] | str], reading: Reading) -> Reading:
+    """Return how records are read of which these are the first."""
+    first = next((record for record in records if isinstance(record, dict)), None)
+    return reading if first is None else reading._replace(url=Reading(reading.url).chosen(list(first))[0].url)
 
 
 def _row(record: dict[str, Any], reading: Reading) -> Row:

@@ -10,7 +10,7 @@ from crawler.errors import UsageError
 
 #: Rows decoded at a time, and about as many bytes of them.
 _ROWS, _BYTES = 2000, 8 * 2**20
-#: Bytes of a column that are read from the file at a time: without, all of a row group.
+#: Bytes of a column that are read from the file at a time: row groups may be of any size, and are not read as a whole.
 _BUFFER = 2**18
 
 #: Given all columns, returns those that are to be read.
@@ -28,7 +28,7 @@ def parquet_records(path: Path, choose: Choose, start: int) -> Iterator[dict[str
     except ImportError as error:
         raise UsageError("Parquet lists need pyarrow: pip install 'distributed-image-crawler[parquet]'") from error
     try:
-        with pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER) as file:
+        with pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
             columns = list(choose(list(file.schema_arrow.names)))
             groups, skip = _groups_after(file.metadata, start)
             for batch in file.iter_batches(_rows_at_once(file.metadata, groups), groups, columns, use_threads=False):

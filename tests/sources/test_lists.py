@@ -191,6 +191,13 @@ class TestJsonLines:
         path = write(tmp_path / "a.jsonl", f'{{"url": "{A}", "text": "one"}}\n{{"url": "{B}"}}\n')
         assert rows(path, "", "text") == [Row(A, "one", {}), Row(B, "", {})]
 
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+    def test_from_a_later_row_on_the_first_record_decides_too(self, tmp_path: Path, name: str) -> None:
+        records = [{"image": A}, {"image": B, "url": A}, {"image": A, "url": B}]
+        path = write(tmp_path / name, "\n[]\n  \n" + "\n\n".join(map(json.dumps, records)))
+        expected = [Row("[]", "", {}), Row(A, "", {}), Row(B, "", {"url": A}), Row(A, "", {"url": B})]
+        assert [list(read_list(path, start=start)) for start in range(5)] == [expected[start:] for start in range(5)]
+
     @pytest.mark.parametrize("line", ["{", "[1]", "1", '{"url": ' + "[" * 200_000])
     def test_what_is_no_object_is_a_row_of_its_own(self, tmp_path: Path, line: str) -> None:
         path = write(tmp_path / "a.jsonl", f'{{"url": "{A}"}}\n{line}\n{{"url": "{B}"}}\n')
