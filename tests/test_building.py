@@ -20,9 +20,11 @@ from crawler import __version__
 from crawler.brokers.client import ServerAddress
 from crawler.building import MAX_NAME, build_spec, job_name, local_key, user_agent, worker_key
 from crawler.errors import CrawlerError, UsageError
+from crawler.flags import settings_of
 from crawler.model import SourceDetail, decode, encode
 from crawler.settings import CollectSettings, CrawlSettings
 from crawler.sites import sites_of
+from crawler.sources.formats import FORMATS
 from crawler.spec import Access, Spec
 
 KEY = "0123456789abcdef" * 4
@@ -479,6 +481,9 @@ class TestLists:
         for wrong in ({"columns": ("m",)}, {"verify_hash": "m"}):
             with pytest.raises(UsageError, match="no column 'm'; it has url, text, md5, n"):
                 listed("x.dat", input_format="csv", **wrong)
+
+    def test_may_be_said_to_be_whatever_can_be_read(self) -> None:
+        assert set(settings_of(CrawlSettings)["input_format"].choices) == {"auto", *FORMATS}
 
     def test_of_a_folder_are_a_source_each(self, tmp_path: Path) -> None:
         (tmp_path / "all").mkdir()
