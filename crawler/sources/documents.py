@@ -28,7 +28,7 @@ def json_lines(file: TextIO, start: int = 0) -> Iterator[dict[str, Any] | str]:
 
 
 def json_array(file: TextIO) -> Iterator[dict[str, Any] | str]:
-    """Give the objects of an array, or objects that follow each other; what is no object as text.
+    """Give the objects of an array, or objects that follow each other; texts as such, and what is neither as JSON.
 
     Raises UsageError where a record is no JSON, or where there are columns instead of records.
     """
@@ -37,7 +37,7 @@ def json_array(file: TextIO) -> Iterator[dict[str, Any] | str]:
         value = reader.value()
         if isinstance(value, dict) and value and all(isinstance(one, (dict, list)) for one in value.values()):
             raise UsageError("it has columns, not records: write it as records, df.to_json(…, orient='records')")
-        yield value if isinstance(value, dict) else json.dumps(value)
+        yield value if isinstance(value, (dict, str)) else json.dumps(value)
 
 
 class _Reader:

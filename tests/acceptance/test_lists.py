@@ -183,6 +183,18 @@ def test_a_file_that_was_never_compared_is_before_it_rests(here: Here, site: Fau
         asked_before = len(asked(site))
 
 
+def test_what_was_not_compared_is_asked_for_without_conditions(here: Here, site: FaultySite) -> None:
+    path = "/i/versioned.png"
+    site.add(path, png(1), headers={"ETag": '"one"'})
+    write_table(here.folder / "list.parquet", [{"url": site.url + path, "sha1": hashlib.sha1(png(1)).hexdigest()}])
+    flags = ["--urls", str(here.folder / "list.parquet"), "--refresh", "always"]
+    for more in ([], [], ["--verify-hash", "sha1"], ["--verify-hash", "sha1"]):
+        code, _, errors = here.crawl(*flags, *more)
+        assert code == 0, errors
+    told = [sent.get("if-none-match") for sent in site.headers(path)]
+    assert told == [None, '"one"', None, '"one"']
+
+
 def test_rows_with_one_url_are_fetched_once_and_all_kept(here: Here, site: FaultySite) -> None:
     url, other = site.url + PATHS[0], site.url + PATHS[1]
     records = [{"url": url, "text": f"question {n % 30}"} for n in range(60)] + [{"url": other, "text": "alone"}]
@@ -196,6 +208,9 @@ def test_rows_with_one_url_are_fetched_once_and_all_kept(here: Here, site: Fault
     said = {mention["row"]: mention["caption"] for mention in row["mentions"]}
     assert said == {n + 1: f"question {n % 30}" for n in range(60)}
     assert len(asked(site)) == 2
+    code, out, _ = here.run("crawler.export", "--job", "j")  # from the state, without a broker
+    exported = {row["url"]: row["mentions"] for row in map(json.loads, out.splitlines())}
+    assert code == 0 and sorted(mention["row"] for mention in exported[url]) == list(range(1, 61))
 
 
 def test_a_folder_of_lists_is_read_whole(here: Here, site: FaultySite) -> None:
