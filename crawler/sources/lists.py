@@ -11,7 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from crawler.digests import read_digest
+from crawler.digests import NONE, read_digest
 from crawler.errors import UsageError
 from crawler.model import SourceDetail
 from crawler.sources.documents import json_array, json_lines
@@ -88,6 +88,8 @@ def read_list(path: Path, reading: Reading = _AS_IT_IS, start: int = 0) -> Itera
         return
     with _open(path, reading.format) as file:
         if kind == "txt":
+            if reading.digest:
+                raise UsageError(f"no column {reading.digest!r}: a list of lines has no columns (--verify-hash)")
             lines = (text for line in file if (text := line.strip()) and not text.startswith("#"))
             for text in islice(lines, start, None):
                 yield Row(text, "", {})
@@ -140,10 +142,10 @@ def _parquet(path: Path, reading: Reading, start: int) -> Iterator[Row]:
 
 
 def _documents(records: Iterable[dict[str, Any] | str], reading: Reading, *, is_settled: bool = False) -> Iterator[Row]:
-    """Yield rows; the first record decides which column has URLs, and any may lack the others."""
+    """Yield rows; the first record decides which column has URLs, and must have hashes; any may lack the others."""
     for record in records:
         if isinstance(record, str):
-            yield Row(_text(record)[:MAX_VALUE], "", {})
+            yield Row(_text(record)[:MAX_VALUE], "", {}, NONE if reading.digest else "")
             continue
         if not is_settled:
             reading, is_settled = _settled([record], reading), True
@@ -153,7 +155,9 @@ def _documents(records: Iterable[dict[str, Any] | str], reading: Reading, *, is_
 def _settled(records: Iterable[dict[str, Any] | str], reading: Reading) -> Reading:
     """Return how records are read of which these are the first."""
     first = next((record for record in records if isinstance(record, dict)), None)
-    return reading if first is None else reading._replace(url=Reading(reading.url).chosen(list(first))[0].url)
+    if first is None:
+        return reading
+    return reading._replace(url=Reading(reading.url, digest=reading.digest).chosen(list(first))[0].url)
 
 
 def _row(record: dict[str, Any], reading: Reading) -> Row:

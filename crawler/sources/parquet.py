@@ -36,7 +36,7 @@ def parquet_records(path: Path, choose: Choose, start: int) -> Iterator[dict[str
                     yield from _plain(pyarrow, batch.slice(skip))
                 skip = max(0, skip - batch.num_rows)
     except pyarrow.ArrowException as error:
-        raise UsageError(f"it is no Parquet that can be read: {error}") from error
+        raise UsageError(f"it is no whole Parquet: {error}") from error
 
 
 def _groups_after(metadata: Any, start: int) -> tuple[list[int], int]:

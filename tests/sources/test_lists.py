@@ -180,6 +180,21 @@ def test_a_column_that_is_not_there_is_named_with_its_flag(tmp_path: Path, readi
         list(read_list(path, reading))
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json", "a.csv", "a.tsv.gz"])
+def test_nothing_goes_without_the_hash_that_was_asked_for(tmp_path: Path, name: str) -> None:
+    text = (
+        json.dumps([{"url": A}]) if name == "a.json" else json.dumps({"url": A}) if name == "a.jsonl" else f"url\n{A}\n"
+    )
+    with pytest.raises(UsageError, match=r"no column 'md5'.*--verify-hash"):
+        list(read_list(write(tmp_path / name, text), Reading(digest="md5")))
+
+
+def test_a_row_that_is_no_record_has_no_hash(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", json.dumps([A, {"url": B, "md5": "d" * 32}, B]))
+    assert [row.digest for row in read_list(path, Reading(digest="md5"))] == ["none", "d" * 32, "none"]
+    assert [row.digest for row in read_list(path)] == ["", "", ""]
+
+
 class TestJsonLines:
     @pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson.gz"])
     def test_objects(self, tmp_path: Path, name: str) -> None:
