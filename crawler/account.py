@@ -25,7 +25,7 @@ class LedgerRow(Message, kw_only=True):
     worker: str
     result: msgspec.Raw
     current: bool
-    #: Page URL and packed Words; the first 20 distinct.
+    #: Page URL and packed Words; the first distinct ones (`Broker.ledger`).
     mentions: list[tuple[str, msgspec.Raw]] = msgspec.field(default_factory=list)
     mentions_total: int = 0
     kept: msgspec.Raw = msgspec.Raw(b"\xc0")

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 from crawler import __version__
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.wire import check_key, key_file, read_key
-from crawler.checks import check, proxy_of
+from crawler.captions import parse_order
+from crawler.checks import check, check_lists, proxy_of
+from crawler.digests import parse_column
 from crawler.errors import UsageError
 from crawler.model import SourceDetail
 from crawler.optout import DEFAULT, RULES
@@ -19,7 +21,8 @@ from crawler.outputs import parse_output
 from crawler.paths import absolute
 from crawler.settings import KEY_VARIABLE, CollectSettings, CrawlSettings, Job
 from crawler.sites import access_of_sites, chosen, delays_of, named_sites, others
-from crawler.sources.lists import read_list
+from crawler.sources.formats import lists_in
+from crawler.sources.lists import read_list, reading_of
 from crawler.sources.spool import spool
 from crawler.spec import Spec
 
@@ -68,8 +71,9 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
     job = job_name(settings, sites or sitemaps)
     sources = [(s.url, SourceDetail(sort="sitemap" if s.is_sitemap else "site", name=s.name)) for s in named]
     if settings.urls:
-        sources.append(_list_source(settings, job))
+        sources += _list_sources(settings, job)
     check(settings)
+    check_lists(settings)
     return Spec(
         job=job,
         sources=tuple(sources),
@@ -118,36 +122,50 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
         sitemaps=not settings.no_sitemaps,
         icons=settings.icons,
         variants=settings.variants,
+        caption_from=parse_order(settings.caption_from),
     )
 
 
-def _list_source(settings: Job, job: str) -> tuple[str, SourceDetail]:
-    path = absolute(Path(settings.urls), "--urls")
-    name = path.as_uri()
-    directory, table = settings.state_directory / job, bool(settings.url_column)
+def _list_sources(settings: Job, job: str) -> list[tuple[str, SourceDetail]]:
+    """Return the list that is named as a source, or each list of the folder that is."""
+    directory, format = settings.state_directory / job, _format(settings)
     if settings.urls == "-":
         if sys.stdin is None:
             raise UsageError("--urls - reads standard input, which is closed")
-        name, path = "stdin:", spool(sys.stdin.buffer, directory, table=table)
-    elif path.is_fifo():
+        path = spool(sys.stdin.buffer, directory, table=bool(settings.url_column), format=format)
+        return [("stdin:", _list_detail(settings, path, "stdin"))]
+    path = absolute(Path(settings.urls), "--urls")
+    if path.is_fifo():
         with path.open("rb") as pipe:
-            name, path = "pipe:", spool(pipe, directory, table=table)
-    elif not path.is_file():
-        raise UsageError(f"the list {settings.urls} is not there")
-    _check_list(path, settings)
+            kept = spool(pipe, directory, table=bool(settings.url_column), format=format)
+        return [("pipe:", _list_detail(settings, kept, path.name))]
+    if path.is_file():
+        return [(path.as_uri(), _list_detail(settings, path, Path(settings.urls).name))]
+    lists = lists_in(path, format) if path.is_dir() else []
+    if not lists:
+        what = f": no file in this folder ends in .{format or 'txt, .csv, .parquet …'}" if path.is_dir() else ""
+        raise UsageError(f"the list {settings.urls} is not there{what}")
+    return [(one.as_uri(), _list_detail(settings, one, one.name)) for one in lists]
+
+
+def _format(settings: Job) -> str:
+    return "" if settings.input_format == "auto" else settings.input_format
+
+
+def _list_detail(settings: Job, path: Path, name: str) -> SourceDetail:
+    """Return how a list is read; raises UsageError where it cannot be, or lacks a column."""
+    hash_column, hash_kind = parse_column(settings.verify_hash)
+    named = [column.strip() for text in settings.columns for column in text.split(",")]
     detail = SourceDetail(
-        sort="list", path=str(path), url_column=settings.url_column, caption_column=settings.caption_column,
-        name="stdin" if settings.urls == "-" else Path(settings.urls).name,
+        sort="list", path=str(path), url_column=settings.url_column, caption_column=settings.caption_column, name=name,
+        format=_format(settings), columns=tuple(filter(None, named)) if settings.columns else None,
+        hash_column=hash_column, hash_kind=hash_kind, per_row=settings.per == "row",
     )  # fmt: skip
-    return name, detail
-
-
-def _check_list(path: Path, settings: Job) -> None:
-    """Raise UsageError where the list cannot be read, or has no such column."""
     try:
-        next(read_list(path, settings.url_column, settings.caption_column), None)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+        next(read_list(path, reading_of(detail)), None)
+    except (UsageError, OSError, EOFError, ValueError, zlib.error) as error:
         raise UsageError(f"the list {path} cannot be read: {error}") from error
+    return detail
 
 
 def local_key(key: Path | None, state: Path) -> bytes:

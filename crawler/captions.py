@@ -75,9 +75,12 @@ def caption(mentions: Iterable[Words], order: Sequence[str] = DEFAULT) -> str:
     mentions = list(mentions)
     for name in order:
         read = KINDS[name]
-        counted = Counter(text for words in mentions if (text := _said(read(words), name)))
-        if counted:
-            return min(counted, key=lambda text: (-counted[text], -len(text), text))
+        said = [text for words in mentions if (raw := read(words)) and (text := _said(raw, name))]
+        if len(said) == 1:
+            return said[0]
+        if said:
+            times = Counter(said)
+            return min(times, key=lambda text: (-times[text], -len(text), text))
     return ""
 
 

@@ -62,6 +62,14 @@ def _check_shards(settings: Job) -> None:
     check_installed()
 
 
+def check_lists(settings: Job) -> None:
+    """Raise UsageError where something is said of a list, and there is none."""
+    said = {"input_format": "auto", "columns": (), "verify_hash": "", "per": "url"}
+    for key, nothing in said.items():
+        if not settings.urls and getattr(settings, key) != nothing:
+            raise UsageError(f"{_flag(key)} is of a list: name one with --urls")
+
+
 def check_redis(spec: Spec) -> None:
     """Raise UsageError where a queue in a Redis cannot keep what a job asks for."""
     if what := needs_one_broker(spec):

@@ -53,7 +53,8 @@ class Broker(Protocol):
     def ledger(self, cursor: str, limit: int) -> LedgerPage:
         """Return up to `limit` results of images after `cursor` (`""`: the first), what is current among them.
 
-        They are in an order that stays, with the first 20 distinct mentions of each and how many there are.
+        They are in an order that stays, with the first 20 distinct mentions of each and how many there are; with the
+        first 10,000, and 4 MiB of them, where rows of a list are samples of their own.
         """
 
     def counts(self) -> Counts:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
 import msgspec
 
 from crawler.account import LedgerRow, ShardRow
-from crawler.captions import DEFAULT, caption
+from crawler.captions import caption
 from crawler.contracts import Broker, JobFolder
 from crawler.errors import StoreError
 from crawler.ledger import has_file, stretches
@@ -77,8 +77,9 @@ def _conclude_failures(broker: Broker, folder: JobFolder, directory: Path) -> No
 
 
 def _failures(broker: Broker) -> Iterator[list[Sample]]:
+    order = broker.spec().caption_from
     for rows in stretches(broker):
-        if failed := [_failure(row) for row in rows if _is_in_no_shard(row)]:
+        if failed := [_failure(row, order) for row in rows if _is_in_no_shard(row)]:
             yield failed
 
 
@@ -89,9 +90,9 @@ def _is_in_no_shard(row: LedgerRow) -> bool:
     return row.result == msgspec.Raw(b"\xc0") or not decode(row.result, ImageResult).file
 
 
-def _failure(row: LedgerRow) -> Sample:
+def _failure(row: LedgerRow, order: Sequence[str]) -> Sample:
     words: Iterator[Words] = (decode(packed, Words) for _, packed in row.mentions)
     return Sample(
-        url=row.url, caption=caption(words, DEFAULT), status=NOT_FETCHED, error_message=row.message or row.outcome,
+        url=row.url, caption=caption(words, order), status=NOT_FETCHED, error_message=row.message or row.outcome,
         outcome=row.outcome, time=row.time, mentions=[shown_mention(page, packed) for page, packed in row.mentions],
     )  # fmt: skip

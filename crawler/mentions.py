@@ -36,6 +36,7 @@ def _shown(page: str, packed: bytes) -> msgspec.Raw:
         "image_license": words.image_license,
         "credit": words.credit,
         "columns": words.columns or None,
+        "row": words.row or None,
     }
     return msgspec.Raw(_encode(mention))
 
@@ -43,7 +44,8 @@ def _shown(page: str, packed: bytes) -> msgspec.Raw:
 def mention_type(arrow: Any) -> Any:
     """Return the type of a mention in Arrow."""
     words = [(name, arrow.string()) for name in TEXTS]
-    return arrow.struct([*words, ("columns", arrow.map_(arrow.string(), arrow.string()))])
+    columns = arrow.map_(arrow.string(), arrow.string())
+    return arrow.struct([*words, ("columns", columns), ("row", arrow.int64())])
 
 
 def mention_value(shown: msgspec.Raw) -> dict[str, Any]:

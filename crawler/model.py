@@ -76,6 +76,7 @@ class Words(Message, kw_only=True, omit_defaults=True):
     page_title: str = ""
     page_language: str = ""
     page_license: str = ""
+    row: int = 0  #: of its list, from 1, where each row is a sample of its own
 
 
 class SourceDetail(Message, kw_only=True):
@@ -87,6 +88,11 @@ class SourceDetail(Message, kw_only=True):
     caption_column: str = ""
     cursor: int = 0  #: rows read so far
     name: str = ""  #: by which people know it
+    format: str = ""  #: of a list; `""`: as its name ends
+    columns: tuple[str, ...] | None = None  #: that are kept beside URL and caption; None is all
+    hash_column: str = ""  #: has what each image is compared with
+    hash_kind: str = ""  #: `md5` …; `""`: as the length of each tells
+    per_row: bool = False  #: rows with one URL are samples of their own
 
 
 class PageDetail(Message, kw_only=True):
@@ -107,6 +113,7 @@ class ImageDetail(Message, kw_only=True):
 
     fallbacks: tuple[str, ...] = ()
     referrer: str = ""
+    digest: str = ""  #: what its bytes must have, by its list (crawler.digests)
 
 
 class Found(Message):
@@ -172,6 +179,7 @@ class ImageResult(Message, kw_only=True):
     max_age: int = 0  #: seconds for which it was said to be fresh
     asked: int = 0  #: when it was asked for, in seconds since 1970; 0 is when this was told
     previous: str = ""  #: the file of an earlier run that this one comes after
+    digest: str = ""  #: of a list, which its bytes have
 
 
 class PageResult(Message, kw_only=True):

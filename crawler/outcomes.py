@@ -30,9 +30,8 @@ class Outcome:
     UNWANTED_SHAPE: Final = "unwanted_shape"  #: beyond --max-aspect-ratio
     TRUNCATED: Final = "truncated"
     UNDECODABLE: Final = "undecodable"  #: --verify decode: the structure is whole, the pixels are not
-    TRANSFORM_FAILED: Final = (
-        "transform_failed"  #: it cannot be resized or encoded; the original is well, as far as known
-    )
+    WRONG_HASH: Final = "wrong_hash"  #: --verify-hash: the list says that it has other bytes
+    TRANSFORM_FAILED: Final = "transform_failed"  #: it cannot be resized or encoded
     ROBOTS_DENIED: Final = "robots_denied"
     ROBOTS_UNREACHABLE: Final = "robots_unreachable"
     PRIVATE_ADDRESS: Final = "private_address"

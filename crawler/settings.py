@@ -18,9 +18,9 @@ _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else o
 
 #: Under which the flags stand in the help, in this order.
 GROUPS = (
-    JOB, _PAGES, _POLITENESS, _ACCESS, _IMAGES, _LIMITS, _PROCESSES, _NETWORK, _OUT
+    JOB, _LIST, _PAGES, _POLITENESS, _ACCESS, _IMAGES, _LIMITS, _PROCESSES, _NETWORK, _OUT
 ) = (
-    "Job", "Pages", "Politeness", "Signing in", "Images", "Limits of a run", "Processes", "Network", "Output"
+    "Job", "Lists", "Pages", "Politeness", "Signing in", "Images", "Limits of a run", "Processes", "Network", "Output"
 )  # fmt: skip
 
 
@@ -133,9 +133,33 @@ class Job(Working, Signing, Asking):
         Path | None, Flag("Sites, one a line; or .toml, with settings for each.", JOB, common=True)
     ] = None
     only: Annotated[tuple[str, ...], Flag("Of the job's sites only this one, by name or URL.", JOB)] = ()
-    urls: Annotated[str, Flag("List of image URLs: txt, csv, tsv, jsonl, parquet, .gz; or -", JOB, common=True)] = ""
-    url_column: Annotated[str, Flag("The list's column of URLs.", JOB)] = ""
-    caption_column: Annotated[str, Flag("The list's column of captions.", JOB)] = ""
+    urls: Annotated[
+        str,
+        Flag(
+            "List of image URLs, or a folder of lists: txt, csv, tsv, json, jsonl, parquet, .gz; or -",
+            _LIST,
+            common=True,
+        ),
+    ] = ""
+    input_format: Annotated[
+        Literal[
+            "auto", "txt", "txt.gz", "csv", "csv.gz", "tsv", "tsv.gz", "jsonl", "jsonl.gz", "json", "json.gz", "parquet"
+        ],
+        Flag("What the list is; auto: as its name ends.", _LIST),
+    ] = "auto"
+    url_column: Annotated[str, Flag("The list's column of URLs.", _LIST)] = ""
+    caption_column: Annotated[str, Flag("The list's column of captions.", _LIST)] = ""
+    columns: Annotated[tuple[str, ...], Flag("Its other columns that are kept (a,b); by default all.", _LIST)] = ()
+    verify_hash: Annotated[
+        str, Flag("Its column of hashes (md5, sha1, sha256, sha512), which the images must have.", _LIST)
+    ] = ""
+    per: Annotated[
+        Literal["url", "row"], Flag("One sample of each URL, or of each row: rows may have one URL.", _LIST)
+    ] = "url"
+    caption_from: Annotated[
+        tuple[str, ...],
+        Flag("Which words are a caption, best first; by default list,caption,alt,title,json-ld.", _IMAGES),
+    ] = ()
     job: Annotated[str, Flag("Name of the job; by default from site or list.", JOB, common=True)] = ""
     output: Annotated[
         str,

@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from crawler import __version__
+from crawler import __version__, captions
 from crawler.model import SourceDetail
 
 
@@ -105,6 +105,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     css: bool = False  #: also style sheets that pages link
     sitemaps: bool = True  #: look for them
     icons: bool = False  #: also what people call no image of a page: icons, tracking pixels
+    caption_from: tuple[str, ...] = captions.DEFAULT  #: kinds of words, best first
     variants: str = "best"  #: `best`: one image of those that are the same in several sizes; `all`: each
     # sites that are other
     sites: tuple[Site, ...] = ()
@@ -135,6 +136,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     def counts_links(self) -> bool:
         """Tell whether how many links a page is away decides if it is read."""
         return bool(self.depth) or any(site.depth for site in self.sites)
+
+    @property
+    def per_row(self) -> bool:
+        """Tell whether rows of a list that have one URL are samples of their own."""
+        return any(detail.per_row for _, detail in self.sources)
 
     @property
     def reads_pages(self) -> bool:

@@ -20,9 +20,11 @@ from crawler import __version__
 from crawler.brokers.client import ServerAddress
 from crawler.building import MAX_NAME, build_spec, job_name, local_key, user_agent, worker_key
 from crawler.errors import CrawlerError, UsageError
+from crawler.flags import settings_of
 from crawler.model import SourceDetail, decode, encode
 from crawler.settings import CollectSettings, CrawlSettings
 from crawler.sites import sites_of
+from crawler.sources.formats import FORMATS
 from crawler.spec import Access, Spec
 
 KEY = "0123456789abcdef" * 4
@@ -469,6 +471,44 @@ class TestLists:
             with pytest.raises(UsageError, match=r"the list .*x\.parquet cannot be read: "):
                 listed("x.parquet")
 
+    def test_are_read_as_they_are_said_to_be(self, tmp_path: Path) -> None:
+        (tmp_path / "x.dat").write_text("url,text,md5,n\nhttps://a.example/1.jpg,one,,7\n")
+        told = {"input_format": "csv", "verify_hash": '["md5", "md5"]', "columns": ("n, text", "md5"), "per": "row"}
+        ((_, detail),) = listed("x.dat", **told).sources
+        assert (detail.format, detail.hash_column, detail.hash_kind, detail.per_row) == ("csv", "md5", "md5", True)
+        assert detail.columns == ("n", "text", "md5")
+        assert listed("x.dat", input_format="csv", columns=("",)).sources[0][1].columns == ()
+        for wrong in ({"columns": ("m",)}, {"verify_hash": "m"}):
+            with pytest.raises(UsageError, match="no column 'm'; it has url, text, md5, n"):
+                listed("x.dat", input_format="csv", **wrong)
+
+    def test_may_be_said_to_be_whatever_can_be_read(self) -> None:
+        assert set(settings_of(CrawlSettings)["input_format"].choices) == {"auto", *FORMATS}
+
+    def test_of_a_folder_are_a_source_each(self, tmp_path: Path) -> None:
+        (tmp_path / "all").mkdir()
+        for name in ("b.txt", "a.csv", "notes.md"):
+            (tmp_path / "all" / name).write_text("url\nhttps://a.example/1.jpg\n")
+        made = listed("all")
+        assert made.job == "all"
+        assert [(Path(detail.path).name, detail.name) for _, detail in made.sources] == [
+            ("a.csv", "a.csv"),
+            ("b.txt", "b.txt"),
+        ]
+        assert [detail.name for _, detail in listed("all", input_format="txt").sources] == ["b.txt"]
+        with pytest.raises(UsageError, match=r"the list all is not there: no file in this folder ends in \.json"):
+            listed("all", input_format="json")
+        (tmp_path / "all" / "c.csv").write_text("a,b\n1,2\n")
+        with pytest.raises(UsageError, match=r"all/c\.csv cannot be read: no column 'url'; it has a, b"):
+            listed("all")
+
+    @pytest.mark.parametrize(
+        ("key", "value"), [("per", "row"), ("verify_hash", "md5"), ("columns", ("a",)), ("input_format", "csv")]
+    )
+    def test_are_named_where_something_is_said_of_one(self, key: str, value: Any) -> None:
+        with pytest.raises(UsageError, match=f"--{key.replace('_', '-')} is of a list: name one with --urls"):
+            spec(**{key: value})
+
 
 class TestStandardInput:
     def test_is_kept_in_the_state_of_the_job(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -486,6 +526,11 @@ class TestStandardInput:
         stdin_of(monkeypatch, b"link,x\nhttps://a.example/1.jpg,1\n")
         with pytest.raises(UsageError, match="no column 'url'; it has link, x"):
             listed("-", url_column="url", job="j")
+
+    def test_is_what_it_is_said_to_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        stdin_of(monkeypatch, gzip.compress(b"url,n\nhttps://a.example/1.jpg,1\n"))
+        ((_, detail),) = listed("-", input_format="csv.gz").sources
+        assert detail.path.endswith(".csv.gz") and detail.format == "csv.gz"
 
     def test_without_a_byte_is_the_list_of_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
         stdin_of(monkeypatch, b"")

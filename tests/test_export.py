@@ -31,7 +31,7 @@ from crawler.model import Words
 from crawler.outcomes import chosen
 from crawler.reading import JobReader
 from crawler.settings import ExportSettings
-from crawler.sources.lists import read_list
+from crawler.sources.lists import Reading, read_list
 from crawler.tables import COLUMNS, CSV_COLUMNS, open_table
 from states import Image, Made, made, running, sha256, some_images
 
@@ -220,7 +220,7 @@ def test_a_list_reads_it_back(state: Path, tmp_path: Path, format: str) -> None:
         pytest.importorskip("pyarrow")
     path = tmp_path / f"t.{format}"
     path.write_bytes(written(made(state, "j", IMAGES), format))
-    found = list(read_list(path, "url", "alt" if format == "csv" else ""))
+    found = list(read_list(path, Reading("url", "alt" if format == "csv" else "")))
     assert [row.url for row in found] == [of.url for of in IMAGES]
     assert [row.columns["outcome"] for row in found] == [of.outcome for of in IMAGES]
     assert format != "csv" or found[0].caption == HOSTILE

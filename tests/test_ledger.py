@@ -79,6 +79,7 @@ def test_what_is_there_and_the_rest(tmp_path: Path) -> None:
             "image_license": "",
             "credit": "",
             "columns": {"id": "7"},
+            "row": None,
         }
     ]
     assert "Bär" in (tmp_path / METADATA).read_text(encoding="utf-8")

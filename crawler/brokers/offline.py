@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from crawler.brokers.records import Records
 from crawler.brokers.results import Results
 from crawler.brokers.run import Run
 from crawler.brokers.schema import open_unchanged
+from crawler.brokers.words import mentions_shown
 from crawler.errors import StateError, UsageError
 from crawler.model import Kind, State, decode
 from crawler.spec import Spec
@@ -80,13 +82,17 @@ class StateReader:
             raise self._unreadable(error) from error
         raise StateError(f"the state {self._path} is of a job that was never begun")
 
+    @cached_property
+    def _most(self) -> int:
+        return mentions_shown(self.spec())
+
     def ledger(self, cursor: str, limit: int) -> LedgerPage:
         """Return what a broker's `ledger` does."""
         try:
             with self._one_at_a_time:
                 self._db.execute("BEGIN")
                 try:
-                    return self._results.ledger(int(cursor or 0), limit)
+                    return self._results.ledger(int(cursor or 0), limit, self._most)
                 finally:
                     self._db.rollback()
         except (sqlite3.Error, msgspec.MsgspecError) as error:

@@ -10,7 +10,7 @@ import msgspec
 
 from crawler.account import LedgerPage, LedgerRow
 from crawler.brokers.parcels import Current, Parcel, Result, Told
-from crawler.brokers.words import LEDGER_PAGE_BYTES, MENTIONS_SHOWN, site_name
+from crawler.brokers.words import LEDGER_PAGE_BYTES, MENTIONS_SHOWN, shown_of, site_name
 from crawler.model import Kind, Known, Stored, decode, encode
 from crawler.outcomes import KEPT, PAGES_READ, Outcome
 
@@ -133,10 +133,13 @@ class Results:
         )
         return {number: (url, result) for number, url, result in rows}
 
-    def ledger(self, after: int, limit: int) -> LedgerPage:
-        """Return the results that count, of up to `limit` images whose tasks come after number `after`."""
+    def ledger(self, after: int, limit: int, mentions: int = MENTIONS_SHOWN) -> LedgerPage:
+        """Return the results that count, of up to `limit` images whose tasks come after number `after`.
+
+        Each has its first `mentions`.
+        """
         found = self._db.execute(_CURRENT, (after, limit)).fetchall()
-        shown, totals = self._mentions([number for number, *_ in found])
+        shown, totals = self._mentions([number for number, *_ in found], mentions)
         rows: list[LedgerRow] = []
         size = 0
         for number, url, seq, kept, before, gone, source, detail in found:
@@ -160,21 +163,23 @@ class Results:
             for place in range(max(after + 1 - first, 0), len(parcel)):
                 yield first + place, told, parcel[place]
 
-    def mentions(self, tasks: list[int]) -> dict[int, list[tuple[str, msgspec.Raw]]]:
-        """Return the first mentions of each task: page and packed Words."""
-        return self._mentions(tasks)[0]
+    def mentions(self, tasks: list[int], most: int = MENTIONS_SHOWN) -> dict[int, list[tuple[str, msgspec.Raw]]]:
+        """Return the first mentions of each task, so many at most: page and packed Words."""
+        return self._mentions(tasks, most)[0]
 
-    def _mentions(self, tasks: list[int]) -> tuple[dict[int, list[tuple[str, msgspec.Raw]]], dict[int, int]]:
-        """Return the first mentions of each task, and how many it has."""
+    def _mentions(self, tasks: list[int], most: int) -> tuple[dict[int, list[tuple[str, msgspec.Raw]]], dict[int, int]]:
+        """Return the first mentions of each task, so many at most, and how many it has."""
         totals = dict(
             self._db.execute(f"SELECT image, count(*) FROM mentions WHERE image IN ({_marks(tasks)}) GROUP BY image")
         )
         often = [task for task, total in totals.items() if total > MENTIONS_SHOWN]
         shown: dict[int, list[tuple[str, msgspec.Raw]]] = {}
-        for together in (totals.keys() - often, *((task,) for task in often)):
-            most = MENTIONS_SHOWN * len(together)
-            for task, page, words in self._db.execute(_MENTIONS.format(_marks(together), most)):
-                shown.setdefault(task, []).append((page, msgspec.Raw(words)))
+        few = totals.keys() - often
+        for task, page, words in self._db.execute(_MENTIONS.format(_marks(few), MENTIONS_SHOWN * len(few))):
+            shown.setdefault(task, []).append((page, msgspec.Raw(words)))
+        for task in often:
+            rows = self._db.execute(_MENTIONS.format(task, most))
+            shown[task] = shown_of(((page, msgspec.Raw(words)) for _, page, words in rows), most)
         return shown, totals
 
     def known(self, seq: int) -> Known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crawler.errors import UsageError
+from crawler.model import SourceDetail
 from crawler.spec import Spec
 
 
@@ -34,9 +35,5 @@ def check_taken_up(run: int, is_open: bool, spec: Spec) -> None:
         )
 
 
-def _lists(spec: Spec) -> dict[str, tuple[str, str, str]]:
-    return {
-        url: (detail.path, detail.url_column, detail.caption_column)
-        for url, detail in spec.sources
-        if detail.sort == "list"
-    }
+def _lists(spec: Spec) -> dict[str, SourceDetail]:
+    return {url: detail for url, detail in spec.sources if detail.sort == "list"}

@@ -30,7 +30,7 @@ from crawler.brokers.sites import Sites
 from crawler.brokers.sources import check_sources, check_taken_up
 from crawler.brokers.waiting import Waiting
 from crawler.brokers.wire import HERE
-from crawler.brokers.words import BROKER, DEADLY, DEADLY_AFTER, FEEDING
+from crawler.brokers.words import BROKER, DEADLY, DEADLY_AFTER, FEEDING, mentions_shown
 from crawler.errors import UsageError
 from crawler.model import Found, Kind, Reply, Report, Settlement, State, Task, Verb, decode, encode, task_id
 from crawler.outcomes import SUCCESSES, Outcome
@@ -252,7 +252,7 @@ class SqliteBroker:
     def ledger(self, cursor: str, limit: int) -> LedgerPage:
         with self.group():
             self._records.flush()
-            return self._records.results.ledger(_position(cursor), limit)
+            return self._records.results.ledger(_position(cursor), limit, mentions_shown(self._spec))
 
     def counts(self) -> Counts:
         with self.group():

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
+from msgspec import Raw
+
 from crawler.model import Kind, SourceDetail, decode
+from crawler.spec import Spec
 
 #: The worker of results that the broker gives by itself.
 BROKER: Final = "broker"
@@ -27,6 +32,9 @@ DEADLY: Final = f"{DEADLY_AFTER} workers died while they held it, the last two n
 FEEDING: Final = frozenset({Kind.SOURCE, Kind.PAGE})
 #: Distinct mentions that a row of the ledger shows, and bytes of one page of the ledger, about.
 MENTIONS_SHOWN: Final = 20
+#: Mentions that it shows where rows of a list are samples of their own, and bytes of them.
+ROWS_SHOWN: Final = 10_000
+ROWS_BYTES: Final = 4 * 2**20
 LEDGER_PAGE_BYTES: Final = 8 * 2**20
 
 
@@ -34,3 +42,19 @@ LEDGER_PAGE_BYTES: Final = 8 * 2**20
 def site_name(url: str, detail: bytes) -> str:
     """Return what people call the source at `url`."""
     return decode(detail, SourceDetail).name or url
+
+
+def mentions_shown(spec: Spec) -> int:
+    """Return how many mentions a row of the ledger of this job shows at most."""
+    return ROWS_SHOWN if spec.per_row else MENTIONS_SHOWN
+
+
+def shown_of(mentions: Iterable[tuple[str, Raw]], most: int) -> list[tuple[str, Raw]]:
+    """Return the first of these mentions, as many as a row of the ledger shows."""
+    shown, size = [], 0
+    for page, words in islice(mentions, most):
+        size += len(page) + len(words)
+        if size > ROWS_BYTES:
+            break
+        shown.append((page, words))
+    return shown

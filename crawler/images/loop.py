@@ -16,8 +16,8 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from crawler import answers
-from crawler.captions import DEFAULT
 from crawler.contracts import Broker, ShardStore, Store
+from crawler.digests import difference, is_compared
 from crawler.errors import BadImage, CrawlerError, FetchError, StoreError, Unstorable
 from crawler.guard import Guard
 from crawler.images.binding import Binder, Item
@@ -155,19 +155,20 @@ class DownloadLoop(WorkLoop):
 
     def _ask(self, task: Task, now: float) -> None:
         """Make the request for an image, unless it cannot bring news."""
-        asked = NO_CONDITIONS
+        asked, detail = NO_CONDITIONS, decode(task.detail, ImageDetail)
         if (known := task.known) is not None:
             past = decode(known.result, ImageResult)
             if not self._place.holds(past.file, known.size):
                 task = replace(task, known=None)
+            elif not is_compared(past, detail.digest):
+                pass  # what it is must be seen
             elif is_spared(known, past, self._spec.refresh, time.time()):
                 self._agenda.ended(task, now - NO_REQUEST)
                 self._agenda.settle(answers.unasked(task, known.size, pack(spared(known, past))))
                 return
             else:
                 asked = conditions(task, past)
-        page = decode(task.detail, ImageDetail).referrer
-        self._engine.start(task, referrer_for(task.at, page), asked)
+        self._engine.start(task, referrer_for(task.at, detail.referrer), asked)
 
     def _abandon(self, now: float) -> None:
         for task in self._engine.abandon():
@@ -213,7 +214,7 @@ class DownloadLoop(WorkLoop):
         if task.known is None:
             return False
         past = decode(task.known.result, ImageResult)
-        if not conditions(task, past):
+        if not conditions(task, past) or not is_compared(past, decode(task.detail, ImageDetail).digest):
             return False
         result = confirmed(past, transfer.status, transfer.headers, time.time())
         self._agenda.unchanged(task, task.known.size, pack(result))
@@ -272,12 +273,14 @@ class DownloadLoop(WorkLoop):
             self._agenda.settle(said)
         else:
             self._agenda.bind(task)
-            self._binder.bind(Item(task, failed_sample(task, said, DEFAULT), failed=said))
+            self._binder.bind(Item(task, failed_sample(task, said, self._spec.caption_from), failed=said))
 
     # The image
 
     def _keep(self, transfer: Transfer) -> None:
         picture = checked(transfer.body, self._spec)
+        if other := difference(transfer.body, decode(transfer.task.detail, ImageDetail).digest):
+            raise FetchError(Outcome.WRONG_HASH, other)
         if self._decoder is None or picture.format not in DECODED:
             self._store_picture(transfer, picture)
         else:
@@ -325,6 +328,7 @@ class DownloadLoop(WorkLoop):
             height=picture.height, active=picture.active, final_url=moved_to(task), status=transfer.status,
             etag=transfer.headers.get("etag", ""), last_modified=transfer.headers.get("last-modified", ""),
             max_age=max_age(transfer.headers, time.time()), previous=_previous(past, same=same),
+            digest=decode(task.detail, ImageDetail).digest,
         )  # fmt: skip
         if same:
             self._agenda.unchanged(task, len(body), pack(result))
@@ -401,7 +405,7 @@ class DownloadLoop(WorkLoop):
             self._give_up(task, FetchError(Outcome.UNSTORABLE, "what reads shards decodes pixels, and this is an SVG"))
             return
         self._agenda.bind(task)
-        binder.bind(Item(task, sample_of(task, result, body, DEFAULT), body, result))
+        binder.bind(Item(task, sample_of(task, result, body, self._spec.caption_from), body, result))
 
     def _unbind(self, tasks: list[Task], error: CrawlerError) -> None:
         """Return the images of a shard that cannot be written, or let them fail where it never could."""

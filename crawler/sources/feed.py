@@ -10,7 +10,7 @@ from pathlib import Path
 from crawler.errors import CrawlerError, FetchError
 from crawler.model import Found, ImageDetail, Kind, PageDetail, SourceDetail, Task, Words, pack
 from crawler.outcomes import Outcome
-from crawler.sources.lists import Row, read_list
+from crawler.sources.lists import Row, read_list, reading_of
 from crawler.urls import MAX_URL, normalise
 
 #: Rows of a list, and characters of them, between two positions that a restart goes on from.
@@ -46,16 +46,18 @@ class Feed:
 
     def _stretch(self, detail: SourceDetail) -> tuple[list[Found], int | None, dict[str, int]]:
         if (self._path, self._at) != (detail.path, detail.cursor):
-            rows = read_list(Path(detail.path), detail.url_column, detail.caption_column)
-            self._rows = islice(rows, detail.cursor, None)
+            self._rows = read_list(Path(detail.path), reading_of(detail), detail.cursor)
             self._path, self._broken = detail.path, None
         rows_now, ended = self._next_rows(STRETCH if detail.cursor else FIRST_STRETCH)
         self._at = detail.cursor + len(rows_now)
         found, nothing = [], pack(ImageDetail())
-        for row in rows_now:
-            words = Words(found_in="list", caption=row.caption, columns=row.columns)
+        for number, row in enumerate(rows_now, detail.cursor + 1):
+            words = Words(
+                found_in="list", caption=row.caption, columns=row.columns, row=number if detail.per_row else 0
+            )
+            image = pack(ImageDetail(digest=row.digest)) if row.digest else nothing
             # What is no URL goes the same way: the broker settles it as `bad_url`, so that nothing goes unsaid.
-            found.append(Found(Kind.IMAGE, normalise(row.url) or _as_it_is(row.url), nothing, words))
+            found.append(Found(Kind.IMAGE, normalise(row.url) or _as_it_is(row.url), image, words))
         return found, None if ended else self._at, {}
 
     def _next_rows(self, most: int) -> tuple[list[Row], bool]:

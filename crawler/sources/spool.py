@@ -13,10 +13,11 @@ _PREFIX = "input-"
 _BLOCK = 2**20
 
 
-def spool(stream: BinaryIO, directory: Path, *, table: bool) -> Path:
+def spool(stream: BinaryIO, directory: Path, *, table: bool, format: str = "") -> Path:
     """Copy `stream` into `directory` under a name that its content decides, and return the path.
 
-    A stream without a byte is the list of before. What begins with `{` is JSON lines, a `table` CSV, the rest text.
+    A stream without a byte is the list of before. Without a `format`, what begins with `{` is JSON
+    lines, a `table` CSV, the rest text.
     Raises UsageError where nothing is there to read, StateError where it cannot be kept.
     """
     try:
@@ -31,7 +32,7 @@ def spool(stream: BinaryIO, directory: Path, *, table: bool) -> Path:
         if not first:
             draft.unlink()
             return _accepted(directory)
-        ending = "jsonl" if first == b"{" else "csv" if table else "txt"
+        ending = format or ("jsonl" if first == b"{" else "csv" if table else "txt")
         path = directory / f"{_PREFIX}{digest.hexdigest()[:16]}.{ending}"
         draft.replace(path)
         return path

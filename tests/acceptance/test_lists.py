@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,3 +123,120 @@ def test_a_column_that_is_not_there_is_named(here: Here, site: FaultySite) -> No
     write_table(path, [{"picture": site.url + PATHS[0], "text": "x"}])
     code, _, errors = here.crawl("--urls", str(path), "--url-column", "pictur")
     assert code == 2 and "no column 'pictur'; it has picture, text" in errors
+
+
+def hashed(site: FaultySite, kinds: tuple[str, ...] = ("md5", "sha256")) -> list[dict[str, str]]:
+    """Return rows of eight images with their hashes, of one or another kind."""
+    rows = []
+    for n, path in enumerate(PATHS[:8]):
+        digest = hashlib.new(kinds[n % len(kinds)], png(n)).hexdigest()
+        rows.append({"url": site.url + path, "text": f"picture {n}", "hash": digest, "id": str(n)})
+    return rows
+
+
+def outcomes(here: Here) -> dict[str, str]:
+    """Return how each image ended, by its number."""
+    rows = here.rows("metadata.jsonl") | here.rows("failures.jsonl")
+    return {url.rpartition("/")[2].removesuffix(".png"): row["outcome"] for url, row in rows.items()}
+
+
+def test_images_that_are_not_what_a_list_says_are_not_stored(here: Here, site: FaultySite) -> None:
+    rows = hashed(site)
+    rows[3]["hash"] = rows[5]["hash"] = "0" * 32
+    rows[6]["hash"] = ""
+    write_table(here.folder / "list.parquet", rows)
+    flags = ["--urls", str(here.folder / "list.parquet"), "--verify-hash", "hash", "--caption-column", "text"]
+    flags += ["--columns", "id", "--fail-above", "90", "--refresh", "always"]
+    code, _, errors = here.crawl(*flags)
+    assert code == 0 and "5 success, 3 wrong_hash" in errors
+    failures = here.rows("failures.jsonl")
+    assert failures[rows[3]["url"]]["message"].startswith(f"the list says md5 {'0' * 32}, its bytes have ")
+    assert "has no hash" in failures[rows[6]["url"]]["message"]
+    (mention,) = here.rows("metadata.jsonl")[rows[2]["url"]]["mentions"]
+    assert (mention["caption"], mention["columns"], mention["row"]) == ("picture 2", {"id": "2"}, None)
+    assert here.is_clean()
+
+    asked_before = len(asked(site))
+    rows[3]["hash"] = hashlib.sha1(png(3)).hexdigest()
+    rows[4]["hash"] = "1" * 32
+    write_table(here.folder / "list.parquet", rows)
+    code, _, errors = here.crawl(*flags)
+    assert code == 0, errors
+    assert len(asked(site)) == asked_before + 8
+    told = outcomes(here)
+    assert {n for n, outcome in told.items() if outcome == "unchanged"} == {"0", "1", "2", "7"}
+    assert {n for n, outcome in told.items() if outcome == "wrong_hash"} == {"4", "5", "6"} and told["3"] == "success"
+    assert here.rows("metadata.jsonl")[rows[4]["url"]]["file_name"], "what an earlier run has stays"
+
+
+def test_a_file_that_was_never_compared_is_before_it_rests(here: Here, site: FaultySite) -> None:
+    """Without a version an image rests for a week; with a hash that is new its bytes are looked at."""
+    rows = hashed(site, ("md5",))
+    write_table(here.folder / "list.parquet", rows)
+    assert here.crawl("--urls", str(here.folder / "list.parquet"))[0] == 0
+    asked_before = len(asked(site))
+    flags = ["--urls", str(here.folder / "list.parquet"), "--verify-hash", '["hash", "md5"]']
+    for requests in (8, 0):
+        code, _, errors = here.crawl(*flags)
+        assert code == 0 and "8 unchanged" in errors
+        assert len(asked(site)) == asked_before + requests
+        asked_before = len(asked(site))
+
+
+def test_what_was_not_compared_is_asked_for_without_conditions(here: Here, site: FaultySite) -> None:
+    path = "/i/versioned.png"
+    site.add(path, png(1), headers={"ETag": '"one"'})
+    write_table(here.folder / "list.parquet", [{"url": site.url + path, "sha1": hashlib.sha1(png(1)).hexdigest()}])
+    flags = ["--urls", str(here.folder / "list.parquet"), "--refresh", "always"]
+    for more in ([], [], ["--verify-hash", "sha1"], ["--verify-hash", "sha1"]):
+        code, _, errors = here.crawl(*flags, *more)
+        assert code == 0, errors
+    told = [sent.get("if-none-match") for sent in site.headers(path)]
+    assert told == [None, '"one"', None, '"one"']
+
+
+def test_rows_with_one_url_are_fetched_once_and_all_kept(here: Here, site: FaultySite) -> None:
+    url, other = site.url + PATHS[0], site.url + PATHS[1]
+    records = [{"url": url, "text": f"question {n % 30}"} for n in range(60)] + [{"url": other, "text": "alone"}]
+    (here.folder / "list.json").write_text(json.dumps(records, indent=1))
+    flags = ["--urls", str(here.folder / "list.json"), "--caption-column", "text"]
+    for per, shown, total in (("url", 20, 30), ("row", 60, 60)):
+        code, _, errors = here.crawl(*flags, "--per", per)
+        assert code == 0, errors
+        row = here.rows("metadata.jsonl")[url]
+        assert (len(row["mentions"]), row["mentions_total"]) == (shown, total)
+    said = {mention["row"]: mention["caption"] for mention in row["mentions"]}
+    assert said == {n + 1: f"question {n % 30}" for n in range(60)}
+    assert len(asked(site)) == 2
+    code, out, _ = here.run("crawler.export", "--job", "j")  # from the state, without a broker
+    exported = {row["url"]: row["mentions"] for row in map(json.loads, out.splitlines())}
+    assert code == 0 and sorted(mention["row"] for mention in exported[url]) == list(range(1, 61))
+
+
+def test_a_folder_of_lists_is_read_whole(here: Here, site: FaultySite) -> None:
+    (here.folder / "lists").mkdir()
+    rows = hashed(site)
+    write_table(here.folder / "lists" / "a.parquet", rows[:3])
+    write_table(here.folder / "lists" / "b.csv.gz", rows[3:6])
+    (here.folder / "lists" / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[5:]))
+    (here.folder / "lists" / "README.md").write_text("no list")
+    code, _, errors = here.crawl("--urls", str(here.folder / "lists"))
+    assert code == 0, errors
+    kept = here.rows("metadata.jsonl")
+    assert sorted(kept) == sorted(row["url"] for row in rows)
+    assert {kept[row["url"]]["site"] for row in rows[:3]} == {"a.parquet"}
+    assert kept[rows[7]["url"]]["site"] == "c.jsonl"
+
+
+def test_a_compressed_table_comes_by_standard_input(here: Here, site: FaultySite) -> None:
+    text = "".join(f"{row['url']}\t{row['text']}\n" for row in [{"url": "url", "text": "text"}, *hashed(site)])
+    path = here.folder / "list.dat"
+    path.write_bytes(gzip.compress(text.encode()))
+    flags = ["--urls", "-", "--input-format", "tsv.gz", "--caption-column", "text"]
+    with path.open("rb") as file:
+        door = here.start("crawler", *here.job(*flags), stdin=file)
+        _, errors = door.communicate(timeout=60)
+    assert door.returncode == 0, errors
+    kept = here.rows("metadata.jsonl")
+    assert len(kept) == 8
+    assert kept[site.url + PATHS[4]]["mentions"][0]["caption"] == "picture 4"

@@ -28,6 +28,7 @@ from brokers.driver import (
     robots_of,
     spec,
 )
+from crawler.brokers import words
 from crawler.brokers.redis.broker import RedisBroker
 from crawler.brokers.redis.server import Server
 from crawler.brokers.words import DEADLY_AFTER, ORPHANS_AT_A_TIME
@@ -1193,6 +1194,29 @@ def test_twenty_mentions_are_shown_and_all_are_counted(job: Job) -> None:
     worker.exchange(done(worker.one()))
     shown, total = mentions_of(job)
     assert (len(shown), total) == (20, 33)
+
+
+ROWS = ((SITE, SourceDetail(sort="list", path="x", per_row=True)),)
+
+
+def test_where_rows_are_samples_all_of_them_are_shown(job: Job) -> None:
+    said = [image("http://a.test/0.png", Words(caption="the same", row=row)) for row in range(1, 34)]
+    job.begin([*said, *said[:9]], sources=ROWS)
+    worker = job.worker()
+    worker.exchange(done(worker.one()))
+    shown, total = mentions_of(job)
+    assert sorted(words.row for _, words in shown) == list(range(1, 34))
+    assert total == 33
+
+
+def test_what_rows_say_fits_into_one_message(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "ROWS_BYTES", 20_000)
+    said = [image("http://a.test/0.png", Words(caption="x" * 1000, row=row)) for row in range(1, 34)]
+    job.begin(said, sources=ROWS)
+    worker = job.worker()
+    worker.exchange(done(worker.one()))
+    shown, total = mentions_of(job)
+    assert 15 <= len(shown) < 20 and total == 33
 
 
 def test_a_known_image_gains_mentions_after_its_end(job: Job) -> None:

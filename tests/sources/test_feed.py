@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crawler.errors import FetchError
-from crawler.model import Found, Kind, PageDetail, SourceDetail, Task, Words, decode, encode, pack
+from crawler.model import Found, ImageDetail, Kind, PageDetail, SourceDetail, Task, Words, decode, encode, pack
 from crawler.outcomes import Outcome
 from crawler.sources import feed
 from crawler.sources.feed import Feed
@@ -50,6 +50,28 @@ def test_a_list_gives_images_with_their_words(tmp_path: Path) -> None:
     assert (urls(found), cursor, bad) == ([A, "https://b.example/2.JPG"], None, {})
     assert found[0].kind is Kind.IMAGE
     assert found[0].words == Words(found_in="list", caption="one", columns={"licence": "CC0"})
+
+
+def test_a_row_tells_what_bytes_its_image_has(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"url,md5\n{A},{'d' * 32}\n{B},\n")
+    detail = SourceDetail(sort="list", path=str(path), hash_column="md5", columns=())
+    found, _, _ = read(Feed(), detail)
+    assert [decode(one.detail, ImageDetail).digest for one in found] == ["d" * 32, "none"]
+    found, _, _ = read(Feed(), SourceDetail(sort="list", path=str(path)))
+    assert [decode(one.detail, ImageDetail).digest for one in found] == ["", ""]
+
+
+def test_rows_are_numbered_where_each_is_a_sample(tmp_path: Path, stretch: int) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join([A] * 12))
+    reader, numbers = Feed(), []
+    for cursor in (0, 10):
+        found, _, _ = read(reader, SourceDetail(sort="list", path=str(path), cursor=cursor, per_row=True))
+        numbers += [one.words.row for one in found if one.words is not None]
+    assert numbers == list(range(1, 13))
+    found, _, _ = read(Feed(), SourceDetail(sort="list", path=str(path)))
+    assert {one.words.row for one in found if one.words is not None} == {0}
 
 
 def test_what_is_no_url_goes_the_same_way(tmp_path: Path) -> None:

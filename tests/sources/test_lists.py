@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from crawler.errors import UsageError
-from crawler.sources.lists import MAX_VALUE, Row, list_format, read_list
+from crawler.sources.formats import FORMATS, list_format, lists_in
+from crawler.sources.lists import MAX_VALUE, Reading, Row, read_list
 
 A, B = "https://a.example/1.jpg", "https://b.example/2.jpg"
 
@@ -20,7 +21,7 @@ def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
 
 
 def rows(path: Path, *columns: str) -> list[Row]:
-    return list(read_list(path, *columns))
+    return list(read_list(path, Reading(*columns)))
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,8 @@ def rows(path: Path, *columns: str) -> list[Row]:
         ("a.tsv", "tsv"),
         ("a.jsonl", "jsonl"),
         ("a.ndjson.gz", "jsonl"),
+        ("a.json", "json"),
+        ("a.JSON.GZ", "json"),
         ("a.parquet", "parquet"),
     ],
 )
@@ -45,8 +48,61 @@ def test_the_format_is_told_by_the_name(name: str, expected: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a.pdf", "a.csv.zip"])
 def test_another_is_refused_with_what_is_allowed(name: str) -> None:
-    with pytest.raises(UsageError, match=r"\.jsonl or \.parquet"):
+    with pytest.raises(UsageError, match=r"\.jsonl or \.parquet .*--input-format"):
         list_format(Path(name))
+
+
+@pytest.mark.parametrize("format", [format for format in FORMATS if format != "parquet"])
+def test_a_format_is_stronger_than_a_name(tmp_path: Path, format: str) -> None:
+    records = [{"url": A, "n": "1"}, {"url": B, "n": "2"}]
+    kind = format.removesuffix(".gz")
+    tab = "\t" if kind == "tsv" else ","
+    text = {
+        "txt": f"{A}\n{B}\n",
+        "json": json.dumps(records),
+        "jsonl": "\n".join(map(json.dumps, records)),
+    }.get(kind, f"url{tab}n\n{A}{tab}1\n{B}{tab}2\n")
+    data = text.encode()
+    path = tmp_path / "list.dat"
+    path.write_bytes(gzip.compress(data) if format.endswith(".gz") else data)
+    with pytest.raises(UsageError, match="--input-format"):
+        list(read_list(path))
+    found = list(read_list(path, Reading(format=format)))
+    assert [(row.url, row.columns.get("n")) for row in found] == (
+        [(A, None), (B, None)] if kind == "txt" else [(A, "1"), (B, "2")]
+    )
+    assert list(read_list(path, Reading(format=format), start=1)) == found[1:]
+
+
+def test_a_folder_has_the_lists_that_end_as_one(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.csv.gz", "c.parquet", "README.md", "_SUCCESS", ".a.csv", "_x.csv", "noend", "D.CSV"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.csv").mkdir()
+    assert [path.name for path in lists_in(tmp_path)] == ["D.CSV", "a.csv.gz", "b.csv", "c.parquet"]
+    assert [path.name for path in lists_in(tmp_path, "csv")] == ["D.CSV", "b.csv"]
+    assert [path.name for path in lists_in(tmp_path, "csv.gz")] == ["a.csv.gz"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
+class TestColumns:
+    def table(self, path: Path, records: list[dict[str, str]]) -> Path:
+        if path.suffix == ".csv":
+            lines = [",".join(records[0]), *(",".join(record.values()) for record in records)]
+            return write(path, "\n".join(lines))
+        return write(path, json.dumps(records) if path.suffix == ".json" else "\n".join(map(json.dumps, records)))
+
+    def test_only_those_that_are_named(self, tmp_path: Path, name: str) -> None:
+        path = self.table(tmp_path / name, [{"url": A, "text": "t", "id": "7", "more": "m"}])
+        assert rows(path) == [Row(A, "", {"text": "t", "id": "7", "more": "m"})]
+        assert list(read_list(path, Reading("", "text", others=("id",)))) == [Row(A, "t", {"id": "7"})]
+        assert list(read_list(path, Reading(others=()))) == [Row(A, "", {})]
+
+    def test_of_hashes(self, tmp_path: Path, name: str) -> None:
+        path = self.table(tmp_path / name, [{"url": A, "md5": "D" * 32}, {"url": B, "md5": "x"}])
+        found = list(read_list(path, Reading(digest="md5")))
+        assert [(row.digest, row.columns) for row in found] == [("d" * 32, {"md5": "D" * 32}), ("none", {"md5": "x"})]
+        found = list(read_list(path, Reading(digest="md5", digest_kind="sha256", others=())))
+        assert [(row.digest, row.columns) for row in found] == [("none", {}), ("none", {})]
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
@@ -115,6 +171,30 @@ def test_a_caption_is_bounded_and_what_is_no_utf8_is_replaced(tmp_path: Path) ->
     assert rows(tmp_path / "b.csv", "", "text") == [Row(A, "B\ufffdr", {})]
 
 
+@pytest.mark.parametrize(
+    ("reading", "flag"), [(Reading(digest="h"), "--verify-hash"), (Reading(others=("h",)), "--columns")]
+)
+def test_a_column_that_is_not_there_is_named_with_its_flag(tmp_path: Path, reading: Reading, flag: str) -> None:
+    path = write(tmp_path / "a.csv", f"url,text\n{A},one\n")
+    with pytest.raises(UsageError, match=f"no column 'h'; it has url, text: name one with {flag}"):
+        list(read_list(path, reading))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json", "a.csv", "a.tsv.gz"])
+def test_nothing_goes_without_the_hash_that_was_asked_for(tmp_path: Path, name: str) -> None:
+    text = (
+        json.dumps([{"url": A}]) if name == "a.json" else json.dumps({"url": A}) if name == "a.jsonl" else f"url\n{A}\n"
+    )
+    with pytest.raises(UsageError, match=r"no column 'md5'.*--verify-hash"):
+        list(read_list(write(tmp_path / name, text), Reading(digest="md5")))
+
+
+def test_a_row_that_is_no_record_has_no_hash(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", json.dumps([A, {"url": B, "md5": "d" * 32}, B]))
+    assert [row.digest for row in read_list(path, Reading(digest="md5"))] == ["none", "d" * 32, "none"]
+    assert [row.digest for row in read_list(path)] == ["", "", ""]
+
+
 class TestJsonLines:
     @pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson.gz"])
     def test_objects(self, tmp_path: Path, name: str) -> None:
@@ -125,6 +205,13 @@ class TestJsonLines:
     def test_an_object_may_lack_a_caption(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.jsonl", f'{{"url": "{A}", "text": "one"}}\n{{"url": "{B}"}}\n')
         assert rows(path, "", "text") == [Row(A, "one", {}), Row(B, "", {})]
+
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+    def test_from_a_later_row_on_the_first_record_decides_too(self, tmp_path: Path, name: str) -> None:
+        records = [{"image": A}, {"image": B, "url": A}, {"image": A, "url": B}]
+        path = write(tmp_path / name, "\n[]\n  \n" + "\n\n".join(map(json.dumps, records)))
+        expected = [Row("[]", "", {}), Row(A, "", {}), Row(B, "", {"url": A}), Row(A, "", {"url": B})]
+        assert [list(read_list(path, start=start)) for start in range(5)] == [expected[start:] for start in range(5)]
 
     @pytest.mark.parametrize("line", ["{", "[1]", "1", '{"url": ' + "[" * 200_000])
     def test_what_is_no_object_is_a_row_of_its_own(self, tmp_path: Path, line: str) -> None:

@@ -29,6 +29,11 @@ def test_its_kind_is_told_by_its_name(tmp_path: Path, data: bytes, table: bool, 
     assert kept(data, tmp_path, table=table).suffix == ending
 
 
+def test_its_kind_is_what_it_is_said_to_be(tmp_path: Path) -> None:
+    path = spool(io.BytesIO(b"{"), tmp_path, table=True, format="csv.gz")
+    assert path.name.endswith(".csv.gz") and path.read_bytes() == b"{"
+
+
 def test_an_empty_stream_is_the_list_of_before(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="empty"):
         kept(b"", tmp_path)

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from crawler.brokers.redis.job import Job
 from crawler.brokers.redis.rows import Row, pack_call
 from crawler.brokers.redis.server import Server, partition_key
-from crawler.brokers.words import ALONE_AFTER, DEADLY, DEADLY_AFTER, MENTIONS_SHOWN, NOWHERE, PAGES_AT_A_TIME
+from crawler.brokers.words import ALONE_AFTER, DEADLY, DEADLY_AFTER, NOWHERE, PAGES_AT_A_TIME, mentions_shown
 from crawler.errors import BrokerUnreachable
 from crawler.outcomes import SUCCESSES, Outcome
 from crawler.robots import MAX_AGE
@@ -27,7 +27,6 @@ _WORDS: Final[dict[str, Any]] = {
     "worker_died": Outcome.WORKER_DIED,
     "bad_url": Outcome.BAD_URL,
     "nowhere": NOWHERE,
-    "mentions_shown": MENTIONS_SHOWN,
     "alone_after": ALONE_AFTER,
     "deadly_after": DEADLY_AFTER,
     "deadly": DEADLY,
@@ -132,6 +131,7 @@ class Partitions:
         return {
             **_WORDS,
             "operation": operation,
+            "mentions_shown": mentions_shown(spec),
             "now": self._clock() if self._clock else 0,
             "run": self._job.run.number,
             "most": spec.requests_per_host,

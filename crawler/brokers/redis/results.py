@@ -24,7 +24,7 @@ from crawler.brokers.redis.rows import (
     read_row,
     text,
 )
-from crawler.brokers.words import LEDGER_PAGE_BYTES, MENTIONS_SHOWN
+from crawler.brokers.words import LEDGER_PAGE_BYTES, mentions_shown, shown_of
 from crawler.contracts import Parcel, ResultArchive
 from crawler.errors import StateError, UsageError
 from crawler.model import Kind, decode, encode
@@ -216,7 +216,8 @@ class ResultReader:
         if extra is not None:
             all_mentions = [self._mention(result.row), *extra] if bytes(body.words) != b"\xc0" else extra
             shown = [(page or self._source(result.row), words) for page, words in all_mentions]
-            row.mentions, row.mentions_total = shown[:MENTIONS_SHOWN], len(shown)
+            row.mentions = shown_of(shown, mentions_shown(self._job.spec))
+            row.mentions_total = len(shown)
         return row
 
     def _mention(self, row: Row) -> tuple[str, Raw]:
