@@ -135,7 +135,7 @@ class _Work:
 
     def _check(self, width: int, height: int, images: int = 1) -> None:
         if 0 < self._max_pixels * images < width * height:
-            raise FetchError(Outcome.TOO_LARGE, f"{width} x {height} pixels")
+            raise FetchError(Outcome.TOO_LARGE, f"{width} x {height} pixels are more than --max-pixels")
 
     def _first(self) -> Image.Image:
         """Return the first picture, of a JPEG with as few pixels as are needed."""
