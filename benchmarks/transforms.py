@@ -2,8 +2,8 @@
 
     python benchmarks/transforms.py [--images 600] [--rounds 5] [--image-size 256] [--peer PYTHON]
 
-Files are those of the set `large` (110 kB). By turns: ours in a loop, ours through a pool of processes (with their start
-and what it costs to hand images over), and, where `--peer` names the Python of an environment with img2dataset, its
+Files are those of the set `large` (110 kB). By turns: ours in a loop, ours through a pool of processes (their start and
+what handing images over costs are in it), and, where `--peer` names the Python of an environment with img2dataset, its
 resizer in a loop. Then what came out of both is compared: PSNR over all pixels, border included.
 """
 

@@ -64,7 +64,7 @@ def transformed(body: bytes, transform: Transform, max_pixels: int) -> Transform
         with Image.open(io.BytesIO(body), formats=_readable()) as image:
             return _Work(image, body, transform, max_pixels).result()
     except UnidentifiedImageError as error:
-        why = f"what it is cannot be transformed; what can: {', '.join(sorted({*READ.values()}))}"
+        why = f"it is, or begins as, none of what can be transformed: {', '.join(sorted({*READ.values()}))}"
         raise FetchError(Outcome.TRANSFORM_FAILED, why) from error
     except FetchError:
         raise

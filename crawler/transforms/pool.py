@@ -75,7 +75,7 @@ class TransformPool:
         return self._waiting_bytes >= self._most_waiting
 
     def submit(self, body: bytes, done: Callable[[Answer], None]) -> None:
-        """Have an image transformed; `done` gets it, or why not, in another thread. Never blocks."""
+        """Have an image transformed; `done` gets it, or why not, mostly in another thread. Never blocks."""
         self._begin(body).add_done_callback(lambda future: done(_answer(future)))
 
     def map(self, items: Iterable[Item], body: Callable[[Item], bytes]) -> Iterator[tuple[Item, Answer]]:
