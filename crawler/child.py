@@ -34,23 +34,28 @@ class Child:
         self._command = [sys.executable, "-c", code, *arguments]
         self._purpose = purpose
         self._child: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  #: of what `close` may change
+        self._asking = threading.Lock()
         self._closed = False
 
-    def ask(self, body: bytes, patience: float = PATIENCE) -> bytes:
-        """Return what the child answers; raises ChildDied, or FetchError where none can be had now."""
-        child = self._running()
-        said = _ask(child, body, time.monotonic() + patience)
-        if said is None:
-            child.kill()
-            code = child.wait()
-            raise ChildDied(signal.Signals(-code).name if code < 0 else f"exit {code}")
-        return said
+    def ask(self, body: bytes, patience: float) -> bytes:
+        """Return what the child answers in `patience` seconds; raises ChildDied, FetchError where none can be had."""
+        with self._asking:
+            child = self._running()
+            said = _ask(child, body, time.monotonic() + patience)
+            if said is None:
+                child.kill()
+                code = child.wait()
+                raise ChildDied(signal.Signals(-code).name if code < 0 else f"exit {code}")
+            return said
 
     def close(self) -> None:
         """End the child, also under work that another thread waits for."""
         with self._lock:
             self._closed = True
+            if self._child is not None:
+                self._child.kill()
+        with self._asking:  # who waits for the child sees its end; of a pipe closed meanwhile it would see nothing
             self._end()
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -91,7 +96,7 @@ def _ask(child: subprocess.Popen[bytes], body: bytes, until: float) -> bytes | N
         _write(child.stdin, body, until)
         head = _read(child.stdout, _LENGTH.size, until)
         return _read(child.stdout, _LENGTH.unpack(head)[0], until)
-    except (BrokenPipeError, EOFError, TimeoutError, ValueError):  # the last where `close` came in between
+    except (BrokenPipeError, EOFError, TimeoutError):
         return None
 
 
@@ -130,6 +135,7 @@ def serve(prepare: Callable[[], Callable[[bytes], bytes]], max_pixels: int, byte
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who asked is gone
     answer = prepare()
+    _hush_libraries()
     memory = _MEMORY + bytes_per_pixel * (max_pixels or _MOST_PIXELS)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -140,6 +146,14 @@ def serve(prepare: Callable[[], Callable[[bytes], bytes]], max_pixels: int, byte
         said = answer(body)
         answers.write(_LENGTH.pack(len(said)) + said)
         answers.flush()
+
+
+def _hush_libraries() -> None:
+    """Let only Python write to standard error: what is wrong with an image, libtiff and others print there."""
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _allow_time() -> None:

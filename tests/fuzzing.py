@@ -13,6 +13,7 @@ import pickle
 import random
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,7 +23,7 @@ import msgspec
 from PIL import Image
 
 from crawler.brokers import plain, wire
-from crawler.errors import BadImage, WireError
+from crawler.errors import BadImage, FetchError, WireError
 from crawler.images.verify import FORMATS, verify
 from crawler.model import Found, ImageDetail, Kind, Reply, Report, Settlement, State, Verb, Words, decode, encode, pack
 from crawler.optout import Reservations, of_answer
@@ -30,6 +31,8 @@ from crawler.pages.extract import css, read
 from crawler.pages.extract.srcset import parse_srcset
 from crawler.robots import Rules
 from crawler.stores.names import file_name
+from crawler.transforms.imaging import transformed
+from crawler.transforms.transform import Transform
 from crawler.urls import normalise
 from servers.pictures import HEIC, JXL, JXL_IN_BOXES
 
@@ -130,6 +133,17 @@ def _verify(body: bytes) -> None:
     assert picture.format in FORMATS and picture.width >= 0 and picture.height >= 0
 
 
+def _transform(body: bytes) -> None:
+    transform = Transform(resize="border", image_size=16, encode="png", encode_quality=1, animation="keep")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of what is odd
+        try:
+            image = transformed(body, transform, 100_000)
+        except FetchError:
+            return
+    assert (image.width, image.height) == Image.open(io.BytesIO(image.body)).size == (16, 16)
+
+
 def _extract(sort: str) -> Callable[[bytes], None]:
     def act(body: bytes) -> None:
         try:
@@ -222,6 +236,8 @@ TARGETS = (
     Target("report", _report, _reports(), (b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\x91")),
     Target("verify", _verify, _pictures(),
            (b"<!ENTITY a 'b'>", b"<g>", b"\xff\xd8", b"IDAT", b"iloc", b"&a;", b"url(", b"  ", b"1", b"stsz")),
+    Target("transform", _transform, _pictures(),
+           (b"Exif\0\0", b"ICC_PROFILE\0", b"acTL", b"fcTL", b"\xff\xc0", b"ANMF")),
     Target("page", _extract("page"), (_PAGE, _FEED), (b"<div>", b"<b id=", b"<!--", b"</", b"'", b'"', b"<svg>")),
     Target("feed", _extract("feed"), (_FEED,), (b"<item>", b"<!DOCTYPE a [<!ENTITY b 'c'>]>", b"&b;", b"<![CDATA[")),
     Target("sitemap", _extract("sitemap"), (_MAP, gzip.compress(_MAP), b"https://a.example/1\n"), (b"<url>", b"<loc>")),

@@ -24,6 +24,10 @@ def encoded(
     if len(frames) > 1:
         options |= {"save_all": True, "append_images": frames[1:], "duration": list(durations)}
         options |= _loops(format, info or {})
+        if format == "gif" and frames[0].mode == "RGBA":
+            options["disposal"] = 2  # a frame does not show through what is clear in the next
+        if format == "webp" and frames[0].mode == "RGBA":
+            options["kmax"] = 1  # whole frames: of parts that are opaque libwebp makes a file that has no alpha
     for frame in frames:
         frame.info = {}
     out = io.BytesIO()
@@ -45,5 +49,5 @@ def _quality(format: str, transform: Transform) -> dict[str, Any]:
 def _loops(format: str, info: Mapping[Any, Any]) -> dict[str, Any]:
     """Return how often it is shown: a GIF that does not say is shown once, which other formats say by 1."""
     if format == "gif":
-        return {"loop": info["loop"], "disposal": 2} if "loop" in info else {"disposal": 2}
+        return {"loop": info["loop"]} if "loop" in info else {}
     return {} if format == "avif" else {"loop": info.get("loop", 1)}

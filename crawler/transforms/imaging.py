@@ -64,7 +64,7 @@ def transformed(body: bytes, transform: Transform, max_pixels: int) -> Transform
         with Image.open(io.BytesIO(body), formats=_readable()) as image:
             return _Work(image, body, transform, max_pixels).result()
     except UnidentifiedImageError as error:
-        why = f"what it is cannot be transformed; what can: {', '.join(sorted({*READ.values()}))}"
+        why = f"it is, or begins as, none of what can be transformed: {', '.join(sorted({*READ.values()}))}"
         raise FetchError(Outcome.TRANSFORM_FAILED, why) from error
     except FetchError:
         raise
@@ -135,7 +135,7 @@ class _Work:
 
     def _check(self, width: int, height: int, images: int = 1) -> None:
         if 0 < self._max_pixels * images < width * height:
-            raise FetchError(Outcome.TOO_LARGE, f"{width} x {height} pixels")
+            raise FetchError(Outcome.TOO_LARGE, f"{width} x {height} pixels are more than --max-pixels")
 
     def _first(self) -> Image.Image:
         """Return the first picture, of a JPEG with as few pixels as are needed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import warnings
@@ -21,6 +22,8 @@ from crawler.outcomes import Outcome
 from crawler.transforms.imaging import Transformed, transformed
 from crawler.transforms.transform import Transform, check_transform
 
+#: Seconds that one image may take.
+PATIENCE = child.PATIENCE
 #: Bytes of memory for each pixel that an image may have: as read, turned upright, and with alpha, 4 each; and some.
 _MEMORY_PER_PIXEL = 16
 #: Images that wait for each process in `map`: as many as keep it at work.
@@ -72,7 +75,7 @@ class TransformPool:
         return self._waiting_bytes >= self._most_waiting
 
     def submit(self, body: bytes, done: Callable[[Answer], None]) -> None:
-        """Have an image transformed; `done` gets it, or why not, in another thread. Never blocks."""
+        """Have an image transformed; `done` gets it, or why not, mostly in another thread. Never blocks."""
         self._begin(body).add_done_callback(lambda future: done(_answer(future)))
 
     def map(self, items: Iterable[Item], body: Callable[[Item], bytes]) -> Iterator[tuple[Item, Answer]]:
@@ -107,7 +110,7 @@ class TransformPool:
     def _transform(self, body: bytes) -> Answer:
         one = self._idle.get()
         try:
-            said = _answers.decode(one.ask(body))
+            said = _answers.decode(one.ask(body, PATIENCE))
         except ChildDied as how:
             why = f"what transforms it died ({how}): it takes too much time or memory, or meets a defect"
             return FetchError(Outcome.TRANSFORM_FAILED, why)
@@ -137,7 +140,9 @@ def serve(max_pixels: int) -> None:
         from PIL import Image
 
         Image.MAX_IMAGE_PIXELS = None  # the limit is ours
-        warnings.simplefilter("ignore")  # what is odd about an image is nobody's business, what is broken is an error
+        # What is odd about an image is nobody's business, and what is broken is an error.
+        warnings.simplefilter("ignore")
+        logging.disable()
         return partial(_said, transform, max_pixels)
 
     child.serve(prepare, max_pixels, _MEMORY_PER_PIXEL)

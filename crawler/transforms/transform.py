@@ -51,7 +51,9 @@ class Transform(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_size(width: int, height: int, transform: Transform) -> None:
-    """Raise FetchError where an image of these dimensions is one that the dataset does not want."""
+    """Raise FetchError where an image of these dimensions is one that the dataset does not want; 0 is not known."""
+    if not width or not height:
+        return
     size = f"{width} x {height} pixels"
     if min(width, height) < transform.min_image_size:
         raise FetchError(Outcome.TOO_SMALL, f"{size}, the shorter side below {transform.min_image_size}")

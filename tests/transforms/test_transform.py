@@ -32,6 +32,7 @@ def test_it_travels_as_plain_data() -> None:
         ({"max_aspect_ratio": 2.5}, (100, 251), Outcome.UNWANTED_SHAPE),
         ({"max_aspect_ratio": 2.5}, (250, 100), None),
         ({}, (1, 100_000), None),
+        ({"min_image_size": 100, "max_aspect_ratio": 2.0}, (0, 0), None),
     ],
 )
 def test_images_are_left_out_by_their_size(options: dict[str, float], size: tuple[int, int], outcome: str) -> None:
