@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 #: Of changed bits, how many make two pictures different ones: see `benchmarks/similarity.py`.
 DISTANCE = 16
 MOST_DISTANCE = 32
-_WINDOW = 32
+_WINDOW = 16
 _WORD = 64
 _WORDS = DIGITS * 4 // _WORD
 #: Choices of bands at most, and the bits beyond which neighbours by chance are few: log2(hashes) less these.
 _MOST_CHOICES = 1000
-_SPARE_BITS = 4
+_SPARE_BITS = 2
 #: Odd and of irregular bits (2^64 by the golden ratio): a product with it spreads the bits of the bands upward.
 _SPREAD = 0x9E3779B97F4A7C15
 #: Pairs that are held before those of each image that do not count are let go.
@@ -161,16 +161,17 @@ def _alike(hashes: Words, distance: int) -> Words:
     coarse = hashes[:, ::2].reshape(-1)  # of each image the whole, then the middle
     fine = hashes[:, 1::2].reshape(-1)
     found: list[Words] = []
-    held = 0
+    held, most = 0, _MOST_PAIRS
     for mask in _masks(distance // 2, len(coarse)):
         for smaller, larger, differing in _neighbours(coarse, mask, distance // 2):
             near = differing + numpy.bitwise_count(fine[smaller] ^ fine[larger]) <= distance
             near &= (smaller >> 1 != larger >> 1) & ((smaller & larger & 1) == 0)
             found.append((smaller[near] >> 1).astype(numpy.uint64) << 32 | larger[near] >> 1)
             held += len(found[-1])
-            if held > _MOST_PAIRS:
+            if held > most:
                 found = [_counting(found)]
-                held = len(found[0]) // 2
+                held = len(found[0])
+                most = max(_MOST_PAIRS, 2 * held)
     return _counting(found)
 
 
@@ -225,7 +226,9 @@ def _counting(found: list[Words]) -> Words:
 
     if not found:
         return numpy.empty(0, dtype=numpy.uint64)
-    pairs = numpy.unique(numpy.concatenate(found))
+    pairs = numpy.concatenate(found)
+    pairs.sort()
+    pairs = pairs[numpy.diff(pairs, prepend=~pairs[:1]) != 0]
     smaller = pairs >> 32
     counts = numpy.ones(len(pairs), dtype=bool)
     counts[_WINDOW:] = smaller[_WINDOW:] != smaller[:-_WINDOW]
