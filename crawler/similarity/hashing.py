@@ -3,9 +3,9 @@
 Each bit tells whether one of the 128 coarsest coefficients of a discrete cosine transform of 32 x 32 grey pixels is
 above their median, the coarsest first. What is resized or encoded again differs in few bits. What is cropped differs in
 many, for each coefficient moves by its frequency; so a picture that lost about `MARGIN` of each side is found as the
-middle of the one that it was cut from. For the price of 128 bits more, of photographs that were cropped by 2 to 5% a
-side 89% differ in at most 16 bits, where it is 13% of them without the middle. 64 bits are too few for large jobs: in
-10^7 images chance alone brings hundreds of pairs nearer than 8 bits, and none of 128 bits nearer than 16.
+middle of the one that it was cut from. Of photographs, drawings, icons and texts that lost 2 to 5% of each side, 84%
+are found at the default distance, and 13% without the middle. 64 bits are too few for large jobs: in 10^7 images chance
+alone brings hundreds of pairs that differ in 6 of them, and none that differ in 16 of 128.
 """
 
 from __future__ import annotations
