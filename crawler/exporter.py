@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,11 +15,11 @@ from crawler.ledger import Results, failed_line, with_lines
 from crawler.outcomes import chosen
 from crawler.paths import absolute
 from crawler.progress import counted
-from crawler.reading import check_job, job_names, opened, place_of
+from crawler.reading import Reader, check_job, job_names, opened, place_of
 from crawler.settings import ExportSettings
 from crawler.shown import shown
 from crawler.stores.files import draft_of
-from crawler.tables import Sink, open_table
+from crawler.tables import Line, Sink, open_table
 
 _FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
@@ -26,18 +27,24 @@ _FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "p
 def export(settings: ExportSettings) -> int:
     """Write the table that is asked for, and return the exit code; raises UsageError, StateError, StoreError."""
     wanted = _wanted(settings.outcome)
-    path = _checked(settings.output) if settings.output is not None else None
+    is_table = settings.format not in ("imagefolder", "webdataset")
+    path = _checked(Path(settings.output)) if settings.output and is_table else None
     format = _format(settings.format, path)
     if not settings.job:
         jobs = ", ".join(job_names(settings)) or "none"
         raise UsageError(f"the job is missing: name it with --job; in {place_of(settings)}: {jobs}")
     check_job(settings, settings.job)
     with opened(settings, settings.job) as reader:
+        if not is_table:
+            from crawler.assembly import make_dataset
+
+            return make_dataset(settings, reader, lines_of(reader, wanted))
+        write = partial(_write, settings, reader, wanted)
         if path is None:
-            _print_table(reader, format, wanted)
+            _print_table(write, format)
             return 0
         with placed(path) as file:
-            rows = write_table(reader, file, format, wanted)
+            rows = write(file, format)
     if not settings.quiet:
         print(f"{counted(rows, 'row')} of job {shown(settings.job)}: {shown(str(path))}", file=sys.stderr)
     return 0
@@ -45,19 +52,39 @@ def export(settings: ExportSettings) -> int:
 
 def write_table(reader: Results, file: Sink, format: str, wanted: Callable[[str], bool]) -> int:
     """Write the rows with the outcomes that are wanted, as they stand when they are read; return how many."""
+    with contextlib.closing(lines_of(reader, wanted)) as stretches:
+        return write_lines(stretches, file, format)
+
+
+def write_lines(stretches: Iterable[Sequence[Line]], file: Sink, format: str) -> int:
+    """Write rows, many at a time; return how many."""
     table = open_table(format, file)
     rows = 0
     try:
-        with contextlib.closing(with_lines(reader)) as stretches:
-            for stretch in stretches:
-                lines = [line or failed_line(row) for row, line in stretch if wanted(row.outcome)]
-                if lines:
-                    table.write(lines)
-                    rows += len(lines)
+        for lines in stretches:
+            table.write(lines)
+            rows += len(lines)
         table.finish()
     finally:
         table.abandon()
     return rows
+
+
+def lines_of(reader: Results, wanted: Callable[[str], bool]) -> Generator[list[Line], None, None]:
+    """Yield the lines of a ledger with the outcomes that are wanted, many at a time."""
+    with contextlib.closing(with_lines(reader)) as stretches:
+        for stretch in stretches:
+            if lines := [line or failed_line(row) for row, line in stretch if wanted(row.outcome)]:
+                yield lines
+
+
+def _write(settings: ExportSettings, reader: Reader, wanted: Callable[[str], bool], file: Sink, format: str) -> int:
+    if not settings.where and settings.dedupe == "no" and settings.shuffle is None:
+        return write_table(reader, file, format, wanted)
+    from crawler.assembly import chosen_lines
+
+    with chosen_lines(settings, reader, lines_of(reader, wanted)) as stretches:
+        return write_lines(stretches, file, format)
 
 
 def _wanted(outcomes: str) -> Callable[[str], bool]:
@@ -109,12 +136,12 @@ def placed(path: Path) -> Iterator[BinaryIO]:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _print_table(reader: Results, format: str, wanted: Callable[[str], bool]) -> None:
+def _print_table(write: Callable[[Sink, str], int], format: str) -> None:
     if sys.stdout is None:
         raise UsageError("standard output is closed; name a file with --output FILE")
     screen = sys.stdout.isatty()
     try:
-        write_table(reader, _Screen(sys.stdout.buffer) if screen else sys.stdout.buffer, format, wanted)
+        write(_Screen(sys.stdout.buffer) if screen else sys.stdout.buffer, format)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -34,6 +34,7 @@ _DOORS: tuple[type[Common], ...] = (
 _WORDS: dict[type[Common], tuple[str, str]] = {
     CrawlSettings: ("SITES", "one or more, such as example.com"),
     StatusSettings: ("JOB|FILE|URL|SHA256", "show a job's hosts and errors, or where an image is from"),
+    ExportSettings: ("FILE|DIR|URL", "what to write; a table without it goes to standard output"),
     InspectSettings: ("TARGETS", "pages, as files or as URLs such as example.com"),
 }
 
@@ -96,6 +97,8 @@ def _with_words(settings: S, words: tuple[str, ...]) -> S:
     if isinstance(settings, StatusSettings) and len(words) <= 1:
         word = "".join(words)
         return replace(settings, image=word) if names_image(word) else replace(settings, job=word or settings.job)
+    if isinstance(settings, ExportSettings) and len(words) == 1 and not settings.output:
+        return replace(settings, output=words[0])
     if words:
         raise UsageError(f"{words[-1]!r} is not understood; settings are given with flags")
     return settings

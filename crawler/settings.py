@@ -18,9 +18,10 @@ _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else o
 
 #: Under which the flags stand in the help, in this order.
 GROUPS = (
-    JOB, _LIST, _PAGES, _POLITENESS, _ACCESS, _IMAGES, _LIMITS, _PROCESSES, _NETWORK, _OUT
+    JOB, _LIST, _PAGES, _POLITENESS, _ACCESS, _IMAGES, _DATA, _LIMITS, _PROCESSES, _NETWORK, _OUT
 ) = (
-    "Job", "Lists", "Pages", "Politeness", "Signing in", "Images", "Limits of a run", "Processes", "Network", "Output"
+    "Job", "Lists", "Pages", "Politeness", "Signing in", "Images", "Datasets", "Limits of a run", "Processes",
+    "Network", "Output",
 )  # fmt: skip
 
 
@@ -339,12 +340,26 @@ class ExportSettings(Telling):
 
     job: Annotated[str, Flag("The job.", JOB, common=True)] = ""
     format: Annotated[
-        Literal["auto", "jsonl", "csv", "parquet"],
-        Flag("What is written; auto: as the name of --output ends, else jsonl.", _OUT, common=True),
+        Literal["auto", "jsonl", "csv", "parquet", "imagefolder", "webdataset"],
+        Flag("A table, or a dataset with its images; auto: as the file's name ends.", _OUT, common=True),
     ] = "auto"
-    output: Annotated[
-        Path | None, Flag("Write this file, not to standard output.", _OUT, common=True, flag_only=True)
-    ] = None
+    output: Annotated[str, Flag("The same as FILE, DIR or URL.", _OUT, flag_only=True)] = ""
+    where: Annotated[
+        str, Flag("Only rows for which this is true, in SQL: \"width >= 256 and caption <> ''\".", _DATA, common=True)
+    ] = ""
+    dedupe: Annotated[
+        Literal["no", "sha256", "perceptual"],
+        Flag("One of the images with the same bytes, or of those that look alike.", _DATA, common=True),
+    ] = "no"
+    distance: Annotated[int, Flag("Bits in which images that look alike may differ.", _DATA)] = 16
+    shuffle: Annotated[int | None, Flag("Shuffle the rows, by this seed.", _DATA, common=True)] = None
+    shard_samples: Annotated[int, Flag("Rows of a shard at most.", _DATA)] = 10_000
+    shard_bytes: Annotated[float, Flag("Size of a shard, about (500M, 1G).", _DATA, convert=_bytes)] = 2**30
+    caption_from: Annotated[
+        tuple[str, ...],
+        Flag("Which words are a caption, best first; by default list,caption,alt,title,json-ld.", _DATA),
+    ] = ()
+    processes: Annotated[int, Flag("Processes that transform images.", _PROCESSES)] = _CORES
     outcome: Annotated[str, Flag("Only rows with these outcomes (success,http_404,http_5xx).", _OUT, common=True)] = ""
 
 

@@ -399,8 +399,8 @@ class TestWords:
 
         assert enter(ExportSettings, "x", "About.", remember, ["--config", str(config)]) == 0
         assert enter(ExportSettings, "x", "About.", remember, ["--output", "t.csv"]) == 0
-        assert (seen[0].output, seen[0].job, seen[0].outcome) == (None, "night", "dns")
-        assert seen[1].output == Path("t.csv")
+        assert (seen[0].output, seen[0].job, seen[0].outcome) == ("", "night", "dns")
+        assert seen[1].output == "t.csv"
 
 
 def test_what_is_gone_stays_with_its_file(state: Path) -> None:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     "__main__ collect download inspect status export forget",
     "conduct",
-    "crawl workers inspector jobs exporter lookup takedown adopting",
+    "crawl workers inspector jobs exporter assembly lookup takedown adopting",
     "reading",
     "hosting building checks sites door signing",
     "parsing",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from crawler.datasets.bodies import Bodies
@@ -50,7 +51,7 @@ class Making:
         self._pool = pool
         self._order = order
 
-    def run(self, told: Callable[[int], None], about: dict[str, object]) -> None:
+    def run(self, told: Callable[[int], object], about: dict[str, object]) -> None:
         """Make what is left of it; `told` hears how many more rows are done, `about` is written beside it.
 
         Raises StoreError where it cannot be written.
@@ -58,7 +59,7 @@ class Making:
         progress = self._draft.progress
         items = self._items(progress.rows)
         for first in items:
-            part = self._writer.write(progress.parts, _with(first, items))
+            part = self._writer.write(progress.parts, chain([first], items))
             for path, name in part.files:
                 self._draft.place(path, name)
             self._draft.count(part.images, part.failures)
@@ -93,8 +94,3 @@ class Making:
         except FetchError as error:
             return _Read(line, b"", error)
         return _Read(line, body, None)
-
-
-def _with(first: Item, rest: Iterator[Item]) -> Iterator[Item]:
-    yield first
-    yield from rest

@@ -87,7 +87,7 @@ class Selection:
         return self._count("duckdb_tables() WHERE table_name = 'chosen'") > 0
 
     def load(self, stretches: Iterable[Sequence[Line]]) -> None:
-        """Take the rows of the ledger that has them so."""
+        """Take the rows of a ledger; raises StateError where they cannot be kept."""
         path = self._folder / "rows.jsonl"
         number = 0
         with path.open("wb") as file:
@@ -96,12 +96,14 @@ class Selection:
                 number += len(lines)
         types = {"number": "BIGINT", "line": "VARCHAR"} | {name: _type(name) for name in COLUMNS}
         columns = ", ".join(f"{name}: '{kind}'" for name, kind in types.items())
-        self._db.execute("DROP TABLE IF EXISTS rows")
-        self._db.execute(
-            f"CREATE TABLE rows AS SELECT * FROM read_json(?, columns = {{{columns}}}, format = 'newline_delimited', "
-            "maximum_object_size = 268435456)",
-            [str(path)],
-        )
+        read = f"read_json(?, columns = {{{columns}}}, format = 'newline_delimited')"
+        try:
+            self._db.execute("DROP TABLE IF EXISTS rows")
+            self._db.execute(f"CREATE TABLE rows AS SELECT * FROM {read}", [str(path)])
+        except self._duckdb.Error as error:
+            raise StateError(
+                f"the rows of the ledger cannot be kept in {self._folder}: {_first_line(error)}"
+            ) from error
         path.unlink()
 
     def choose(self, where: str, *, files_only: bool, once: bool) -> None:

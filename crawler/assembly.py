@@ -1,0 +1,153 @@
+"""A dataset as a door asks for it: from a job's ledger and images to shards or a folder of images."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from crawler.captions import parse_order
+from crawler.datasets.bodies import Bodies
+from crawler.datasets.draft import Draft, opened_draft
+from crawler.datasets.making import LOADED, Making
+from crawler.datasets.selection import Line, Selection, selection
+from crawler.datasets.writers import ImageFolder, Shards, Writer
+from crawler.errors import FetchError, Undecodable, UsageError
+from crawler.ledger import Kept
+from crawler.outputs import Output, check_endpoint, parse_output
+from crawler.progress import counted
+from crawler.reading import Reader
+from crawler.settings import ExportSettings
+from crawler.shown import shown
+from crawler.similarity.groups import Row, groups
+from crawler.similarity.hashing import perceptual_hash
+from crawler.spec import Spec
+from crawler.stores import open_folder
+from crawler.transforms.pool import TransformPool
+from crawler.transforms.transform import Transform, check_transform
+
+Stretches: TypeAlias = Iterable[Sequence[Line]]
+
+#: Settings of one start, which do not make another dataset.
+_OF_A_START = frozenset({"config", "state", "log_file", "quiet", "key_file", "server", "store_endpoint", "processes"})
+_DEFAULTS = vars(ExportSettings())
+_AT_ONCE = 1000
+
+
+def choose(
+    rows: Selection, reader: Reader, settings: ExportSettings, stretches: Stretches, bodies: Bodies, *, files_only: bool
+) -> None:
+    """Choose what the settings ask for, unless it was chosen before.
+
+    Raises UsageError where an expression is none.
+    """
+    if rows.is_made:
+        return
+    rows.load(stretches)
+    rows.choose(settings.where, files_only=files_only, once=settings.dedupe != "no")
+    if settings.dedupe == "perceptual":
+        rows.leave_out(groups(_hashed(rows, bodies, reader.spec().max_pixels), settings.distance))
+    rows.settle(settings.shuffle)
+
+
+def _hashed(rows: Selection, bodies: Bodies, max_pixels: int) -> Iterator[Row]:
+    """Give the perceptual hash of each image."""
+    for number, line in rows.wanted():
+        if isinstance(line, Kept) and line.format in LOADED:
+            yield Row(number, _hash_of(line, bodies, max_pixels), line.width * line.height, line.size)
+
+
+def _hash_of(line: Kept, bodies: Bodies, max_pixels: int) -> str:
+    try:
+        return perceptual_hash(bodies.read(line), max_pixels)
+    except (FetchError, Undecodable):
+        return ""  # what cannot be read is like no other; making the dataset tells of it
+
+
+def make_dataset(settings: ExportSettings, reader: Reader, stretches: Stretches) -> int:
+    """Make the dataset, or what is left of it, and return the exit code; raises UsageError, StateError, StoreError."""
+    target = _target(settings)
+    spec, order = reader.spec(), parse_order(settings.caption_from)
+    transform = Transform()
+    check_transform(transform)
+    folder = open_folder(parse_output(spec.output), spec.job, settings.store_endpoint)
+    with ExitStack() as stack:
+        draft = stack.enter_context(opened_draft(target, settings.state_directory, settings.store_endpoint))
+        draft.begin(_digest(settings))
+        rows = stack.enter_context(selection(draft.folder, order))
+        bodies = Bodies(folder, draft.folder / "copies")
+        choose(rows, reader, settings, stretches, bodies, files_only=True)
+        pool = None
+        if transform.changes_pixels:
+            pool = TransformPool(transform, spec.max_pixels, settings.processes)
+            stack.callback(pool.close)
+        making = Making(draft, rows, bodies, _writer(settings, draft, transform), transform, pool, order)
+        with _bar(settings, len(rows), draft.progress.rows) as told:
+            making.run(told, _about(settings, spec))
+        progress = draft.progress
+    if not settings.quiet:
+        failed = f", {counted(progress.failures, 'failure')}" if progress.failures else ""
+        print(f"{counted(progress.images, 'image')}{failed}: {shown(str(target))}", file=sys.stderr)
+    return 0
+
+
+def _target(settings: ExportSettings) -> Output:
+    if not settings.output:
+        raise UsageError(f"--format {settings.format} is a folder: name a directory, or s3://BUCKET/PREFIX")
+    target = parse_output(settings.output, "the place to export to")
+    if target.directory is None and not target.prefix:
+        raise UsageError(f"{target} is a whole bucket: name a folder in it, such as {target}/dataset")
+    if settings.store_endpoint:
+        check_endpoint(settings.store_endpoint)
+    return target
+
+
+def _writer(settings: ExportSettings, draft: Draft, transform: Transform) -> Writer:
+    drafts = draft.folder / "drafts"
+    if settings.format == "imagefolder":
+        return ImageFolder(drafts, draft.folder / "parts")
+    return Shards(drafts, settings.shard_samples, int(settings.shard_bytes), transform.encode or "jpg")
+
+
+def _digest(settings: ExportSettings) -> str:
+    """Return what two exports have in common of which one can go on with the other."""
+    said = {key: value for key, value in vars(settings).items() if key not in _OF_A_START}
+    return hashlib.sha256(msgspec.json.encode(said, enc_hook=str)).hexdigest()
+
+
+def _about(settings: ExportSettings, spec: Spec) -> dict[str, object]:
+    """Return what is written beside a dataset: of what it was made, and how."""
+    said = {key: value for key, value in vars(settings).items() if key not in _OF_A_START and value != _DEFAULTS[key]}
+    return {"job": spec.job, "job_id": spec.job_id, "format": settings.format, **said}
+
+
+@contextlib.contextmanager
+def _bar(settings: ExportSettings, rows: int, before: int) -> Iterator[Callable[[int], object]]:
+    """Have what is told how many more rows are done."""
+    if settings.quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=rows, initial=before, unit="image", dynamic_ncols=True) as bar:
+        yield bar.update
+
+
+@contextlib.contextmanager
+def chosen_lines(settings: ExportSettings, reader: Reader, stretches: Stretches) -> Iterator[Iterator[Sequence[Line]]]:
+    """Have the rows that are chosen, many at a time."""
+    with tempfile.TemporaryDirectory(prefix="crawler-export-") as name, ExitStack() as stack:
+        rows = stack.enter_context(selection(Path(name), parse_order(settings.caption_from)))
+        spec = reader.spec()
+        folder = open_folder(parse_output(spec.output), spec.job, settings.store_endpoint)
+        choose(rows, reader, settings, stretches, Bodies(folder, Path(name)), files_only=False)
+        lines = (line for _, line in rows.lines())
+        yield iter(lambda: list(islice(lines, _AT_ONCE)), [])
