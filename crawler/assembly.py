@@ -42,6 +42,13 @@ _DEFAULTS = vars(ExportSettings())
 _AT_ONCE = 1000
 
 
+class _Row(msgspec.Struct):
+    row: int | None = None
+
+
+_row = msgspec.json.Decoder(_Row).decode
+
+
 def choose(
     rows: Selection, reader: Reader, settings: ExportSettings, stretches: Stretches, bodies: Bodies, *, files_only: bool
 ) -> None:
@@ -51,11 +58,21 @@ def choose(
     """
     if rows.is_made:
         return
-    rows.load(stretches)
+    rows.load(_by_row(stretches) if reader.spec().per_row else stretches)
     rows.choose(settings.where, files_only=files_only, once=settings.dedupe != "no")
     if settings.dedupe == "perceptual":
         rows.leave_out(groups(_hashed(rows, bodies, reader.spec().max_pixels), settings.distance))
     rows.settle(settings.shuffle)
+
+
+def _by_row(stretches: Stretches) -> Iterator[list[Line]]:
+    """Yield a line for each row of a list that names an image, not for each image."""
+    for lines in stretches:
+        yield [
+            msgspec.structs.replace(line, mentions=[mention], mentions_total=1)
+            for line in lines
+            for mention in sorted(line.mentions, key=lambda raw: _row(raw).row or 0)
+        ]
 
 
 def _hashed(rows: Selection, bodies: Bodies, max_pixels: int) -> Iterator[Row]:

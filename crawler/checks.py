@@ -57,6 +57,11 @@ def _check_shards(settings: Job) -> None:
         raise UsageError(f"--shard-samples must be at most {MOST_SAMPLES:,}")
     if settings.prune:
         raise UsageError("--prune removes files, and --store shards keeps none: make shards anew without what is gone")
+    if settings.per == "row":
+        raise UsageError(
+            "--per row: what is bound at once is one sample of each URL; store files, and make the dataset "
+            "with python -m crawler.export --format webdataset"
+        )
     if isinstance(settings, CollectSettings) and settings.server:
         raise UsageError("--store shards needs the broker of a collector, which numbers them: leave --server away")
     check_installed()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import tarfile
+from array import array
 from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
@@ -12,15 +12,18 @@ from crawler.contracts import JobFolder
 from crawler.errors import FetchError
 from crawler.ledger import Kept
 from crawler.outcomes import Outcome
-from crawler.shards.shard import tar_of
+from crawler.shards.shard import SHARD_DIGITS, tar_of
+from crawler.shards.tar import members
 
-#: Shards whose lists of members are kept: each takes about two megabytes.
-_MOST_TARS = 16
+#: Shards of a bucket of which copies are kept.
+_MOST_COPIES = 4
 
 
 class _Tar(NamedTuple):
-    path: Path
-    members: dict[str, tuple[int, int]]  #: first byte and size, by name
+    """Where the images of a shard begin and how long they are, by their places in it; 0 where there is none."""
+
+    begins: array[int]
+    sizes: array[int]
 
 
 class Bodies:
@@ -29,14 +32,15 @@ class Bodies:
     def __init__(self, folder: JobFolder, copies: Path) -> None:
         self._folder = folder
         self._copies = copies
-        self._tars: OrderedDict[str, _Tar] = OrderedDict()
+        self._tars: dict[str, _Tar] = {}
+        self._latest: OrderedDict[str, Path] = OrderedDict()
 
     def read(self, line: Kept) -> bytes:
         """Return the bytes of an image; raises FetchError where they are gone or not what the ledger says."""
         tar = tar_of(line.file_name)
         try:
             body = self._member(tar, line.file_name) if tar else self._file(line.file_name)
-        except (OSError, tarfile.TarError) as error:
+        except (OSError, ValueError) as error:
             raise FetchError(Outcome.UNREADABLE, f"{line.file_name}: {error}") from error
         if hashlib.sha256(body).hexdigest() != line.sha256:
             raise FetchError(Outcome.UNREADABLE, f"{line.file_name} is not what was stored")
@@ -50,27 +54,45 @@ class Bodies:
         return body
 
     def _member(self, tar: str, name: str) -> bytes:
-        found = self._tars.pop(tar, None) or self._opened(tar)
-        self._tars[tar] = found
-        if len(self._tars) > _MOST_TARS:
-            _, oldest = self._tars.popitem(last=False)
-            if self._copies in oldest.path.parents:
-                oldest.path.unlink(missing_ok=True)
-        place = found.members.get(name.rpartition("/")[2])
-        if place is None:
+        path = self._shard(tar)
+        found = self._tars.get(tar)
+        if found is None:
+            found = self._tars[tar] = _listed(path)
+        place = _place(name)
+        if place >= len(found.sizes) or not found.begins[place]:
             raise FileNotFoundError(f"it is not in {tar}")
-        with found.path.open("rb") as file:
-            file.seek(place[0])
-            return file.read(place[1])
+        with path.open("rb") as file:
+            file.seek(found.begins[place])
+            return file.read(found.sizes[place])
 
-    def _opened(self, name: str) -> _Tar:
-        path = self._fetched(name)
-        with tarfile.open(path) as tar:
-            images = (member for member in tar if not member.name.endswith((".json", ".txt")))
-            return _Tar(path, {member.name: (member.offset_data, member.size) for member in images})
+    def _shard(self, tar: str) -> Path:
+        """Return where a shard is on this machine; of a bucket's only the latest are kept."""
+        path = self._latest.pop(tar, None) or self._fetched(tar)
+        self._latest[tar] = path
+        if len(self._latest) > _MOST_COPIES:
+            _, oldest = self._latest.popitem(last=False)
+            if self._copies in oldest.parents:
+                oldest.unlink(missing_ok=True)
+        return path
 
     def _fetched(self, name: str) -> Path:
         path = self._folder.fetched(name, self._copies)
         if path is None:
             raise FileNotFoundError("it is gone")
         return path
+
+
+def _listed(path: Path) -> _Tar:
+    found = _Tar(array("Q"), array("Q"))
+    for name, begin, size in members(path):
+        if not name.endswith((".json", ".txt")):
+            missing = _place(name) + 1 - len(found.sizes)
+            found.begins.extend([0] * missing)
+            found.sizes.extend([0] * missing)
+            found.begins[-1], found.sizes[-1] = begin, size
+    return found
+
+
+def _place(name: str) -> int:
+    """Return the place of an image in its shard, by its name."""
+    return int(name.rpartition("/")[2].partition(".")[0][SHARD_DIGITS:])

@@ -90,23 +90,35 @@ def opened_draft(target: Output, state: Path, endpoint: str) -> Iterator[Draft]:
     """
     try:
         draft = _in_bucket(target, state, endpoint) if target.directory is None else _in_directory(target.directory)
-        with (draft.folder.parent / f"{draft.folder.name}.lock").open("w") as lock:
+        with _lock_of(draft.folder).open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UsageError(f"{target} is being exported to by another process") from error
             draft.folder.mkdir(exist_ok=True)
-            yield draft
-            Path(lock.name).unlink()
+            try:
+                yield draft
+            finally:
+                if not draft.progress.parts:
+                    shutil.rmtree(draft.folder, ignore_errors=True)
+                if not draft.folder.exists():
+                    Path(lock.name).unlink()
     except OSError as error:
         raise StoreError(f"{target} cannot be exported to: {error.strerror or error}") from error
 
 
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
 def _in_directory(directory: Path) -> Draft:
+    folder = directory.with_name(f".{directory.name}~export")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        if not (folder / "dataset").exists():  # who made it was killed before the rest was removed
+            shutil.rmtree(folder, ignore_errors=True)
+            _lock_of(folder).unlink(missing_ok=True)
         raise UsageError(f"{shown(str(directory))} is there already: name a directory that is new or empty")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    folder = directory.with_name(f".{directory.name}~export")
 
     def place(path: Path, name: str) -> None:
         there = folder / "dataset" / name

@@ -13,6 +13,7 @@ from crawler.captions import caption
 from crawler.errors import StateError, UsageError
 from crawler.ledger import Failure, Kept
 from crawler.model import Words
+from crawler.outcomes import Outcome
 
 Line: TypeAlias = Kept | Failure
 
@@ -24,6 +25,8 @@ COLUMNS = tuple(name for name in Kept.__struct_fields__ if name != "mentions") +
 #: Memory of DuckDB, which uses files beyond it.
 _MEMORY = "128MB"
 _STRETCH = 1000
+#: Of an image that its list says has other bytes the file of an earlier run is not it.
+_HAS_FILE = f"file_name IS NOT NULL AND outcome <> '{Outcome.WRONG_HASH}'"
 
 
 class _Mention(msgspec.Struct):
@@ -109,7 +112,7 @@ class Selection:
     def choose(self, where: str, *, files_only: bool, once: bool) -> None:
         """Choose rows: `where` is an expression over COLUMNS; with `once`, of rows with one content the first."""
         self._db.execute("SET enable_external_access = false")
-        wanted = f"({where or 'true'}\n) AND {'file_name IS NOT NULL' if files_only else 'true'}"
+        wanted = f"({where or 'true'}\n) AND {_HAS_FILE if files_only else 'true'}"
         first = "QUALIFY row_number() OVER (PARTITION BY coalesce(sha256, url) ORDER BY number) = 1" if once else ""
         try:
             self._db.execute(

@@ -14,8 +14,8 @@ from crawler.shards.tar import TarWriter
 
 #: The folder of shards in that of a job.
 FOLDER = "shards"
-#: Digits of a sample's place in its shard, at least.
-_PLACES = 4
+#: Digits of a shard's number, at least, and of a sample's place in its shard.
+SHARD_DIGITS, _PLACES = 5, 4
 _SUFFIXES = (".tar", ".parquet", "_stats.json")
 
 

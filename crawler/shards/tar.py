@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 BLOCK = 512
@@ -62,3 +63,17 @@ class TarWriter:
             while written < len(left):
                 written += os.write(self._handle, left[written:])
         self._gathered.clear()
+
+
+def members(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Give name, first byte and size of each file in a tar that a TarWriter wrote.
+
+    Raises ValueError where it is none, OSError where it cannot be read.
+    """
+    with path.open("rb") as file:
+        while (block := file.read(BLOCK)) and block != bytes(BLOCK):
+            if len(block) < BLOCK or block[257:263] != b"ustar\0":
+                raise ValueError(f"{path} is not whole")
+            size = int(block[124:135], 8)
+            yield block[:100].rstrip(b"\0").decode(), file.tell(), size
+            file.seek(size + -size % BLOCK, os.SEEK_CUR)
