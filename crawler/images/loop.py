@@ -385,16 +385,21 @@ class DownloadLoop(WorkLoop):
     def _turn_shards(self, binder: Binder) -> None:
         ends = self._worked_out or self._stop_at or self._changed() or self._agenda.state is not State.OPEN
         binder.turn(close=bool(ends) and not self._agenda.held)
+        self._name_shards(binder)
+
+    def _name_shards(self, binder: Binder) -> None:
+        """Let the next report name the shards that are begun: of these no number is given again."""
         self._agenda.shard_numbers, self._agenda.wants_shard = binder.numbers, binder.wants_number
 
     def _hear(self, reply: Reply) -> None:
         if self._binder is None:
             return
         self._worked_out = reply.close_shards
-        if reply.shard >= 0 and self._binder.wants_number:
+        if reply.shard >= 0:
             self._binder.begin(reply.shard)
         for answer in reply.answers:
             self._agenda.release(self._binder.answered(answer))
+        self._name_shards(self._binder)
 
     def _bind(self, binder: Binder, task: Task, body: bytes, result: ImageResult) -> None:
         if result.format == "svg":
