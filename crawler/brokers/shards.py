@@ -41,5 +41,13 @@ class Shards:
             (now, samples, failures, size, number),
         )
 
+    def restore(self, row: ShardRow, worker: int) -> None:
+        """Take a number for handed out, unless it is known."""
+        self._db.execute(
+            "INSERT INTO shards(number, run, worker, settled, samples, failures, bytes) VALUES(?,?,?,?,?,?,?) "
+            "ON CONFLICT DO NOTHING",
+            (row.number, row.run, worker, row.settled, row.samples, row.failures, row.bytes),
+        )
+
     def rows(self) -> list[ShardRow]:
         return [ShardRow(*row) for row in self._db.execute(_ROWS)]
