@@ -85,6 +85,11 @@ class Binder:
         return [*self._under_way, *([self._open.shard.number] if self._open else [])]
 
     @property
+    def waiting(self) -> int:
+        """Return how many images wait for a shard."""
+        return len(self._unbound)
+
+    @property
     def wants_number(self) -> bool:
         return self._open is None and bool(self._unbound) and len(self._under_way) < MOST_UNDER_WAY
 
