@@ -60,11 +60,12 @@ def picture(name: str) -> str:
 
     An SVG is shown, as no script runs in a picture, but its link has it saved: opened by itself its scripts would run.
     """
-    if tar := tar_of(name):
-        return f'<a href="{file_href(tar)}"><span class="box">in {text(tar.rpartition("/")[2])}</span></a>'
-    href = file_href(name)
+    tar = tar_of(name)
+    href = file_href(tar or name)
     if not href:
         return '<span class="box">no file here</span>'
+    if tar:
+        return f'<a href="{href}"><span class="box">in {text(tar.rpartition("/")[2])}</span></a>'
     format = name.rpartition(".")[2].lower()
     if format in _UNSHOWN:
         return f'<a href="{href}"><span class="box">{text(format)}</span></a>'
