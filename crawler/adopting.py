@@ -15,6 +15,7 @@ from crawler.brokers.offline import STATE_FILE
 from crawler.contracts import JobFolder
 from crawler.errors import UsageError
 from crawler.ledger import FAILURES, METADATA
+from crawler.manifest import read_manifest
 from crawler.model import ImageResult
 from crawler.spec import Spec
 
@@ -71,7 +72,8 @@ def take_over(spec: Spec, directory: Path, folder: JobFolder) -> None:
             return
         if known:
             raise UsageError(f"--adopt: {directory} holds the state of another job than {folder}; choose another --job")
-        number = adopt(directory / STATE_FILE, spec, job_id, _rows(folder, directory))
+        shards = read_manifest(folder, directory)
+        number = adopt(directory / STATE_FILE, spec, job_id, _rows(folder, directory), shards)
     log.info("the state of job %s was made anew from the ledger in %s: %d images", spec.job, folder, number)
 
 

@@ -18,8 +18,8 @@ from crawler.spec import Spec
 #: Largest number that a setting may have: numbers travel as 64 bits, and some through floats.
 MOST = 2**53
 _MORE_THAN_NOTHING = ("connect_timeout", "timeout", "page_deadline", "shard_seconds")
-#: Rows of one shard: what is held of each until it is closed is a kilobyte or two.
-MOST_SAMPLES = 100_000
+#: Rows of one shard: each report names those of three, and what is held of a row is a kilobyte or two.
+MOST_SAMPLES = 30_000
 _LEAST = {
     "requests_per_host": 1, "connections": 1, "page_processes": 1, "queue_limit": 1, "lease": 1,
     "max_page_bytes": 1, "max_image_bytes": 1, "shard_samples": 1, "shard_bytes": 1,

@@ -20,7 +20,7 @@ from crawler.reading import Reader, job_names, opened, place_of
 from crawler.settings import StatusSettings
 from crawler.shown import shown
 from crawler.sighting import Sighting, also, tell
-from crawler.targets import FEWEST_DIGITS, digits_of, is_digits, is_there, is_url
+from crawler.targets import FEWEST_DIGITS, digits_of, in_shard, is_digits, is_there, is_url
 from crawler.urls import normalise
 
 #: Others with the same bytes that are shown.
@@ -81,6 +81,8 @@ def target_of(text: str) -> Target:
         return Target(digits=_sha256(path), path=path.as_posix())
     if is_digits(text):
         return Target(digits=text.lower())
+    if in_shard(text):
+        return Target(path=Path(text).as_posix())
     if digits := digits_of(text):
         return Target(digits=digits, path=Path(text).as_posix())
     raise UsageError(
@@ -131,8 +133,8 @@ def _jobs(settings: StatusSettings) -> list[str]:
 
 
 def _matches(reader: Reader, job: str, target: Target) -> Iterator[Sighting]:
-    digits = {target.digits[:_NAMED], digits_of(target.path)} - {""}
-    for row in _rows_with(reader, [*target.urls, *digits], target.urls):
+    parts = {target.digits[:_NAMED], digits_of(target.path), in_shard(target.path)} - {""}
+    for row in _rows_with(reader, [*target.urls, *parts], target.urls):
         sighting = _sighting(job, row)
         rank = _rank(sighting, target)
         if rank is not None:

@@ -12,7 +12,7 @@ import msgspec
 from crawler.account import LedgerRow, ShardRow
 from crawler.captions import caption
 from crawler.contracts import Broker, JobFolder
-from crawler.errors import StoreError
+from crawler.errors import StoreError, UsageError
 from crawler.ledger import has_file, stretches
 from crawler.mentions import shown_mention
 from crawler.model import ImageResult, Words, decode
@@ -34,6 +34,38 @@ def conclude_shards(broker: Broker, folder: JobFolder, directory: Path) -> None:
     folder.remove([name for row in gaps for name in names_of(row.number)])
     _conclude_failures(broker, folder, directory)
     _placed(folder, directory, MANIFEST, lambda path: _write_manifest(rows, path))
+
+
+class _Shard(msgspec.Struct):
+    """A line of a manifest; of a gap only the first three are there."""
+
+    number: int
+    run: int
+    worker: str
+    settled: float = 0.0
+    samples: int = 0
+    failures: int = 0
+    bytes: int = 0
+
+
+class _Manifest(msgspec.Struct):
+    shards: list[_Shard]
+    gaps: list[_Shard]
+
+
+def read_manifest(folder: JobFolder, into: Path) -> list[ShardRow]:
+    """Return the shards of MANIFEST and its gaps, none where it is not there; `into` is a directory of this machine.
+
+    Raises UsageError where it is something else, and StoreError.
+    """
+    path = folder.fetched(MANIFEST, into)
+    if path is None:
+        return []
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=_Manifest)
+    except (msgspec.MsgspecError, OSError) as error:
+        raise UsageError(f"{folder}/{MANIFEST} cannot be read: {error}") from error
+    return [ShardRow(*msgspec.structs.astuple(row)) for row in (*manifest.shards, *manifest.gaps)]
 
 
 def _placed(folder: JobFolder, directory: Path, name: str, write: Callable[[Path], None]) -> None:

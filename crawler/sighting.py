@@ -9,6 +9,7 @@ import msgspec
 from crawler.ledger import Failure, Kept
 from crawler.outputs import parse_output
 from crawler.progress import counted, size
+from crawler.shards.shard import tar_of
 from crawler.targets import digits_of, is_there
 
 #: Longest text of a mention that is shown.
@@ -76,8 +77,9 @@ def where(sighting: Sighting, name: str) -> str:
         return name
     if place.directory is None:
         return f"{place}/{sighting.job}/{name}"
-    path = place.directory / sighting.job / name
-    return str(path) if is_there(path) else f"{path} (not on this machine)"
+    directory = place.directory / sighting.job
+    there = is_there(directory / (tar_of(name) or name))
+    return f"{directory / name}{'' if there else ' (not on this machine)'}"
 
 
 def _mention(words: dict[str, Any]) -> list[tuple[str, str]]:

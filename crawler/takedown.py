@@ -25,6 +25,7 @@ from crawler.outcomes import KEPT
 from crawler.outputs import parse_output
 from crawler.progress import counted, size
 from crawler.settings import ForgetSettings
+from crawler.shards.shard import FOLDER, tar_of
 from crawler.shown import shown
 from crawler.spec import Spec
 from crawler.stores import open_folder
@@ -74,6 +75,18 @@ def _twins(text: str) -> tuple[str, str]:
     return f"http://{rest}", f"https://{rest}"
 
 
+def _files_of(row: LedgerRow) -> Iterator[str]:
+    """Give the files that a row names, also those of earlier runs, and the table that a failure is in."""
+    for raw in (row.result, row.kept):
+        if bytes(raw) != b"\xc0":
+            result = decode(raw, ImageResult)
+            yield from (result.file, result.previous)
+
+
+def _is_table(file: str) -> bool:
+    return file.startswith(f"{FOLDER}/") and file.endswith(".parquet")
+
+
 class JobOfState:
     """A job that nobody runs, by its state and its folder; it is ours while its lock is."""
 
@@ -95,12 +108,20 @@ class JobOfState:
         return self._records.results.ledger(int(cursor or 0), limit)
 
     def look_for(self, wanted: Wanted) -> None:
-        """Find the rows and the files of what is wanted; raises StoreError, StateError where the folder is gone."""
+        """Find the rows and the files of what is wanted; raises StoreError, StateError where the folder is gone.
+
+        Raises UsageError where some of it is in shards.
+        """
         self.sites = sites_of(self.spec, wanted.sites)
         names = set(self.sites.values())
         for row in self._all_rows():
             if row.url in wanted.urls or row.site in names or wanted.has(row):
                 self.rows.append(row)
+        if in_shards := {file for row in self.rows for file in _files_of(row) if tar_of(file) or _is_table(file)}:
+            raise UsageError(
+                f"job {self.name} has {min(in_shards)}, and nothing is taken out of shards: make them anew in another "
+                "job, with --exclude, and remove this one; others are named with --job"
+            )
         if not self.folder.is_marked():
             if any(map(file_of, self.rows)):
                 raise StateError(f"job {self.name} has images, but {self.folder} is gone: mount it first")

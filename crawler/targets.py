@@ -9,6 +9,7 @@ from pathlib import Path
 FEWEST_DIGITS = 8
 _URL = ("http://", "https://")
 _DIGITS = re.compile(rf"[0-9A-Fa-f]{{{FEWEST_DIGITS},64}}")
+_IN_SHARD = re.compile(r"(?:\A|/)(shards/\d{5,}\.tar/\d{9,}\.[a-z0-9]{1,12})\Z", re.ASCII)
 _STORED = re.compile(r"-([0-9a-f]{12})\.[a-z0-9]{1,12}\Z")
 
 
@@ -27,6 +28,12 @@ def digits_of(path: str) -> str:
     return found[1] if found else ""
 
 
+def in_shard(path: str) -> str:
+    """Return the name that an image of a shard has in its ledger, where a path ends with it, or `""`."""
+    found = _IN_SHARD.search(path)
+    return found[1] if found else ""
+
+
 def is_there(path: str | Path) -> bool:
     """Tell whether a file is there."""
     try:
@@ -37,4 +44,4 @@ def is_there(path: str | Path) -> bool:
 
 def names_image(text: str) -> bool:
     """Tell whether this names an image and not, most likely, a job."""
-    return is_url(text) or is_digits(text) or bool(digits_of(text)) or is_there(text)
+    return is_url(text) or is_digits(text) or bool(digits_of(text) or in_shard(text)) or is_there(text)

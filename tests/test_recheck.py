@@ -99,3 +99,10 @@ def test_all_pages_of_the_ledger_are_read_once_each(root: Path) -> None:
     broker = Results(*(row(seq) for seq in range(100, 110)))
     assert lost_files(cast(Broker, broker), root, SINCE) == list(range(100, 110))
     assert broker.calls == 5
+
+
+def test_of_images_in_shards_the_shard_is_looked_for(root: Path) -> None:
+    (root / "shards").mkdir()
+    (root / "shards" / "00000.tar").write_bytes(b"it was synced")
+    files = ("shards/00000.tar/000000000.jpg", "shards/00001.tar/000010000.jpg")
+    assert lost(root, *(row(seq, file=file) for seq, file in enumerate(files, 1))) == [2]

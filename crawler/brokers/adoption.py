@@ -9,10 +9,12 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
+from crawler.account import ShardRow
 from crawler.brokers.parcels import Result
 from crawler.brokers.records import Records, RunRow
 from crawler.model import ImageDetail, ImageResult, Kind, encode, pack, task_id
 from crawler.outcomes import Outcome
+from crawler.shards.shard import number_of
 from crawler.spec import Spec
 from crawler.urls import address
 
@@ -43,14 +45,18 @@ def known_job(path: Path) -> str:
         records.close()
 
 
-def adopt(path: Path, spec: Spec, job_id: str, rows: Iterable[Adopted]) -> int:
+def adopt(path: Path, spec: Spec, job_id: str, rows: Iterable[Adopted], shards: Iterable[ShardRow]) -> int:
     """Fill the state at `path`, which has no run, with a ledger; all or nothing. Returns how many images it has.
+
+    `shards` are those that a manifest names; their numbers are not handed out again, nor those in the ledger.
 
     Pages are not in it: the next run reads them, and learns which images they name.
     """
     records = Records(path)
     try:
         records.start()
+        for shard in shards:
+            records.shards.restore(shard, records.worker_row(shard.worker))
         number, last = _fill(records, spec, rows)
         records.set_run(RunRow(max(last, 1), 0.0, 1.0, 0, 1))
         records.set_meta("clean", 1)  # nobody holds a task of it
@@ -77,6 +83,8 @@ def _fill(records: Records, spec: Spec, rows: Iterable[Adopted]) -> tuple[int, i
         body = pack(row.result) if row.result is not None else Raw(b"\xc0")
         result = Result(task, int(Kind.IMAGE), outcome, row.message, row.size, body)
         records.results.add(row.run, worker, row.time, result)
+        if row.result is not None and (shard := number_of(row.result.file)) >= 0:
+            records.shards.restore(ShardRow(shard, row.run, "", row.time), worker)
         if row.gone:
             gone.append((row.run, task))
         number, last = number + 1, max(last, row.run)

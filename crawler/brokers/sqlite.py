@@ -179,7 +179,7 @@ class SqliteBroker:
                 notice=self._outage.notice() if down else "",
                 shard=self._shard_for(w, report),
                 answers=answers,
-                close_shards=bool(w.bound) and (self._is_worked_out() or w.waits_for_alone),
+                close_shards=bool(w.bound) and self._gets_no_more(w),
             )
 
     def _with_mentions(self, tasks: list[Task]) -> list[Task]:
@@ -196,11 +196,15 @@ class SqliteBroker:
             return -1
         return self._records.shards.issue(self._run.number, worker.row, report.shard_numbers)
 
+    def _gets_no_more(self, worker: Worker) -> bool:
+        """Tell whether a worker must end what it holds before it or anyone gets more."""
+        if self._draining or worker.waits_for_alone or worker.holds_alone:
+            return True
+        return self._is_worked_out() or not self._capped({Kind.IMAGE: 1})[Kind.IMAGE]
+
     def _is_worked_out(self) -> bool:
         """Tell whether nothing waits but images that workers hold."""
         waiting = self._waiting.open
-        if self._draining:
-            return True
         return not (waiting[Kind.SOURCE] or waiting[Kind.PAGE]) and waiting[Kind.IMAGE] <= self._dispatch.all_held()
 
     def _may_give(self, now: float) -> bool:

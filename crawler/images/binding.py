@@ -19,6 +19,9 @@ from crawler.spec import Spec
 
 log = logging.getLogger(__name__)
 
+#: Shards that are closed and not settled, beyond which none is begun: where they are put is slower than the sites.
+MOST_UNDER_WAY = 2
+
 
 @dataclass(slots=True)
 class Item:
@@ -82,11 +85,18 @@ class Binder:
         return [*self._under_way, *([self._open.shard.number] if self._open else [])]
 
     @property
+    def waiting(self) -> int:
+        """Return how many images wait for a shard."""
+        return len(self._unbound)
+
+    @property
     def wants_number(self) -> bool:
-        return self._open is None and bool(self._unbound)
+        return self._open is None and bool(self._unbound) and len(self._under_way) < MOST_UNDER_WAY
 
     def begin(self, number: int) -> None:
-        """Begin the shard with this number, and bind what waits for it."""
+        """Begin the shard with this number, and bind what waits for it; one that is begun is not begun again."""
+        if not self.wants_number or number in self._under_way:
+            return
         try:
             self._open = Volume(self._store.begin(number, self._spec.shard_samples))
         except StoreError as error:

@@ -54,7 +54,8 @@ log = logging.getLogger(__name__)
 PROBE_EVERY = 5.0
 #: Bytes of images that wait to be decoded and stored, beyond which no request is made.
 MOST_WAITING = 128 * 2**20
-#: Tasks that a worker has beside those in its shards: each exchange names all of these, so there are to be few.
+#: Tasks that a worker has beside those in its shards, and images that wait for a shard: each exchange names all of
+#: these, so there are to be few.
 LARGE_ROOM = 2048
 
 
@@ -114,6 +115,14 @@ class DownloadLoop(WorkLoop):
     def _is_idle(self) -> bool:
         return not self._waiting
 
+    @property
+    def _is_full(self) -> bool:
+        """Tell whether no more is to be fetched while images wait to be decoded and stored, or for a shard."""
+        unbound, size = (self._binder.waiting, self._binder.waiting_bytes) if self._binder else (0, 0)
+        if self._waiting >= self._connections or unbound >= LARGE_ROOM:
+            return True
+        return self._waiting_bytes + size >= MOST_WAITING
+
     def _room(self, now: float) -> dict[Kind, int]:
         if self._closed_store_until:
             return {}
@@ -125,12 +134,7 @@ class DownloadLoop(WorkLoop):
         if self._closed_store_until:
             self._try_store(now)
             self._agenda.return_ready()
-        while (
-            self._engine.free
-            and self._waiting < self._connections
-            and self._waiting_bytes + (self._binder.waiting_bytes if self._binder else 0) < MOST_WAITING
-            and (task := self._agenda.next(now)) is not None
-        ):
+        while self._engine.free and not self._is_full and (task := self._agenda.next(now)) is not None:
             self._begin(task, now)
 
     def _progress(self, now: float) -> None:
@@ -389,16 +393,21 @@ class DownloadLoop(WorkLoop):
     def _turn_shards(self, binder: Binder) -> None:
         ends = self._worked_out or self._stop_at or self._changed() or self._agenda.state is not State.OPEN
         binder.turn(close=bool(ends) and not self._agenda.held)
+        self._name_shards(binder)
+
+    def _name_shards(self, binder: Binder) -> None:
+        """Let the next report name the shards that are begun: of these no number is given again."""
         self._agenda.shard_numbers, self._agenda.wants_shard = binder.numbers, binder.wants_number
 
     def _hear(self, reply: Reply) -> None:
         if self._binder is None:
             return
         self._worked_out = reply.close_shards
-        if reply.shard >= 0 and self._binder.wants_number:
+        if reply.shard >= 0:
             self._binder.begin(reply.shard)
         for answer in reply.answers:
             self._agenda.release(self._binder.answered(answer))
+        self._name_shards(self._binder)
 
     def _bind(self, binder: Binder, task: Task, body: bytes, result: ImageResult) -> None:
         if result.format == "svg":

@@ -6,6 +6,7 @@ from crawler.outcomes import Outcome
 from crawler.report import Change, Named, Record
 from crawler.report_page.markup import and_more, file_href, link, section, text
 from crawler.report_page.words import METADATA_LINK
+from crawler.shards.shard import tar_of
 
 #: Pictures of what is new, and of what changed.
 MOST_NEW, MOST_CHANGED = 60, 30
@@ -55,13 +56,16 @@ def _pair(image: Named) -> str:
 
 
 def picture(name: str) -> str:
-    """Return a file of the job as a picture that leads to it.
+    """Return a file of the job as a picture that leads to it, or the name of the shard that it is in.
 
     An SVG is shown, as no script runs in a picture, but its link has it saved: opened by itself its scripts would run.
     """
-    href = file_href(name)
+    tar = tar_of(name)
+    href = file_href(tar or name)
     if not href:
         return '<span class="box">no file here</span>'
+    if tar:
+        return f'<a href="{href}"><span class="box">in {text(tar.rpartition("/")[2])}</span></a>'
     format = name.rpartition(".")[2].lower()
     if format in _UNSHOWN:
         return f'<a href="{href}"><span class="box">{text(format)}</span></a>'

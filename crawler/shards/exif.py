@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+import warnings
+from collections.abc import Mapping
 
 #: Where Exif is looked for, from the beginning; characters of one value, and of all names and values together.
 _EXIF_WITHIN, _MOST_OF_VALUE, _MOST_OF_EXIF = 4096, 1000, 65_536
 _SIGN = b"Exif\0\0"
 #: Directories below the first: Exif's own, and that of places (Exif 2.32, 4.6.3).
-_BELOW = (0x8769, 0x8825)
+_OWN, _PLACES = 0x8769, 0x8825
 
 
 def exif_of(body: bytes) -> str:
@@ -21,15 +23,21 @@ def exif_of(body: bytes) -> str:
 
     (length,) = struct.unpack(">H", body[at - 2 : at])
     exif = Image.Exif()
-    found: dict[int, object] = {}
-    try:
-        exif.load(body[at : at + length - 2])
-        found |= dict(exif.items())
-        for directory in _BELOW:
-            found |= exif.get_ifd(directory)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, OverflowError, struct.error):
-        pass  # a part of it is damaged: what was read before is kept
-    return _told({ExifTags.TAGS.get(tag) or ExifTags.GPSTAGS.get(tag) or hex(tag): found[tag] for tag in found})
+    found: dict[str, object] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of what is damaged
+        try:
+            exif.load(body[at : at + length - 2])
+            found |= _named(exif, ExifTags.TAGS)
+            found |= _named(exif.get_ifd(_OWN), ExifTags.TAGS)
+            found |= _named(exif.get_ifd(_PLACES), ExifTags.GPSTAGS)
+        except (OSError, SyntaxError, ValueError, TypeError, KeyError, OverflowError, struct.error):
+            pass  # a part of it is damaged: what was read before is kept
+    return _told(found)
+
+
+def _named(values: Mapping[int, object], names: Mapping[int, str]) -> dict[str, object]:
+    return {names.get(tag) or hex(tag): value for tag, value in values.items()}
 
 
 def _told(values: dict[str, object]) -> str:

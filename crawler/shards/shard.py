@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Collection
@@ -28,6 +29,12 @@ def tar_of(file: str) -> str:
     """Return the name of the tar that a ledger's file is in, `""` where it is in none."""
     tar, _, member = file.rpartition("/")
     return tar if tar.startswith(f"{FOLDER}/") and tar.endswith(".tar") and member else ""
+
+
+def number_of(file: str) -> int:
+    """Return the number of the shard that a ledger's file is in, -1 where it is in none."""
+    digits = tar_of(file).removeprefix(f"{FOLDER}/").removesuffix(".tar")
+    return int(digits) if digits.isdecimal() and digits.isascii() else -1
 
 
 class _Place(NamedTuple):
@@ -134,7 +141,10 @@ class Shard:
         rows = Table(table)
         rows.write(self.samples)
         rows.finish()
-        stats.write_text(json.dumps(self._stats(), indent=4))
+        with stats.open("w") as file:
+            file.write(json.dumps(self._stats(), indent=4))
+            file.flush()
+            os.fsync(file.fileno())
 
     def _stats(self) -> dict[str, object]:
         """Return the numbers that img2dataset has beside a shard; times in seconds."""

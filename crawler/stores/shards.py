@@ -22,7 +22,7 @@ class Shards:
 
     def begin(self, number: int, most: int) -> Shard:
         try:
-            self._drafts.mkdir(parents=True, exist_ok=True)  # it may be swept by someone who took us for gone
+            self._make_drafts()
             return Shard(self._drafts, number, most)
         except OSError as error:
             raise StoreError(f"shard {number} cannot be begun in {self._drafts}: {error.strerror}") from error
@@ -35,6 +35,7 @@ class Shards:
         tar = self._folder.fetched(shard.tar, self._drafts)
         if tar is None:
             raise StoreError(f"{self._folder}/{shard.tar} is gone")
+        self._make_drafts()
         shard.drop(keys, tar)
         if self._drafts in tar.parents:
             tar.unlink()
@@ -56,3 +57,7 @@ class Shards:
 
     def close(self) -> None:
         self._store.close()
+
+    def _make_drafts(self) -> None:
+        """Make the folder of drafts again where someone swept it who took us for gone."""
+        self._drafts.mkdir(parents=True, exist_ok=True)

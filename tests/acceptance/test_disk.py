@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from acceptance.fleet.shards import read_shards
 from acceptance.here import Here, asked, page, permitted, wait_for
 from servers.faulty import FaultySite
 from servers.pictures import jpeg
@@ -124,3 +125,18 @@ def test_a_state_that_cannot_be_written_ends_the_run_with_a_word(
     filled.unlink()
     code, _, errors = here.crawl(site.url)
     assert code == 0 and is_saved_whole(here, site), errors
+
+
+def test_shards_wait_for_room(here: Here, disk: Path, site: FaultySite) -> None:
+    """What is in a shard that cannot be written is fetched again, and nothing of it is left."""
+    flags = ("--store", "shards", "--shard-samples", "20", "--log-file", str(here.log), "--lease", "3")
+    door = here.start("crawler", *here.job(site.url, "--processes", "1", *flags))
+    wait_for(lambda: here.said("No space left on device"))
+    assert here.said("waiting until files can be written again")
+    assert remount(disk, "size=32m")
+    _, errors = door.communicate(timeout=60)
+    assert door.returncode == 0 and here.said("files can be written again; going on"), errors
+    found = read_shards(here.output / "j")
+    assert not found.torn and set(found.rows.values()) == {1} and len(found.samples) == len(IMAGES)
+    there = {f"shards/{path.name}" for path in (here.output / "j" / "shards").iterdir()}
+    assert there == found.names and not (here.output / "j" / ".incoming").exists()

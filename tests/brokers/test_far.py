@@ -15,9 +15,22 @@ from brokers.driver import KEY, Hand, done, image, page, raw, served, spec
 from crawler.brokers import manager, plain, wire
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.listen import listen_tcp
+from crawler.brokers.shards import MOST_UNSETTLED
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.errors import BrokerUnreachable
-from crawler.model import ImageResult, Kind, Move, Report, RobotsFile, Settlement, Stored, Verb, encode, pack
+from crawler.model import (
+    ImageResult,
+    Kind,
+    Move,
+    Report,
+    RobotsFile,
+    Settlement,
+    ShardReport,
+    Stored,
+    Verb,
+    encode,
+    pack,
+)
 
 A, B = "127.0.0.1", "127.0.0.2"
 SOURCE, PAGE, IMAGES = 1, 2, (3, 4, 5)
@@ -93,6 +106,15 @@ def told(*, of: int = IMAGES[0], verb: Verb = Verb.DONE, outcome: str = "success
     return Report(settlements=[Settlement(number=of, verb=verb, outcome=outcome, **more)])  # type: ignore[arg-type]
 
 
+def shard(stored: object = None, **failed: object) -> Report:
+    """Return a report of a shard with one image, or with the failure of one."""
+    if stored is not None:
+        body = pack(stored) if isinstance(stored, ImageResult) else stored
+        return Report(shards=[ShardReport(0, Stored([3], [1], [body]))])  # type: ignore[list-item]
+    said = Settlement(number=3, verb=Verb.DONE, **{"outcome": "http_404", **failed})  # type: ignore[arg-type]
+    return Report(shards=[ShardReport(0, Stored(), [said])])
+
+
 def robots(file: object) -> Report:
     return told(of=-1, result=raw(msgspec.to_builtins(file)))
 
@@ -122,6 +144,14 @@ FOREIGN: dict[str, tuple[Report, str]] = {
     "stores more than there is": (told(size=2**53), "<= 1099511627776"),
     "stores less than nothing": (told(size=-1), ">= 0"),
     "is busy less than nothing": (Report(busy={"a.test": -1}), ">= 0"),
+    "binds out of the directory": (shard(ImageResult(file="../passwd")), "outside of the job's"),
+    "binds what is none": (shard(raw(7)), "a report is none"),
+    "makes up the failure of a shard": (shard(outcome="x"), "unknown outcome"),
+    "fails out of the directory": (shard(result=pack(ImageResult(file="/etc/passwd"))), "outside of the job's"),
+    "names tasks in a shard": (shard(found=[page("http://a.test/")]), "of length <= 0"),
+    "tells of a shard below the first": (Report(shards=[ShardReport(-1, Stored())]), ">= 0"),
+    "has begun one below the first": (Report(shard_numbers=[-1]), ">= 0"),
+    "binds the world": (Report(bound=[1] * 200_000), "of length <= 100000"),
     "holds the world": (Report(held=[1] * 200_000), "of length <= 100000"),
 }  # fmt: skip
 
@@ -158,6 +188,39 @@ def test_sources_and_pages_are_not_its_to_hold_or_settle(network: Network, broke
 def test_names_that_no_worker_may_give_itself(network: Network, caplog: pytest.LogCaptureFixture, name: str) -> None:
     with refused(caplog, "is no name for a worker"):
         network.at(A).exchange(name, Report())
+
+
+def test_shards_settle_images_alone_and_under_numbers_of_their_own(broker: SqliteBroker, network: Network) -> None:
+    broker.begin(spec(store="shards"))
+    honest, thief = network.worker("honest"), network.at(B)
+    task, *_ = honest.exchange()
+    assert network.made[0].exchange("honest", Report(wants_shard=True, held=list(honest.held))).shard == 0
+    body = pack(ImageResult())
+    for number in (0, 1, 2**40):
+        for strange in (SOURCE, PAGE, -1, task.number):
+            (answer,) = thief.exchange(
+                "thief", Report(shards=[ShardReport(number, Stored([strange], [1], [body]))])
+            ).answers
+            assert answer.refused == [strange]
+    mine = thief.exchange("thief", Report(wants_shard=True)).shard
+    for strange in (SOURCE, PAGE, -1):
+        told = Report(shards=[ShardReport(mine, Stored([strange], [1], [body]))])
+        (answer,) = thief.exchange("thief", told).answers
+        assert answer.refused == [strange]
+    failed = Settlement(number=task.number, verb=Verb.DONE, outcome="http_404")
+    (answer,) = thief.exchange("thief", Report(shards=[ShardReport(mine, Stored(), [failed])])).answers
+    assert answer.refused == [task.number], "only its holder says that it failed"
+    assert thief.counts().images == {}
+
+
+def test_numbers_that_are_asked_for_without_end_come_to_one(broker: SqliteBroker, network: Network) -> None:
+    broker.begin(spec(store="shards"))
+    peer, begun = network.at(A), list[int]()
+    for _ in range(50):
+        number = peer.exchange("w", Report(wants_shard=True, shard_numbers=begun)).shard
+        begun += [number] if number >= 0 else []
+    assert begun == list(range(MOST_UNSETTLED)) and len(broker.shards()) == MOST_UNSETTLED
+    assert network.at(B).exchange("other", Report(wants_shard=True)).shard == MOST_UNSETTLED
 
 
 def test_nobody_speaks_for_a_worker_of_another_machine(network: Network, caplog: pytest.LogCaptureFixture) -> None:

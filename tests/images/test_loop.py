@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from acceptance.here import asked, wait_for
-from crawler.contracts import Broker
+from crawler.contracts import Broker, ShardStore
 from crawler.errors import StoreError
 from crawler.images import loop
 from crawler.images.loop import DownloadLoop
@@ -32,6 +32,7 @@ class Tasks:
         self.given: dict[int, Task] = {}
         self.stored: list[int] = []
         self.rooms: list[int] = []
+        self.bound = 0
 
     def exchange(self, worker: str, report: Report) -> Reply:
         for number in report.stored.numbers:
@@ -39,6 +40,7 @@ class Tasks:
         for said in report.settlements:
             assert said.verb is Verb.RETURNED, said
             self.waiting.append(self.given.pop(said.number))
+        self.bound = len(report.bound)
         self.rooms.append(report.room.get(Kind.IMAGE, 0))
         tasks = self.waiting[: self.rooms[-1]]
         del self.waiting[: len(tasks)]
@@ -76,7 +78,8 @@ class Held:
 class Running:
     """A worker's loop in a thread of its own, over a store that is held."""
 
-    def __init__(self, site: FaultySite) -> None:
+    def __init__(self, site: FaultySite, *, shards: bool = False) -> None:
+        self.shards = shards
         self.store, self.broker = Held(), Tasks(site)
         self.ended: list[State | None] = []
         self.gone = False
@@ -86,7 +89,9 @@ class Running:
 
     def _work(self) -> None:
         spec = Spec(job="j", user_agent="crawler/1", allow_net=("127.0.0.0/8",), lease=3.0)
-        made = DownloadLoop(cast(Broker, self.broker), "w1", spec, self.store, file_name, connections=16, patience=60.0)
+        store, shards = (None, cast(ShardStore, self.store)) if self.shards else (self.store, None)
+        broker = cast(Broker, self.broker)
+        made = DownloadLoop(broker, "w1", spec, store, file_name, shards=shards, connections=16, patience=60.0)
         self.ended.append(made.run(lambda: not self.gone))
 
 
@@ -117,6 +122,17 @@ def test_bytes_that_wait_for_the_store_are_bounded(site: FaultySite, monkeypatch
     wait_for(lambda: running.store.end() or running.ended)
     running.thread.join(30)
     assert running.ended == [State.FINISHED] and sorted(running.broker.stored) == list(range(1, IMAGES + 1))
+
+
+def test_images_that_wait_for_a_shard_are_bounded(site: FaultySite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "LARGE_ROOM", 5)
+    running = Running(site, shards=True)
+    wait_for(lambda: running.broker.bound >= 5)
+    exchanges = len(running.broker.rooms)
+    wait_for(lambda: len(running.broker.rooms) > exchanges + 3, 20)
+    assert 5 <= len(asked(site)) <= 7, "five, and the two requests that were under way"
+    running.gone = True
+    running.thread.join(30)
 
 
 def test_a_store_that_fails_is_probed_and_nothing_is_taken_meanwhile(site: FaultySite, running: Running) -> None:
