@@ -11,6 +11,7 @@ from crawler.datasets.draft import WHOLE, Draft
 from crawler.datasets.selection import Line, Selection, caption_of
 from crawler.datasets.writers import Item, Writer
 from crawler.errors import FetchError
+from crawler.images.verify import verify
 from crawler.ledger import Kept
 from crawler.outcomes import Outcome
 from crawler.shards.exif import exif_of
@@ -80,8 +81,7 @@ class Making:
             yield from self._pool.map(reads, lambda read: read.body)
             return
         for read in reads:
-            line = read.line
-            yield read, Transformed(read.body, line.format, line.width, line.height, line.width, line.height)
+            yield read, _as_stored(read)
 
     def _read(self, line: Line) -> _Read:
         assert isinstance(line, Kept)
@@ -93,6 +93,15 @@ class Making:
         except FetchError as error:
             return _Read(line, b"", error)
         return _Read(line, body, None)
+
+
+def _as_stored(read: _Read) -> Transformed:
+    """Return an image as the job has it, which a shard may have transformed."""
+    line, body = read.line, read.body
+    if line.stored_sha256 and body:
+        format, width, height, _ = verify(body)
+        return Transformed(body, format, width, height, line.width, line.height)
+    return Transformed(body, line.format, line.width, line.height, line.width, line.height)
 
 
 def _with(first: Item, rest: Iterator[Item]) -> Iterator[Item]:
