@@ -328,6 +328,25 @@ def test_the_same_bytes_again_keep_their_shard_and_their_hash(
     assert len(asked(site)) == 1 and not held
 
 
+def test_bytes_that_came_anyway_are_hashed_though_they_are_the_same(run: Run, site: FaultySite, tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "00009.tar").touch()
+    past = ImageResult(file="shards/00009.tar/000090000.png", sha256=sha256(png(1, 40, 30)))
+    url = site.url + "/i/1.png"
+    broker = run("/i/1.png", known={url: past}, phash=True, refresh="always").finish()
+    _, result = broker.unchanged[url]
+    assert result.phash == perceptual_hash(png(1, 40, 30)) and result.file == past.file
+
+
+def test_what_is_fresh_is_not_fetched_for_its_hash(run: Run, site: FaultySite, tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "00009.tar").touch()
+    past = ImageResult(file="shards/00009.tar/000090000.png", sha256=sha256(png(1, 40, 30)), max_age=1000)
+    url = site.url + "/i/1.png"
+    assert not run("/i/1.png", known={url: past}, phash=True).finish().stored
+    assert not asked(site)
+
+
 def test_other_bytes_are_transformed_and_hashed_anew(run: Run, site: FaultySite, tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "00009.tar").touch()
