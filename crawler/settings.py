@@ -18,7 +18,7 @@ _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else o
 
 #: Under which the flags stand in the help, in this order.
 GROUPS = (
-    JOB, _LIST, _PAGES, _POLITENESS, _ACCESS, _IMAGES, _DATASETS, _LIMITS, _PROCESSES, _NETWORK, _OUT
+    JOB, _LIST, _PAGES, _POLITENESS, _ACCESS, _IMAGES, _DATA, _LIMITS, _PROCESSES, _NETWORK, _OUT
 ) = (
     "Job", "Lists", "Pages", "Politeness", "Signing in", "Images", "Datasets", "Limits of a run", "Processes",
     "Network", "Output",
@@ -133,31 +133,27 @@ class Transforming:
 
     resize: Annotated[
         Literal["no", "border", "keep_ratio", "keep_ratio_largest", "center_crop"],
-        Flag("How images of a dataset are resized to --image-size.", _DATASETS, common=True),
+        Flag("How images of a dataset are resized to --image-size.", _DATA, common=True),
     ] = "no"
-    image_size: Annotated[int, Flag("Side to which they are resized (pixels).", _DATASETS, common=True)] = 256
-    resize_only_if_bigger: Annotated[bool, Flag("Enlarge none.", _DATASETS)] = False
-    upscale_interpolation: Annotated[_INTERPOLATION, Flag("By which smaller ones are enlarged.", _DATASETS)] = "lanczos"
-    downscale_interpolation: Annotated[_INTERPOLATION, Flag("By which larger ones are made smaller.", _DATASETS)] = (
-        "area"
-    )
-    encode: Annotated[Literal["jpg", "png", "webp", "avif"] | None, Flag("Encode them so.", _DATASETS, common=True)] = (
+    image_size: Annotated[int, Flag("Side to which they are resized (pixels).", _DATA, common=True)] = 256
+    resize_only_if_bigger: Annotated[bool, Flag("Enlarge none.", _DATA)] = False
+    upscale_interpolation: Annotated[_INTERPOLATION, Flag("By which smaller ones are enlarged.", _DATA)] = "lanczos"
+    downscale_interpolation: Annotated[_INTERPOLATION, Flag("By which larger ones are made smaller.", _DATA)] = "area"
+    encode: Annotated[Literal["jpg", "png", "webp", "avif"] | None, Flag("Encode them so.", _DATA, common=True)] = None
+    encode_quality: Annotated[int | None, Flag("95 of jpg and webp, 75 of avif; of png its compression, 9.", _DATA)] = (
         None
     )
-    encode_quality: Annotated[
-        int | None, Flag("95 of jpg and webp, 75 of avif; of png its compression, 9.", _DATASETS)
-    ] = None
-    skip_reencode: Annotated[bool, Flag("Leave what has the format already, and its size.", _DATASETS)] = False
+    skip_reencode: Annotated[bool, Flag("Leave what has the format already, and its size.", _DATA)] = False
     animation: Annotated[
-        Literal["first", "keep"], Flag("Of what is animated keep the first frame, or all, when transformed.", _DATASETS)
+        Literal["first", "keep"], Flag("Of what is animated keep the first frame, or all, when transformed.", _DATA)
     ] = "first"
     background: Annotated[
-        str, Flag("What alpha and borders become: #rrggbb, a colour's name, or transparent.", _DATASETS)
+        str, Flag("What alpha and borders become: #rrggbb, a colour's name, or transparent.", _DATA)
     ] = "white"
-    min_image_size: Annotated[int, Flag("Leave out what has a shorter side (pixels).", _DATASETS)] = 0
-    max_image_area: Annotated[int, Flag("Leave out what has more pixels; 0 for any.", _DATASETS)] = 0
+    min_image_size: Annotated[int, Flag("Leave out what has a shorter side (pixels).", _DATA)] = 0
+    max_image_area: Annotated[int, Flag("Leave out what has more pixels; 0 for any.", _DATA)] = 0
     max_aspect_ratio: Annotated[
-        float, Flag("Leave out what is longer than so many times its width; 0 for any.", _DATASETS)
+        float, Flag("Leave out what is longer than so many times its width; 0 for any.", _DATA)
     ] = 0.0
 
 
@@ -258,17 +254,17 @@ class Job(Working, Signing, Asking, Transforming):
 
     store: Annotated[
         Literal["files", "shards"],
-        Flag("Images as files, or as WebDataset shards with tables.", _DATASETS, common=True),
+        Flag("Images as files, or as WebDataset shards with tables.", _DATA, common=True),
     ] = "files"
-    shard_samples: Annotated[int, Flag("Rows of a shard at most.", _DATASETS)] = 10_000
-    shard_bytes: Annotated[float, Flag("Size of a shard, about (500M, 1G).", _DATASETS, convert=_bytes)] = 2**30
-    shard_seconds: Annotated[float, Flag("Time after which a shard is closed.", _DATASETS, convert=_seconds)] = 300.0
+    shard_samples: Annotated[int, Flag("Rows of a shard at most.", _DATA)] = 10_000
+    shard_bytes: Annotated[float, Flag("Size of a shard, about (500M, 1G).", _DATA, convert=_bytes)] = 2**30
+    shard_seconds: Annotated[float, Flag("Time after which a shard is closed.", _DATA, convert=_seconds)] = 300.0
     caption_from: Annotated[
         tuple[str, ...],
-        Flag("Which words are a caption, best first; by default list,caption,alt,title,json-ld.", _DATASETS),
+        Flag("Which words are a caption, best first; by default list,caption,alt,title,json-ld.", _DATA),
     ] = ()
     phash: Annotated[
-        bool, Flag("Perceptual hashes of new images, by which near-duplicates are found.", _DATASETS, common=True)
+        bool, Flag("Perceptual hashes of new images, by which near-duplicates are found.", _DATA, common=True)
     ] = False
 
     refresh: Annotated[

@@ -29,6 +29,15 @@ class _Read(NamedTuple):
     error: FetchError | None
 
 
+def _as_stored(read: _Read) -> Transformed:
+    """Return an image as the job has it, which a shard may have transformed."""
+    line, body = read.line, read.body
+    if line.stored_sha256 and body:
+        format, width, height, _ = verify(body)
+        return Transformed(body, format, width, height, line.width, line.height)
+    return Transformed(body, line.format, line.width, line.height, line.width, line.height)
+
+
 class Making:
     """Makes a dataset of what is chosen."""
 
@@ -93,15 +102,6 @@ class Making:
         except FetchError as error:
             return _Read(line, b"", error)
         return _Read(line, body, None)
-
-
-def _as_stored(read: _Read) -> Transformed:
-    """Return an image as the job has it, which a shard may have transformed."""
-    line, body = read.line, read.body
-    if line.stored_sha256 and body:
-        format, width, height, _ = verify(body)
-        return Transformed(body, format, width, height, line.width, line.height)
-    return Transformed(body, line.format, line.width, line.height, line.width, line.height)
 
 
 def _with(first: Item, rest: Iterator[Item]) -> Iterator[Item]:
