@@ -44,6 +44,8 @@ class _Row(msgspec.Struct):
     last_modified: str = ""
     previous: str | None = None
     gone: bool = False
+    stored_sha256: str = ""
+    phash: str = ""
 
     @property
     def result(self) -> ImageResult | None:
@@ -53,6 +55,7 @@ class _Row(msgspec.Struct):
             file=self.file_name, sha256=self.sha256, format=self.format, width=self.width, height=self.height,
             active=self.active, final_url="" if self.final_url == self.url else self.final_url, status=self.status,
             etag=self.etag, last_modified=self.last_modified, previous=self.previous or "",
+            stored_sha256=self.stored_sha256, phash=self.phash,
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from crawler import __version__
 from crawler.brokers.client import ServerAddress
 from crawler.brokers.wire import check_key, key_file, read_key
 from crawler.captions import parse_order
-from crawler.checks import check, check_lists, proxy_of
+from crawler.checks import check, check_lists, proxy_of, transform_of
 from crawler.digests import parse_column
 from crawler.errors import UsageError
 from crawler.model import SourceDetail
@@ -114,6 +114,8 @@ def build_spec(settings: CrawlSettings | CollectSettings) -> Spec:
         shard_samples=settings.shard_samples,
         shard_bytes=int(settings.shard_bytes),
         shard_seconds=settings.shard_seconds,
+        transform=transform_of(settings),
+        phash=settings.phash,
         keep_runs=settings.keep_runs,
         refresh=settings.refresh,
         max_images=settings.max_images,

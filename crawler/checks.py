@@ -10,10 +10,12 @@ from crawler.optout import RULES
 from crawler.outputs import Output, check_endpoint, parse_output
 from crawler.pages.scope import Scope
 from crawler.proxies import Proxies, parse_proxy
-from crawler.settings import Asking, CollectSettings, CrawlSettings, Job, Working
+from crawler.settings import Asking, CollectSettings, CrawlSettings, Job, Transforming, Working
 from crawler.shards.samples import check_installed
+from crawler.similarity.hasher import check_hashing
 from crawler.sites import needs_one_broker
 from crawler.spec import Spec
+from crawler.transforms.transform import Transform, check_transform
 
 #: Largest number that a setting may have: numbers travel as 64 bits, and some through floats.
 MOST = 2**53
@@ -23,9 +25,11 @@ MOST_SAMPLES = 30_000
 _LEAST = {
     "requests_per_host": 1, "connections": 1, "page_processes": 1, "queue_limit": 1, "lease": 1,
     "max_page_bytes": 1, "max_image_bytes": 1, "shard_samples": 1, "shard_bytes": 1,
+    "image_size": 1,
     **dict.fromkeys(
         ("processes", "depth", "max_pages", "max_alike", "max_images", "max_redirects", "fail_above", "min_width",
-         "min_height", "min_bytes", "max_pixels", "max_bytes", "min_free", "max_time", "keep_runs"), 0,
+         "min_height", "min_bytes", "max_pixels", "max_bytes", "min_free", "max_time", "keep_runs", "min_image_size",
+         "max_image_area", "max_aspect_ratio"), 0,
     ),
 }  # fmt: skip
 
@@ -44,6 +48,13 @@ def check(settings: Job) -> None:
                 raise UsageError(f"{flag}: {name!r} is no rule; known are {', '.join(RULES)}")
     if settings.store == "shards":
         _check_shards(settings)
+    elif not transform_of(settings).is_nothing:
+        raise UsageError(
+            "files keep the originals: to resize, encode or filter images take --store shards, or make a dataset of "
+            "them with python -m crawler.export"
+        )
+    if settings.phash:
+        check_hashing()
     if settings.formats:
         _check_formats(settings.formats)
     try:
@@ -107,6 +118,29 @@ def proxies_of(settings: Asking) -> Proxies:
 
 def proxy_of(settings: Asking) -> str:
     return parse_proxy(settings.proxy, "--proxy") if settings.proxy else ""
+
+
+def transform_of(settings: Transforming) -> Transform:
+    """Return what is done with images on their way into a dataset; raises UsageError where it cannot be done."""
+    transform = Transform(
+        resize=settings.resize,
+        image_size=settings.image_size,
+        resize_only_if_bigger=settings.resize_only_if_bigger,
+        upscale_interpolation=settings.upscale_interpolation,
+        downscale_interpolation=settings.downscale_interpolation,
+        encode=settings.encode or "",
+        encode_quality=settings.encode_quality,
+        skip_reencode=settings.skip_reencode,
+        animation=settings.animation,
+        background=settings.background,
+        min_image_size=settings.min_image_size,
+        max_image_area=settings.max_image_area,
+        max_aspect_ratio=settings.max_aspect_ratio,
+    )
+    check_transform(transform)
+    if settings.resize == "no" and settings.image_size != Transform().image_size:
+        raise UsageError("--image-size is of --resize, which says how: border, keep_ratio, center_crop …")
+    return transform
 
 
 def _flag(key: str) -> str:

@@ -196,8 +196,8 @@ class JobFolder(Protocol):
     def open_store(self, worker: str, *, slow: bool = False) -> Store:
         """Return the store of a worker; with `slow`, writing a file may take long."""
 
-    def open_shards(self, worker: str) -> ShardStore:
-        """Return where a worker makes shards."""
+    def open_shards(self, worker: str, suffix: str = "jpg") -> ShardStore:
+        """Return where a worker makes shards; `suffix` is that of the names of their images."""
 
     def place(self, file: Path, name: str) -> None:
         """Move a file of this machine into the folder under `name`, in place of what has it; durable."""

@@ -77,6 +77,8 @@ class Kept(msgspec.Struct):
     previous: str | None
     same_as: str | None
     gone: bool
+    stored_sha256: str
+    phash: str
 
 
 See: TypeAlias = Callable[[Iterable[tuple[LedgerRow, Kept | None]]], None]
@@ -238,4 +240,5 @@ def kept_line(row: LedgerRow, result: ImageResult, same_as: str | None) -> Kept:
         row.size if row.outcome in KEPT else row.kept_size, result.sha256,
         result.format, result.width, result.height, result.active, result.final_url or row.url, result.status,
         result.etag, result.last_modified, result.previous or None, same_as, bool(row.gone),
+        result.stored_sha256, result.phash,
     )  # fmt: skip

@@ -169,7 +169,7 @@ def _rank(sighting: Sighting, target: Target) -> int | None:
     if line.final_url in target.urls:
         return 1
     is_named = bool(target.path) and _is_end(target.path, line.file_name)
-    if target.digits and line.sha256.startswith(target.digits):
+    if target.digits and any(one.startswith(target.digits) for one in (line.sha256, line.stored_sha256)):
         return 0 if is_named else 1
     if is_named:
         return 2

@@ -180,6 +180,8 @@ class ImageResult(Message, kw_only=True):
     asked: int = 0  #: when it was asked for, in seconds since 1970; 0 is when this was told
     previous: str = ""  #: the file of an earlier run that this one comes after
     digest: str = ""  #: of a list, which its bytes have
+    stored_sha256: str = ""  #: of what is in the shard, where that is not what was fetched
+    phash: str = ""  #: crawler.similarity's, of what was fetched
 
 
 class PageResult(Message, kw_only=True):

@@ -148,7 +148,7 @@ def download_process(link: Link, place: Place) -> None:
         worker = worker_name()
         slow = folder.path is not None and bool(is_on_network(folder.path))
         store = folder.open_store(worker, slow=slow) if spec.store == "files" else None
-        if shards := folder.open_shards(worker) if store is None else None:
+        if shards := folder.open_shards(worker, spec.transform.encode or "jpg") if store is None else None:
             check_installed()
         loop = DownloadLoop(
             broker, worker, spec, store, folder.file_name, shards=shards, connections=place.connections,

@@ -23,6 +23,7 @@ GROUPS = (
     "Job", "Lists", "Pages", "Politeness", "Signing in", "Images", "Datasets", "Limits of a run", "Processes",
     "Network", "Output",
 )  # fmt: skip
+_INTERPOLATION = Literal["nearest", "linear", "bilinear", "cubic", "bicubic", "area", "lanczos", "lanczos4"]
 
 
 class Scale:
@@ -127,7 +128,37 @@ class Asking:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job(Working, Signing, Asking):
+class Transforming:
+    """What doors know that change images on their way into a dataset; names are img2dataset's, where it has one."""
+
+    resize: Annotated[
+        Literal["no", "border", "keep_ratio", "keep_ratio_largest", "center_crop"],
+        Flag("How images of a dataset are resized to --image-size.", _DATA, common=True),
+    ] = "no"
+    image_size: Annotated[int, Flag("Side to which they are resized (pixels).", _DATA, common=True)] = 256
+    resize_only_if_bigger: Annotated[bool, Flag("Enlarge none.", _DATA)] = False
+    upscale_interpolation: Annotated[_INTERPOLATION, Flag("By which smaller ones are enlarged.", _DATA)] = "lanczos"
+    downscale_interpolation: Annotated[_INTERPOLATION, Flag("By which larger ones are made smaller.", _DATA)] = "area"
+    encode: Annotated[Literal["jpg", "png", "webp", "avif"] | None, Flag("Encode them so.", _DATA, common=True)] = None
+    encode_quality: Annotated[int | None, Flag("95 of jpg and webp, 75 of avif; of png its compression, 9.", _DATA)] = (
+        None
+    )
+    skip_reencode: Annotated[bool, Flag("Leave what has the format already, and its size.", _DATA)] = False
+    animation: Annotated[
+        Literal["first", "keep"], Flag("Of what is animated keep the first frame, or all, when transformed.", _DATA)
+    ] = "first"
+    background: Annotated[
+        str, Flag("What alpha and borders become: #rrggbb, a colour's name, or transparent.", _DATA)
+    ] = "white"
+    min_image_size: Annotated[int, Flag("Leave out what has a shorter side (pixels).", _DATA)] = 0
+    max_image_area: Annotated[int, Flag("Leave out what has more pixels; 0 for any.", _DATA)] = 0
+    max_aspect_ratio: Annotated[
+        float, Flag("Leave out what is longer than so many times its width; 0 for any.", _DATA)
+    ] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Working, Signing, Asking, Transforming):
     """What a job is made of."""
 
     sites_file: Annotated[
@@ -157,10 +188,6 @@ class Job(Working, Signing, Asking):
     per: Annotated[
         Literal["url", "row"], Flag("One sample of each URL, or of each row: rows may have one URL.", _LIST)
     ] = "url"
-    caption_from: Annotated[
-        tuple[str, ...],
-        Flag("Which words are a caption, best first; by default list,caption,alt,title,json-ld.", _IMAGES),
-    ] = ()
     job: Annotated[str, Flag("Name of the job; by default from site or list.", JOB, common=True)] = ""
     output: Annotated[
         str,
@@ -226,11 +253,19 @@ class Job(Working, Signing, Asking):
     ] = "structure"
 
     store: Annotated[
-        Literal["files", "shards"], Flag("Images as files, or as WebDataset shards with tables.", _IMAGES, common=True)
+        Literal["files", "shards"],
+        Flag("Images as files, or as WebDataset shards with tables.", _DATA, common=True),
     ] = "files"
-    shard_samples: Annotated[int, Flag("Rows of a shard at most.", _IMAGES)] = 10_000
-    shard_bytes: Annotated[float, Flag("Size of a shard, about (500M, 1G).", _IMAGES, convert=_bytes)] = 2**30
-    shard_seconds: Annotated[float, Flag("Time after which a shard is closed.", _IMAGES, convert=_seconds)] = 300.0
+    shard_samples: Annotated[int, Flag("Rows of a shard at most.", _DATA)] = 10_000
+    shard_bytes: Annotated[float, Flag("Size of a shard, about (500M, 1G).", _DATA, convert=_bytes)] = 2**30
+    shard_seconds: Annotated[float, Flag("Time after which a shard is closed.", _DATA, convert=_seconds)] = 300.0
+    caption_from: Annotated[
+        tuple[str, ...],
+        Flag("Which words are a caption, best first; by default list,caption,alt,title,json-ld.", _DATA),
+    ] = ()
+    phash: Annotated[
+        bool, Flag("Perceptual hashes of new images, by which near-duplicates are found.", _DATA, common=True)
+    ] = False
 
     refresh: Annotated[
         Literal["auto", "always", "new"],

@@ -59,10 +59,12 @@ def _file(sighting: Sighting, line: Kept, digits: str) -> list[tuple[str, str]]:
     active = ", active" if line.active else ""
     said.append(("is", f"{line.format or 'unknown'}{extent}, {size(line.size)}{active}"))
     said.append(("sha256", line.sha256))
+    if line.stored_sha256:
+        said.append(("stored", f"transformed, sha256 {line.stored_sha256}"))
     said.append(("file", where(sighting, line.file_name)))
     if line.previous:
         said.append(("previous", where(sighting, line.previous)))
-    if digits and not line.sha256.startswith(digits):
+    if digits and not any(sha256.startswith(digits) for sha256 in (line.sha256, line.stored_sha256)):
         before = digits_of(line.previous or "").startswith(digits[:12])
         said.append(
             ("!", "what you named is the previous file" if before else f"the file here has other bytes: {digits}")

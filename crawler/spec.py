@@ -8,6 +8,7 @@ import msgspec
 
 from crawler import __version__, captions
 from crawler.model import SourceDetail
+from crawler.transforms.transform import Transform
 
 
 class Cookie(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,11 +96,13 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     refresh: str = "auto"  #: what an earlier run has: `auto` asks where there may be news, `always`, or `new`: never
     forgotten: tuple[str, ...] = ()  #: SHA-256 of contents that are not to be stored
     forgotten_urls: tuple[str, ...] = ()  #: ids, hex, of what is not to be asked for, by a redirect either
-    # shards
+    # datasets
+    phash: bool = False  #: perceptual hashes of what is fetched
     store: str = "files"  #: or `shards`
     shard_samples: int = 10_000
     shard_bytes: int = 2**30
     shard_seconds: float = 300.0
+    transform: Transform = Transform()  #: of what goes into shards
     # limits of a run
     max_images: int = 0
     css: bool = False  #: also style sheets that pages link

@@ -42,7 +42,7 @@ class Bodies:
             body = self._member(tar, line.file_name) if tar else self._file(line.file_name)
         except (OSError, ValueError) as error:
             raise FetchError(Outcome.UNREADABLE, f"{line.file_name}: {error}") from error
-        if hashlib.sha256(body).hexdigest() != line.sha256:
+        if hashlib.sha256(body).hexdigest() != (line.stored_sha256 or line.sha256):
             raise FetchError(Outcome.UNREADABLE, f"{line.file_name} is not what was stored")
         return body
 

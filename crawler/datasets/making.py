@@ -12,6 +12,7 @@ from crawler.datasets.draft import WHOLE, Draft
 from crawler.datasets.selection import Line, Selection, caption_of
 from crawler.datasets.writers import Item, Writer
 from crawler.errors import FetchError
+from crawler.images.verify import verify
 from crawler.ledger import Kept
 from crawler.outcomes import Outcome
 from crawler.shards.exif import exif_of
@@ -27,6 +28,15 @@ class _Read(NamedTuple):
     line: Kept
     body: bytes
     error: FetchError | None
+
+
+def _as_stored(read: _Read) -> Transformed:
+    """Return an image as the job has it, which a shard may have transformed."""
+    line, body = read.line, read.body
+    if line.stored_sha256 and body:
+        format, width, height, _ = verify(body)
+        return Transformed(body, format, width, height, line.width, line.height)
+    return Transformed(body, line.format, line.width, line.height, line.width, line.height)
 
 
 class Making:
@@ -81,8 +91,7 @@ class Making:
             yield from self._pool.map(reads, lambda read: read.body)
             return
         for read in reads:
-            line = read.line
-            yield read, Transformed(read.body, line.format, line.width, line.height, line.width, line.height)
+            yield read, _as_stored(read)
 
     def _read(self, line: Line) -> _Read:
         assert isinstance(line, Kept)

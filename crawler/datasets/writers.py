@@ -159,7 +159,7 @@ def _sample(item: Item, image: Transformed) -> Sample:
         sha256=line.sha256,
         outcome=line.outcome, format=image.format, size=len(image.body), final_url=line.final_url,
         http_status=line.status, etag=line.etag or None, last_modified=line.last_modified or None,
-        time=_seconds(line), mentions=line.mentions,
+        time=_seconds(line), mentions=line.mentions, phash=line.phash or None,
     )  # fmt: skip
 
 

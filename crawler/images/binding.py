@@ -25,11 +25,12 @@ MOST_UNDER_WAY = 2
 
 @dataclass(slots=True)
 class Item:
-    """An image that is to be in a shard, or with `failed` the row of one that failed."""
+    """An image that is to be in a shard, or with `failed` the row of one that failed; `size` is of what was fetched."""
 
     task: Task
     sample: Sample
     body: bytes = b""
+    size: int = 0
     result: ImageResult = field(default_factory=ImageResult)
     failed: Settlement | None = None
 
@@ -46,7 +47,7 @@ class Volume:
         stored, failed = Stored(), []
         for item in self.items.values():
             if item.failed is None:
-                stored.add(item.task.number, item.sample.size or 0, pack(item.result))
+                stored.add(item.task.number, item.size, pack(item.result))
             else:
                 failed.append(item.failed)
         return ShardReport(self.shard.number, stored, failed)

@@ -18,15 +18,15 @@ from msgspec.structs import replace
 from crawler import answers
 from crawler.contracts import Broker, ShardStore, Store
 from crawler.digests import difference, is_compared
-from crawler.errors import BadImage, CrawlerError, FetchError, StoreError, Unstorable
+from crawler.errors import CrawlerError, FetchError, StoreError, Unstorable
 from crawler.guard import Guard
 from crawler.images.binding import Binder, Item
-from crawler.images.checking import checked, refusal
-from crawler.images.decoding import DECODED, Decoder
+from crawler.images.checking import checked
 from crawler.images.engine import Engine, referrer_for
 from crawler.images.sampling import failed_sample, sample_of
 from crawler.images.transfer import Transfer
 from crawler.images.verify import Picture
+from crawler.images.workshop import Workshop
 from crawler.model import (
     ImageDetail,
     ImageResult,
@@ -44,7 +44,10 @@ from crawler.model import (
 )
 from crawler.outcomes import LEFT_ALONE, PAUSING, Outcome
 from crawler.refresh import NO_CONDITIONS, conditions, confirmed, is_spared, max_age, spared
+from crawler.shards.samples import NOT_FETCHED, NOT_TRANSFORMED
 from crawler.spec import Spec
+from crawler.transforms.imaging import Transformed
+from crawler.transforms.transform import check_size
 from crawler.urls import host
 from crawler.work import NO_REQUEST, WorkLoop
 
@@ -52,7 +55,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds between looks whether a disk that was full, or a store that did not answer, takes files again.
 PROBE_EVERY = 5.0
-#: Bytes of images that wait to be decoded and stored, beyond which no request is made.
+#: Bytes of images that wait to be looked at, transformed and stored, beyond which no request is made.
 MOST_WAITING = 128 * 2**20
 #: Tasks that a worker has beside those in its shards, and images that wait for a shard: each exchange names all of
 #: these, so there are to be few.
@@ -75,6 +78,7 @@ class DownloadLoop(WorkLoop):
         patience: float,
         own: Sequence[tuple[str, int]] = (),
     ) -> None:
+        self._workshop = Workshop(spec)
         self._engine = Engine(connections, spec, Guard(spec.allow_net, own))
         super().__init__(broker, worker, spec, patience)
         self._store = store
@@ -87,10 +91,9 @@ class DownloadLoop(WorkLoop):
         self._connections = connections
         self._ended: deque[Callable[[], None]] = deque()  # from other threads; run by the loop
         self._resolver = ThreadPoolExecutor(2, "resolver")
-        self._decoder = Decoder(spec.max_pixels) if spec.verify == "decode" else None
-        self._decoding = ThreadPoolExecutor(1, "decoder")
+        self._looking = ThreadPoolExecutor(1, "looker")
         self._thread = threading.get_ident()
-        self._waiting = self._waiting_bytes = 0  #: images to be decoded and stored
+        self._waiting = self._waiting_bytes = 0  #: images to be looked at, transformed and stored
         self._closed_store_until = 0.0
         self._probing = False
 
@@ -99,9 +102,8 @@ class DownloadLoop(WorkLoop):
 
     def _close(self) -> None:
         self._resolver.shutdown(wait=False)
-        self._decoding.shutdown(wait=False, cancel_futures=True)
-        if self._decoder is not None:
-            self._decoder.close()
+        self._looking.shutdown(wait=False, cancel_futures=True)
+        self._workshop.close()
         self._engine.close()
         if self._binder is not None:
             self._binder.end()
@@ -261,8 +263,8 @@ class DownloadLoop(WorkLoop):
 
         pool.submit(guarded)
 
-    def _give_up(self, task: Task, error: FetchError) -> None:
-        """Settle a failure: retry it, or go on with the next candidate, or let it be final."""
+    def _give_up(self, task: Task, error: FetchError, status: str = NOT_FETCHED) -> None:
+        """Settle a failure: retry it, or go on with the next candidate, or let it be final; `status` is for its row."""
         if error.outcome in PAUSING:
             self._agenda.pause(task, error.retry_after, time.monotonic())
         if task.kind is Kind.IMAGE and not error.retriable and error.outcome not in LEFT_ALONE:
@@ -277,33 +279,52 @@ class DownloadLoop(WorkLoop):
             self._agenda.settle(said)
         else:
             self._agenda.bind(task)
-            self._binder.bind(Item(task, failed_sample(task, said, self._spec.caption_from), failed=said))
+            self._binder.bind(Item(task, failed_sample(task, said, status, self._spec.caption_from), failed=said))
 
     # The image
 
     def _keep(self, transfer: Transfer) -> None:
-        picture = checked(transfer.body, self._spec)
-        if other := difference(transfer.body, decode(transfer.task.detail, ImageDetail).digest):
+        task, body = transfer.task, transfer.body
+        picture = checked(body, self._spec)
+        if other := difference(body, decode(task.detail, ImageDetail).digest):
             raise FetchError(Outcome.WRONG_HASH, other)
-        if self._decoder is None or picture.format not in DECODED:
-            self._store_picture(transfer, picture)
+        try:
+            check_size(picture.width, picture.height, self._spec.transform)
+        except FetchError as error:
+            self._give_up(task, error, NOT_TRANSFORMED)
+            return
+        result = self._result(transfer, picture)
+        if result.sha256 in self._forgotten:
+            raise FetchError(Outcome.FORGOTTEN, "its content is not to be kept")
+        if self._workshop.looks_at(result):
+            self._hold(len(body))
+            self._aside(self._looking, task, partial(self._look_at, task, body, result))
         else:
-            self._hold(len(transfer.body))
-            self._aside(self._decoding, transfer.task, partial(self._decode, self._decoder, transfer, picture))
+            self._store_image(task, body, result)
 
-    def _decode(self, decoder: Decoder, transfer: Transfer, picture: Picture) -> None:
-        """Decode an image in the thread for it."""
+    def _result(self, transfer: Transfer, picture: Picture) -> ImageResult:
+        """Return what is known of an image; it has a file already where an earlier run stored the same bytes."""
+        task, sha256 = transfer.task, hashlib.sha256(transfer.body).hexdigest()
+        past = decode(task.known.result, ImageResult) if task.known is not None else ImageResult()
+        same = past if past.sha256 == sha256 else ImageResult(previous=past.file)
+        return ImageResult(
+            file=same.file, sha256=sha256, format=picture.format, width=picture.width, height=picture.height,
+            active=picture.active, final_url=moved_to(task), status=transfer.status,
+            etag=transfer.headers.get("etag", ""), last_modified=transfer.headers.get("last-modified", ""),
+            max_age=max_age(transfer.headers, time.time()), previous=same.previous,
+            digest=decode(task.detail, ImageDetail).digest, stored_sha256=same.stored_sha256, phash=same.phash,
+        )  # fmt: skip
+
+    def _look_at(self, task: Task, body: bytes, result: ImageResult) -> None:
+        """Look at an image in the thread for it."""
         error: FetchError | None = None
         try:
-            decoder.check(transfer.body)
-        except BadImage as bad:
-            error = refusal(bad)
+            self._workshop.look_at(body, result)
         except FetchError as failure:
             error = failure
         finally:
-            self._ended.append(partial(self._let_go, len(transfer.body)))
-        self._ended.append(partial(self._decoded, transfer, picture, error))
-        self._engine.wake()
+            self._ended.append(partial(self._let_go, len(body)))
+        self._aside_done(partial(self._looked_at, task, body, result, error))
 
     def _hold(self, size: int) -> None:
         self._waiting += 1
@@ -313,36 +334,28 @@ class DownloadLoop(WorkLoop):
         self._waiting -= 1
         self._waiting_bytes -= size
 
-    def _decoded(self, transfer: Transfer, picture: Picture, error: FetchError | None) -> None:
+    def _looked_at(self, task: Task, body: bytes, result: ImageResult, error: FetchError | None) -> None:
         if error is None:
-            self._store_picture(transfer, picture)
+            self._store_image(task, body, result)
         else:
-            self._give_up(transfer.task, error)
+            self._give_up(task, error)
 
-    def _store_picture(self, transfer: Transfer, picture: Picture) -> None:
-        task, body = transfer.task, transfer.body
-        sha256 = hashlib.sha256(body).hexdigest()
-        if sha256 in self._forgotten:
-            self._give_up(task, FetchError(Outcome.FORGOTTEN, "its content is not to be kept"))
-            return
-        past = decode(task.known.result, ImageResult) if task.known is not None else None
-        same = past is not None and past.sha256 == sha256
-        result = ImageResult(
-            file=past.file if past and same else "", sha256=sha256, format=picture.format, width=picture.width,
-            height=picture.height, active=picture.active, final_url=moved_to(task), status=transfer.status,
-            etag=transfer.headers.get("etag", ""), last_modified=transfer.headers.get("last-modified", ""),
-            max_age=max_age(transfer.headers, time.time()), previous=_previous(past, same=same),
-            digest=decode(task.detail, ImageDetail).digest,
-        )  # fmt: skip
-        if same:
+    def _store_image(self, task: Task, body: bytes, result: ImageResult) -> None:
+        if result.file:
             self._agenda.unchanged(task, len(body), pack(result))
-            return
-        if self._store is not None:
-            result.file = name = self._name(task.url, sha256, picture.format)
+        elif self._store is not None:
+            result.file = name = self._name(task.url, result.sha256, result.format)
             self._hold(len(body))
             self._store.put(name, body, partial(self._told, partial(self._stored, task, len(body), pack(result))))
-        elif self._binder is not None:
-            self._bind(self._binder, task, body, result)
+        elif result.format == "svg":
+            self._give_up(task, FetchError(Outcome.UNSTORABLE, "what reads shards decodes pixels, and this is an SVG"))
+        elif self._workshop.transforms:
+            self._hold(len(body))
+            transformed = partial(self._transformed, task, body, result)
+            self._workshop.transform(body, lambda answer: self._aside_done(partial(transformed, answer)))
+        else:
+            width, height = result.width, result.height
+            self._bind(task, body, result, Transformed(body, result.format, width, height, width, height))
 
     def _told(self, take: Callable[[Exception | None], None], error: Exception | None) -> None:
         """Take the store's word; it may come from one of its threads."""
@@ -409,12 +422,20 @@ class DownloadLoop(WorkLoop):
             self._agenda.release(self._binder.answered(answer))
         self._name_shards(self._binder)
 
-    def _bind(self, binder: Binder, task: Task, body: bytes, result: ImageResult) -> None:
-        if result.format == "svg":
-            self._give_up(task, FetchError(Outcome.UNSTORABLE, "what reads shards decodes pixels, and this is an SVG"))
+    def _transformed(self, task: Task, body: bytes, result: ImageResult, answer: Transformed | FetchError) -> None:
+        self._let_go(len(body))
+        if isinstance(answer, FetchError):
+            self._give_up(task, answer, NOT_TRANSFORMED)
             return
+        if answer.body is not body:
+            result.stored_sha256 = hashlib.sha256(answer.body).hexdigest()
+        self._bind(task, body, result, answer)
+
+    def _bind(self, task: Task, body: bytes, result: ImageResult, image: Transformed) -> None:
+        assert self._binder is not None
         self._agenda.bind(task)
-        binder.bind(Item(task, sample_of(task, result, body, self._spec.caption_from), body, result))
+        sample = sample_of(task, result, body, image, self._spec.caption_from)
+        self._binder.bind(Item(task, sample, image.body, len(body), result))
 
     def _unbind(self, tasks: list[Task], error: CrawlerError) -> None:
         """Return the images of a shard that cannot be written, or let them fail where it never could."""
@@ -425,10 +446,3 @@ class DownloadLoop(WorkLoop):
             self._agenda.settle(returned if passes else answers.failed(task, never))
         if passes:
             self._close_store(error)
-
-
-def _previous(past: ImageResult | None, *, same: bool) -> str:
-    """Return the file that an image comes after, also where it came after it in an earlier run."""
-    if past is None:
-        return ""
-    return past.previous if same else past.file

@@ -9,24 +9,29 @@ from crawler.captions import caption
 from crawler.mentions import shown_mention
 from crawler.model import ImageResult, Settlement, Task, Words, decode
 from crawler.shards.exif import exif_of
-from crawler.shards.samples import NOT_FETCHED, Sample
+from crawler.shards.samples import Sample
+from crawler.transforms.imaging import Transformed
 
 
-def sample_of(task: Task, result: ImageResult, body: bytes, order: Sequence[str]) -> Sample:
-    """Return the row of an image that was fetched; `order` is that of the kinds of words for its caption."""
+def sample_of(task: Task, result: ImageResult, body: bytes, image: Transformed, order: Sequence[str]) -> Sample:
+    """Return the row of an image that was fetched as `body`, and is stored as `image`.
+
+    `order` is that of the kinds of words for its caption.
+    """
     return Sample(
-        url=task.url, caption=_caption(task, order), width=result.width, height=result.height,
-        original_width=result.width, original_height=result.height, exif=exif_of(body) or None, sha256=result.sha256,
-        format=result.format, size=len(body), final_url=result.final_url or task.url, http_status=result.status,
-        etag=result.etag or None, last_modified=result.last_modified or None, time=time.time(),
-        mentions=[shown_mention(page, words) for page, words in task.mentions],
+        url=task.url, caption=_caption(task, order), width=image.width, height=image.height,
+        original_width=image.original_width, original_height=image.original_height, exif=exif_of(body) or None,
+        sha256=result.sha256, format=image.format, size=len(image.body), final_url=result.final_url or task.url,
+        http_status=result.status, etag=result.etag or None, last_modified=result.last_modified or None,
+        time=time.time(), mentions=[shown_mention(page, words) for page, words in task.mentions],
+        phash=result.phash or None,
     )  # fmt: skip
 
 
-def failed_sample(task: Task, said: Settlement, order: Sequence[str]) -> Sample:
-    """Return the row of an image that failed for good."""
+def failed_sample(task: Task, said: Settlement, status: str, order: Sequence[str]) -> Sample:
+    """Return the row of an image that failed for good; `status` tells in what."""
     return Sample(
-        url=task.url, caption=_caption(task, order), status=NOT_FETCHED, error_message=said.message or said.outcome,
+        url=task.url, caption=_caption(task, order), status=status, error_message=said.message or said.outcome,
         outcome=said.outcome, time=time.time(),
         mentions=[shown_mention(page, words) for page, words in task.mentions],
     )  # fmt: skip

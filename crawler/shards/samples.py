@@ -23,8 +23,8 @@ INSTALL = "shards need pyarrow and Pillow: pip install 'distributed-image-crawle
 class Sample(msgspec.Struct, gc=False):
     """A row of a shard, an image that is in its tar or one that failed; up to `sha256` the columns are img2dataset's.
 
-    `sha256` is of the bytes that were fetched, `size` and `format` are of those that are in the shard; `mentions` are
-    objects of the ledger's.
+    `sha256` and `phash` are of the bytes that were fetched, `size` and `format` are of those that are in the shard;
+    `mentions` are objects of the ledger's.
     """
 
     url: str
@@ -47,6 +47,7 @@ class Sample(msgspec.Struct, gc=False):
     last_modified: str | None = None
     time: float = 0.0  #: seconds since 1970
     mentions: Sequence[msgspec.Raw] = ()
+    phash: str | None = None
 
 
 COLUMNS = Sample.__struct_fields__

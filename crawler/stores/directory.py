@@ -47,8 +47,8 @@ class FileFolder:
     def open_store(self, worker: str, *, slow: bool = False) -> FileStore:
         return FileStore(self.path, worker, slow=slow)
 
-    def open_shards(self, worker: str) -> Shards:
-        return Shards(self, self.path, worker)
+    def open_shards(self, worker: str, suffix: str = "jpg") -> Shards:
+        return Shards(self, self.path, worker, suffix)
 
     def place(self, file: Path, name: str) -> None:
         folder, _, last = name.rpartition("/")

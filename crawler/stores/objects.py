@@ -166,10 +166,10 @@ class ObjectFolder:
     def open_store(self, worker: str, *, slow: bool = False) -> ObjectStore:
         return ObjectStore(self._url, self._remote)
 
-    def open_shards(self, worker: str) -> Shards:
+    def open_shards(self, worker: str, suffix: str = "jpg") -> Shards:
         drafts = Path(tempfile.gettempdir(), f"crawler-{os.getuid()}-shards")
         sweep(drafts)
-        return Shards(self, drafts, worker)
+        return Shards(self, drafts, worker, suffix)
 
     def place(self, file: Path, name: str) -> None:
         self.upload(file, name)

@@ -15,15 +15,16 @@ from crawler.stores.files import INCOMING, FileStore
 class Shards:
     """Keeps the ShardStore contract for a worker; its drafts are in a directory of this machine."""
 
-    def __init__(self, folder: JobFolder, drafts: Path, worker: str) -> None:
+    def __init__(self, folder: JobFolder, drafts: Path, worker: str, suffix: str = "jpg") -> None:
         self._folder = folder
         self._store = FileStore(drafts, worker)  # makes the folder of the drafts, and removes it
         self._drafts = drafts / INCOMING / worker
+        self._suffix = suffix
 
     def begin(self, number: int, most: int) -> Shard:
         try:
             self._make_drafts()
-            return Shard(self._drafts, number, most)
+            return Shard(self._drafts, number, most, self._suffix)
         except OSError as error:
             raise StoreError(f"shard {number} cannot be begun in {self._drafts}: {error.strerror}") from error
 

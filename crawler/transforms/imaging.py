@@ -189,6 +189,8 @@ def _orientation(image: Image.Image) -> int:
     """Return EXIF's orientation; 1 where there is none, or none that can be read, as browsers do."""
     if image.format == "TIFF":  # Pillow turns it
         return 1
+    if image.format == "PNG" and "exif" not in image.info:
+        image.load()  # as it may stand behind the pixels; what is wrong with those is told once, and not below
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except (SyntaxError, ValueError, OSError, struct.error):

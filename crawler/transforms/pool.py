@@ -22,6 +22,8 @@ from crawler.outcomes import Outcome
 from crawler.transforms.imaging import Transformed, transformed
 from crawler.transforms.transform import Transform, check_transform
 
+log = logging.getLogger(__name__)
+
 #: Seconds that one image may take.
 PATIENCE = child.PATIENCE
 #: Bytes of memory for each pixel that an image may have: as read, turned upright, and with alpha, 4 each; and some.
@@ -76,7 +78,7 @@ class TransformPool:
 
     def submit(self, body: bytes, done: Callable[[Answer], None]) -> None:
         """Have an image transformed; `done` gets it, or why not, mostly in another thread. Never blocks."""
-        self._begin(body).add_done_callback(lambda future: done(_answer(future)))
+        self._begin(body).add_done_callback(lambda future: done(_told(future)))
 
     def map(self, items: Iterable[Item], body: Callable[[Item], bytes]) -> Iterator[tuple[Item, Answer]]:
         """Yield each item with its image, in their order; few wait, of no more bytes than may."""
@@ -127,6 +129,14 @@ def _answer(future: Future[Answer]) -> Answer:
     if future.cancelled():
         return FetchError(Outcome.INTERNAL_ERROR, "the worker stops", retriable=True)
     return future.result()
+
+
+def _told(future: Future[Answer]) -> Answer:
+    """Return what came of an image, also where that is a defect of ours: who waits for it must hear of it."""
+    if not future.cancelled() and (defect := future.exception()) is not None:
+        log.error("an image cannot be transformed", exc_info=defect)
+        return FetchError(Outcome.INTERNAL_ERROR, repr(defect)[:300])
+    return _answer(future)
 
 
 # In the child

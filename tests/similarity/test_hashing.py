@@ -184,8 +184,8 @@ def test_more_pixels_than_allowed_are_not_decoded() -> None:
 @pytest.mark.parametrize("missing", ["numpy", "PIL"])
 def test_what_is_not_installed_is_told(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(UsageError, match=r"pip install 'distributed-image-crawler\[similar\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'distributed-image-crawler\[datasets\]'"):
         perceptual_hash(png(1))
     if missing == "numpy":
-        with pytest.raises(UsageError, match=r"pip install 'distributed-image-crawler\[similar\]'"):
+        with pytest.raises(UsageError, match=r"pip install 'distributed-image-crawler\[datasets\]'"):
             groups([])

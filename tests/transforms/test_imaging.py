@@ -148,6 +148,14 @@ def test_originals_are_untouched_unless_something_is_asked() -> None:
     assert result(body, encode="jpg", skip_reencode=True, resize="border").body != body
 
 
+def test_pixels_that_are_damaged_are_not_made_up_where_exif_is_looked_for_behind_them() -> None:
+    body = bytearray(encoded(gradient(90, 60)))
+    body[body.index(b"IDAT") + 6] ^= 0xFF
+    with pytest.raises(FetchError) as caught:
+        transformed(bytes(body), Transform(encode="png"), MOST)
+    assert caught.value.outcome == Outcome.TRANSFORM_FAILED
+
+
 def test_what_must_be_encoded_is_though_it_might_stay() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -73,7 +73,7 @@ def test_what_cannot_be_done_is_said(options: dict[str, object], words: str) -> 
 
 def test_without_pillow_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(UsageError, match=r"pip install .*\[transforms\]"):
+    with pytest.raises(UsageError, match=r"pip install .*\[datasets\]"):
         check_transform(Transform(resize="border"))
     check_transform(Transform(min_image_size=100))
 
