@@ -15,6 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from crawler.captions import parse_order
+from crawler.checks import transform_of
 from crawler.datasets.bodies import Bodies
 from crawler.datasets.draft import Draft, opened_draft
 from crawler.datasets.making import LOADED, Making
@@ -28,11 +29,11 @@ from crawler.reading import Reader
 from crawler.settings import ExportSettings
 from crawler.shown import shown
 from crawler.similarity.groups import Row, groups
-from crawler.similarity.hashing import perceptual_hash
+from crawler.similarity.hasher import Hasher, check_hashing
 from crawler.spec import Spec
 from crawler.stores import open_folder
 from crawler.transforms.pool import TransformPool
-from crawler.transforms.transform import Transform, check_transform
+from crawler.transforms.transform import Transform
 
 Stretches: TypeAlias = Iterable[Sequence[Line]]
 
@@ -76,15 +77,18 @@ def _by_row(stretches: Stretches) -> Iterator[list[Line]]:
 
 
 def _hashed(rows: Selection, bodies: Bodies, max_pixels: int) -> Iterator[Row]:
-    """Give the perceptual hash of each image."""
-    for number, line in rows.wanted():
-        if isinstance(line, Kept) and line.format in LOADED:
-            yield Row(number, _hash_of(line, bodies, max_pixels), line.width * line.height, line.size)
+    """Give the perceptual hash of each image, computed where the ledger has none."""
+    check_hashing()
+    with contextlib.closing(Hasher(max_pixels)) as hasher:
+        for number, line in rows.wanted():
+            if isinstance(line, Kept) and line.format in LOADED:
+                digits = line.phash or _hash_of(line, bodies, hasher)
+                yield Row(number, digits, line.width * line.height, line.size)
 
 
-def _hash_of(line: Kept, bodies: Bodies, max_pixels: int) -> str:
+def _hash_of(line: Kept, bodies: Bodies, hasher: Hasher) -> str:
     try:
-        return perceptual_hash(bodies.read(line), max_pixels)
+        return hasher.hash(bodies.read(line))
     except (FetchError, Undecodable):
         return ""  # what cannot be read is like no other; making the dataset tells of it
 
@@ -93,8 +97,7 @@ def make_dataset(settings: ExportSettings, reader: Reader, stretches: Stretches)
     """Make the dataset, or what is left of it, and return the exit code; raises UsageError, StateError, StoreError."""
     target = _target(settings)
     spec, order = reader.spec(), parse_order(settings.caption_from)
-    transform = Transform()
-    check_transform(transform)
+    transform = transform_of(settings)
     folder = open_folder(parse_output(spec.output), spec.job, settings.store_endpoint)
     with ExitStack() as stack:
         draft = stack.enter_context(opened_draft(target, settings.state_directory, settings.store_endpoint))

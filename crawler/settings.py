@@ -370,7 +370,7 @@ class StatusSettings(Telling):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportSettings(Telling):
+class ExportSettings(Telling, Transforming):
     """`python -m crawler.export`."""
 
     job: Annotated[str, Flag("The job.", JOB, common=True)] = ""

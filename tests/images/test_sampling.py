@@ -15,9 +15,12 @@ from crawler.images.sampling import failed_sample, sample_of
 from crawler.model import ImageDetail, ImageResult, Kind, Settlement, Task, Verb, Words, pack
 from crawler.shards import exif
 from crawler.shards.exif import exif_of
+from crawler.shards.samples import NOT_FETCHED
+from crawler.transforms.imaging import Transformed
 from servers.pictures import jpeg, png
 
 URL = "http://a.test/1.jpg"
+IMAGE = Transformed(b"body", "png", 3, 2, 3, 2)
 
 
 def task(*words: Words) -> Task:
@@ -73,18 +76,18 @@ def test_long_exif_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_was_fetched() -> None:
     result = ImageResult(sha256="ab", format="png", width=3, height=2, final_url="http://b.test/", status=200, etag="e")
-    sample = sample_of(task(Words(alt="a cat"), Words(title="a dog")), result, b"body", DEFAULT)
+    sample = sample_of(task(Words(alt="a cat"), Words(title="a dog")), result, b"body", IMAGE, DEFAULT)
     assert (sample.url, sample.caption, sample.status, sample.outcome) == (URL, "a cat", "success", "success")
     assert (sample.width, sample.original_width, sample.height, sample.original_height) == (3, 3, 2, 2)
     assert (sample.size, sample.format, sample.final_url, sample.http_status) == (4, "png", "http://b.test/", 200)
     assert (sample.etag, sample.last_modified, sample.exif, sample.error_message) == ("e", None, None, None)
-    assert len(sample.mentions) == 2 and sample_of(task(), ImageResult(), b"", DEFAULT).final_url == URL
+    assert len(sample.mentions) == 2 and sample_of(task(), ImageResult(), b"", IMAGE, DEFAULT).final_url == URL
 
 
 def test_what_failed() -> None:
     said = Settlement(number=1, verb=Verb.DONE, outcome="http_404", message="it is gone")
-    sample = failed_sample(task(Words(alt="a cat")), said, DEFAULT)
+    sample = failed_sample(task(Words(alt="a cat")), said, NOT_FETCHED, DEFAULT)
     assert (sample.status, sample.error_message, sample.outcome) == ("failed_to_download", "it is gone", "http_404")
     assert sample.caption == "a cat" and sample.sha256 is None and sample.width is None
     said.message = ""
-    assert failed_sample(task(), said, DEFAULT).error_message == "http_404"
+    assert failed_sample(task(), said, NOT_FETCHED, DEFAULT).error_message == "http_404"
