@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import random
 import signal
 import tarfile
 import time
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from acceptance.here import Here, asked, page, wait_for
 from acceptance.test_objects import OUTPUT, s3  # noqa: F401
@@ -123,6 +126,41 @@ def test_what_is_not_as_it_was_stored_is_a_failure(here: Here, site: FaultySite)
     text = export(here, "--format", "webdataset", str(folder))
     assert "41 images, 3 failures" in text
     assert len(samples(folder)) == 41
+
+
+def picture(seed: int, width: int = 320, height: int = 240, **options: Any) -> bytes:
+    """Return a JPEG of soft shapes that look like those of no other seed."""
+    chance = random.Random(seed)
+    small = Image.new("RGB", (8, 6))
+    small.putdata([(chance.randrange(256), chance.randrange(256), chance.randrange(256)) for _ in range(48)])
+    file = io.BytesIO()
+    small.resize((640, 480), Image.Resampling.BICUBIC).resize((width, height)).save(
+        file, **{"format": "JPEG", **options}
+    )
+    return file.getvalue()
+
+
+def test_images_are_transformed_and_those_that_look_alike_left_out(here: Here) -> None:
+    bodies = {f"/i/{n}.jpg": picture(n) for n in range(6)}
+    bodies |= {"/i/large.jpg": picture(0, 640, 480), "/i/again.webp": picture(1, format="WEBP", quality=60)}
+    damaged = bytearray(picture(7, format="PNG"))
+    damaged[len(damaged) // 2] ^= 0xFF
+    with FaultySite() as site:
+        site.add("/", page(*bodies, "/i/damaged.png"), "text/html")
+        for path, body in (bodies | {"/i/damaged.png": bytes(damaged)}).items():
+            site.add(path, body)
+        assert here.crawl(site.url)[0] == 0
+    folder, rows = folder_of(
+        here, "--resize", "border", "--image-size", "64", "--encode", "webp", "--dedupe", "perceptual"
+    )
+    names = {row["url"].rpartition("/")[2]: row for row in rows}
+    assert names.keys() == {"large.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg"} | (names.keys() & {"1.jpg", "again.webp"})
+    assert len(names) == 6 and names["large.jpg"]["original_width"] == 640
+    for row in rows:
+        with Image.open(folder / row["file_name"]) as image:
+            assert (image.format, image.size, row["width"], row["height"]) == ("WEBP", (64, 64), 64, 64)
+    failed = [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
+    assert [(row["url"].rpartition("/")[2], row["outcome"]) for row in failed] == [("damaged.png", "transform_failed")]
 
 
 @pytest.mark.parametrize("format", ["webdataset", "imagefolder"])
