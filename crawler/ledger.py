@@ -77,8 +77,8 @@ class Kept(msgspec.Struct):
     previous: str | None
     same_as: str | None
     gone: bool
-    stored_sha256: str
-    phash: str
+    stored_sha256: str = ""
+    phash: str = ""
 
 
 See: TypeAlias = Callable[[Iterable[tuple[LedgerRow, Kept | None]]], None]
