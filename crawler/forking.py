@@ -14,9 +14,9 @@ from functools import lru_cache
 
 #: What a run over lists takes, what pages take beside, and what download workers alone take.
 BROKER = "crawler.brokers.process"
-LISTS = ("crawler.processes", BROKER, "crawler.sources.loop", "crawler.images.loop")
+LISTS = ("crawler.processes", BROKER, "crawler.sources.loop", "crawler.images.filing")
 PAGES = ("crawler.pages.loop",)
-DOWNLOAD = ("crawler.processes", "crawler.images.loop")
+DOWNLOAD = ("crawler.processes", "crawler.images.filing")
 #: What all of them take in place of BROKER where it is in a Redis.
 REDIS = ("crawler.brokers.redis.broker",)
 #: Kept from children until they can handle them: a service manager and Ctrl-C send them to every process.

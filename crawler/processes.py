@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from crawler import logs
 from crawler.brokers.client import ManagerBroker, ServerAddress
@@ -134,30 +134,40 @@ def page_process(link: Link) -> None:
 
 def download_process(link: Link, place: Place) -> None:
     """Fetch images until the run is over, or for ever."""
-    from crawler.brokers.schema import is_on_network
-    from crawler.images.loop import DownloadLoop
-    from crawler.shards.samples import check_installed, keep_pandas_out
-
-    keep_pandas_out()
 
     def make(broker: BrokerClient, spec: Spec) -> tuple[WorkLoop, Callable[[], None]]:
         folder = job_folder(place, spec)
         if not place.keep_local:
             folder.check_mark(spec.job_id)
         folder.sweep()
-        worker = worker_name()
-        slow = folder.path is not None and bool(is_on_network(folder.path))
-        store = folder.open_store(worker, slow=slow) if spec.store == "files" else None
-        if shards := folder.open_shards(worker, spec.transform.encode or "jpg") if store is None else None:
-            check_installed()
-        loop = DownloadLoop(
-            broker, worker, spec, store, folder.file_name, shards=shards, connections=place.connections,
+        make_loop = _shard_loop if spec.store == "shards" else _file_loop
+        return make_loop(
+            broker, spec, folder, connections=place.connections,
             patience=max(place.wait, link.patience) if link.redis else place.wait,
             own=(*link.listening, *broker.addresses),
         )  # fmt: skip
-        return loop, (store or shards).close  # type: ignore[union-attr]
 
     _work(link, place.wait, forever=place.forever, make=make)
+
+
+def _file_loop(broker: BrokerClient, spec: Spec, folder: JobFolder, **how: Any) -> tuple[WorkLoop, Callable[[], None]]:
+    from crawler.brokers.schema import is_on_network
+    from crawler.images.filing import FileLoop
+
+    worker = worker_name()
+    store = folder.open_store(worker, slow=folder.path is not None and bool(is_on_network(folder.path)))
+    return FileLoop(broker, worker, spec, store, folder.file_name, **how), store.close
+
+
+def _shard_loop(broker: BrokerClient, spec: Spec, folder: JobFolder, **how: Any) -> tuple[WorkLoop, Callable[[], None]]:
+    from crawler.images.sharding import ShardLoop
+    from crawler.shards.samples import check_installed, keep_pandas_out
+
+    check_installed()
+    keep_pandas_out()
+    worker = worker_name()
+    shards = folder.open_shards(worker, spec.transform.encode or "jpg")
+    return ShardLoop(broker, worker, spec, shards, **how), shards.close
 
 
 def job_folder(place: Place, spec: Spec) -> JobFolder:

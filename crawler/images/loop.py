@@ -7,23 +7,21 @@ import logging
 import socket
 import threading
 import time
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from msgspec import Raw
 from msgspec.structs import replace
 
 from crawler import answers
 from crawler.contracts import Broker, ShardStore, Store
 from crawler.digests import difference, is_compared
-from crawler.errors import CrawlerError, FetchError, StoreError, Unstorable
+from crawler.errors import FetchError
 from crawler.guard import Guard
-from crawler.images.binding import Binder, Item
 from crawler.images.checking import checked
 from crawler.images.engine import Engine, referrer_for
-from crawler.images.sampling import failed_sample, sample_of
 from crawler.images.transfer import Transfer
 from crawler.images.verify import Picture
 from crawler.images.workshop import Workshop
@@ -32,9 +30,7 @@ from crawler.model import (
     ImageResult,
     Kind,
     Move,
-    Reply,
     Settlement,
-    State,
     Task,
     Verb,
     decode,
@@ -46,7 +42,6 @@ from crawler.outcomes import LEFT_ALONE, PAUSING, Outcome
 from crawler.refresh import NO_CONDITIONS, conditions, confirmed, is_spared, max_age, spared
 from crawler.shards.samples import NOT_FETCHED, NOT_TRANSFORMED
 from crawler.spec import Spec
-from crawler.transforms.imaging import Transformed
 from crawler.transforms.transform import check_size
 from crawler.urls import host
 from crawler.work import NO_REQUEST, WorkLoop
@@ -57,23 +52,20 @@ log = logging.getLogger(__name__)
 PROBE_EVERY = 5.0
 #: Bytes of images that wait to be looked at, transformed and stored, beyond which no request is made.
 MOST_WAITING = 128 * 2**20
-#: Tasks that a worker has beside those in its shards, and images that wait for a shard: each exchange names all of
-#: these, so there are to be few.
-LARGE_ROOM = 2048
 
 
 class DownloadLoop(WorkLoop):
-    """Fetches the images of one job."""
+    """Fetches the images of one job; where they come to rest is its children's."""
+
+    _least_room = 512  #: tasks that it has at most, with few connections
 
     def __init__(
         self,
         broker: Broker,
         worker: str,
         spec: Spec,
-        store: Store | None,
-        name: Callable[[str, str, str], str],
+        place: Store | ShardStore,
         *,
-        shards: ShardStore | None = None,
         connections: int,
         patience: float,
         own: Sequence[tuple[str, int]] = (),
@@ -81,13 +73,9 @@ class DownloadLoop(WorkLoop):
         self._workshop = Workshop(spec)
         self._engine = Engine(connections, spec, Guard(spec.allow_net, own))
         super().__init__(broker, worker, spec, patience)
-        self._store = store
-        self._shards = shards
-        self._binder = self._made_binder(shards) if shards is not None else None
-        self._worked_out = False
+        self._place = place
         self._forgotten = frozenset(spec.forgotten)
         self._forgotten_urls = frozenset(spec.forgotten_urls)
-        self._name = name
         self._connections = connections
         self._ended: deque[Callable[[], None]] = deque()  # from other threads; run by the loop
         self._resolver = ThreadPoolExecutor(2, "resolver")
@@ -105,31 +93,19 @@ class DownloadLoop(WorkLoop):
         self._looking.shutdown(wait=False, cancel_futures=True)
         self._workshop.close()
         self._engine.close()
-        if self._binder is not None:
-            self._binder.end()
-
-    @property
-    def _place(self) -> Store | ShardStore:
-        place = self._store or self._shards
-        assert place is not None
-        return place
 
     def _is_idle(self) -> bool:
         return not self._waiting
 
     @property
     def _is_full(self) -> bool:
-        """Tell whether no more is to be fetched while images wait to be decoded and stored, or for a shard."""
-        unbound, size = (self._binder.waiting, self._binder.waiting_bytes) if self._binder else (0, 0)
-        if self._waiting >= self._connections or unbound >= LARGE_ROOM:
-            return True
-        return self._waiting_bytes + size >= MOST_WAITING
+        """Tell whether no more is to be fetched while images wait to be decoded and stored."""
+        return self._waiting >= self._connections or self._waiting_bytes >= MOST_WAITING
 
     def _room(self, now: float) -> dict[Kind, int]:
         if self._closed_store_until:
             return {}
-        most = max(512 if self._binder is None else LARGE_ROOM, 8 * self._connections)
-        room = max(0, most - self._agenda.held)
+        room = max(0, max(self._least_room, 8 * self._connections) - self._agenda.held)
         return {Kind.IMAGE: room, Kind.ROBOTS: self._connections}
 
     def _start(self, now: float) -> None:
@@ -144,8 +120,6 @@ class DownloadLoop(WorkLoop):
             self._take(transfer)
         while self._ended:
             self._ended.popleft()()
-        if self._binder is not None:
-            self._turn_shards(self._binder)
 
     def _begin(self, task: Task, now: float) -> None:
         if task.kind is Kind.ROBOTS:
@@ -245,8 +219,7 @@ class DownloadLoop(WorkLoop):
             error.suspect = error.retriable = False
         else:
             error.suspect = False
-        self._ended.append(lambda: self._give_up(task, error))
-        self._engine.wake()
+        self._aside_done(lambda: self._give_up(task, error))
 
     def _aside(self, pool: ThreadPoolExecutor, task: Task, work: Callable[[], None]) -> None:
         """Do `work` for a task in another thread; a defect of ours costs this task only, and is told."""
@@ -258,8 +231,7 @@ class DownloadLoop(WorkLoop):
             except Exception as error:
                 log.exception("%s cannot be worked on", task.at)
                 defect = FetchError(Outcome.INTERNAL_ERROR, repr(error)[:300])
-                self._ended.append(lambda: self._give_up(task, defect))
-                self._engine.wake()
+                self._aside_done(lambda: self._give_up(task, defect))
 
         pool.submit(guarded)
 
@@ -274,12 +246,14 @@ class DownloadLoop(WorkLoop):
                 self._agenda.settle(Settlement(number=task.number, verb=Verb.MOVED, move=move))
                 return
         said = answers.failed(task, error)
-        is_told_now = said.verb is not Verb.DONE or task.kind is not Kind.IMAGE or error.outcome == Outcome.FORGOTTEN
-        if self._binder is None or is_told_now:
+        if said.verb is not Verb.DONE or task.kind is not Kind.IMAGE:
             self._agenda.settle(said)
         else:
-            self._agenda.bind(task)
-            self._binder.bind(Item(task, failed_sample(task, said, status, self._spec.caption_from), failed=said))
+            self._keep_failure(task, said, status)
+
+    def _keep_failure(self, task: Task, said: Settlement, status: str) -> None:
+        """Settle an image that failed for good; `status` is what its row in a shard would tell."""
+        self._agenda.settle(said)
 
     # The image
 
@@ -343,37 +317,24 @@ class DownloadLoop(WorkLoop):
     def _store_image(self, task: Task, body: bytes, result: ImageResult) -> None:
         if result.file:
             self._agenda.unchanged(task, len(body), pack(result))
-        elif self._store is not None:
-            result.file = name = self._name(task.url, result.sha256, result.format)
-            self._hold(len(body))
-            self._store.put(name, body, partial(self._told, partial(self._stored, task, len(body), pack(result))))
-        elif result.format == "svg":
-            self._give_up(task, FetchError(Outcome.UNSTORABLE, "what reads shards decodes pixels, and this is an SVG"))
-        elif self._workshop.transforms:
-            self._hold(len(body))
-            transformed = partial(self._transformed, task, body, result)
-            self._workshop.transform(body, lambda answer: self._aside_done(partial(transformed, answer)))
         else:
-            width, height = result.width, result.height
-            self._bind(task, body, result, Transformed(body, result.format, width, height, width, height))
+            self._store_new(task, body, result)
+
+    @abstractmethod
+    def _store_new(self, task: Task, body: bytes, result: ImageResult) -> None:
+        """Have an image stored that is not what an earlier run stored, and settle it."""
+
+    def _aside_done(self, done: Callable[[], None]) -> None:
+        """Have the loop do what another thread wants done."""
+        self._ended.append(done)
+        self._engine.wake()
 
     def _told(self, take: Callable[[Exception | None], None], error: Exception | None) -> None:
         """Take the store's word; it may come from one of its threads."""
         if threading.get_ident() == self._thread:
             take(error)
         else:
-            self._ended.append(partial(take, error))
-            self._engine.wake()
-
-    def _stored(self, task: Task, size: int, result: Raw, error: Exception | None) -> None:
-        self._let_go(size)
-        if error is None:
-            self._agenda.stored(task, size, result)
-        elif isinstance(error, Unstorable):
-            self._give_up(task, FetchError(Outcome.UNSTORABLE, str(error)))
-        else:
-            self._agenda.settle(Settlement(number=task.number, verb=Verb.RETURNED))
-            self._close_store(error)
+            self._aside_done(partial(take, error))
 
     def _close_store(self, error: Exception) -> None:
         if not self._closed_store_until:
@@ -393,56 +354,3 @@ class DownloadLoop(WorkLoop):
             self._closed_store_until = 0.0
         else:
             self._closed_store_until = time.monotonic() + PROBE_EVERY
-
-    # Shards
-
-    def _made_binder(self, shards: ShardStore) -> Binder:
-        return Binder(shards, self._spec, self._agenda.tell_shard, self._unbind, self._aside_done)
-
-    def _aside_done(self, done: Callable[[], None]) -> None:
-        self._ended.append(done)
-        self._engine.wake()
-
-    def _turn_shards(self, binder: Binder) -> None:
-        ends = self._worked_out or self._stop_at or self._changed() or self._agenda.state is not State.OPEN
-        binder.turn(close=bool(ends) and not self._agenda.held)
-        self._name_shards(binder)
-
-    def _name_shards(self, binder: Binder) -> None:
-        """Let the next report name the shards that are begun: of these no number is given again."""
-        self._agenda.shard_numbers, self._agenda.wants_shard = binder.numbers, binder.wants_number
-
-    def _hear(self, reply: Reply) -> None:
-        if self._binder is None:
-            return
-        self._worked_out = reply.close_shards
-        if reply.shard >= 0:
-            self._binder.begin(reply.shard)
-        for answer in reply.answers:
-            self._agenda.release(self._binder.answered(answer))
-        self._name_shards(self._binder)
-
-    def _transformed(self, task: Task, body: bytes, result: ImageResult, answer: Transformed | FetchError) -> None:
-        self._let_go(len(body))
-        if isinstance(answer, FetchError):
-            self._give_up(task, answer, NOT_TRANSFORMED)
-            return
-        if answer.body is not body:
-            result.stored_sha256 = hashlib.sha256(answer.body).hexdigest()
-        self._bind(task, body, result, answer)
-
-    def _bind(self, task: Task, body: bytes, result: ImageResult, image: Transformed) -> None:
-        assert self._binder is not None
-        self._agenda.bind(task)
-        sample = sample_of(task, result, body, image, self._spec.caption_from)
-        self._binder.bind(Item(task, sample, image.body, len(body), result))
-
-    def _unbind(self, tasks: list[Task], error: CrawlerError) -> None:
-        """Return the images of a shard that cannot be written, or let them fail where it never could."""
-        passes = isinstance(error, StoreError) and not isinstance(error, Unstorable)
-        for task in tasks:
-            never = FetchError(Outcome.UNSTORABLE, str(error))
-            returned = Settlement(number=task.number, verb=Verb.RETURNED)
-            self._agenda.settle(returned if passes else answers.failed(task, never))
-        if passes:
-            self._close_store(error)

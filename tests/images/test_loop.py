@@ -9,8 +9,10 @@ import pytest
 from acceptance.here import asked, wait_for
 from crawler.contracts import Broker, ShardStore
 from crawler.errors import StoreError
-from crawler.images import loop
+from crawler.images import loop, sharding
+from crawler.images.filing import FileLoop
 from crawler.images.loop import DownloadLoop
+from crawler.images.sharding import ShardLoop
 from crawler.model import Grant, ImageDetail, Kind, Reply, Report, State, Task, Verb, pack
 from crawler.spec import Spec
 from crawler.stores.names import file_name
@@ -89,9 +91,12 @@ class Running:
 
     def _work(self) -> None:
         spec = Spec(job="j", user_agent="crawler/1", allow_net=("127.0.0.0/8",), lease=3.0)
-        store, shards = (None, cast(ShardStore, self.store)) if self.shards else (self.store, None)
-        broker = cast(Broker, self.broker)
-        made = DownloadLoop(broker, "w1", spec, store, file_name, shards=shards, connections=16, patience=60.0)
+        broker, how = cast(Broker, self.broker), {"connections": 16, "patience": 60.0}
+        made: DownloadLoop
+        if self.shards:
+            made = ShardLoop(broker, "w1", spec, cast(ShardStore, self.store), **how)
+        else:
+            made = FileLoop(broker, "w1", spec, self.store, file_name, **how)
         self.ended.append(made.run(lambda: not self.gone))
 
 
@@ -125,7 +130,8 @@ def test_bytes_that_wait_for_the_store_are_bounded(site: FaultySite, monkeypatch
 
 
 def test_images_that_wait_for_a_shard_are_bounded(site: FaultySite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "LARGE_ROOM", 5)
+    monkeypatch.setattr(sharding, "LARGE_ROOM", 5)
+    monkeypatch.setattr(ShardLoop, "_least_room", 5)
     running = Running(site, shards=True)
     wait_for(lambda: running.broker.bound >= 5)
     exchanges = len(running.broker.rooms)

@@ -18,7 +18,9 @@ import pytest
 from acceptance.here import asked, wait_for
 from crawler.child import Child
 from crawler.contracts import Broker
+from crawler.images.filing import FileLoop
 from crawler.images.loop import DownloadLoop
+from crawler.images.sharding import ShardLoop
 from crawler.model import (
     Grant,
     ImageDetail,
@@ -136,13 +138,12 @@ class Running:
 
     def _work(self) -> None:
         place = FileFolder(self.folder)
-        files = self._spec.store == "files"
-        store = place.open_store("w1") if files else None
-        shards = None if files else place.open_shards("w1", self._spec.transform.encode or "jpg")
-        self.loop = DownloadLoop(
-            cast(Broker, self.broker), "w1", self._spec, store, file_name, shards=shards, connections=CONNECTIONS,
-            patience=60.0,
-        )  # fmt: skip
+        broker, how = cast(Broker, self.broker), {"connections": CONNECTIONS, "patience": 60.0}
+        if self._spec.store == "files":
+            self.loop = FileLoop(broker, "w1", self._spec, place.open_store("w1"), file_name, **how)
+        else:
+            shards = place.open_shards("w1", self._spec.transform.encode or "jpg")
+            self.loop = ShardLoop(broker, "w1", self._spec, shards, **how)
         self.ended.append(self.loop.run(lambda: not self.gone))
 
     def finish(self) -> Tasks:
