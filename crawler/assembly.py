@@ -15,7 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from crawler.captions import parse_order
-from crawler.checks import transform_of
+from crawler.checks import MOST_SAMPLES, transform_of
 from crawler.datasets.bodies import Bodies
 from crawler.datasets.draft import Draft, opened_draft
 from crawler.datasets.making import LOADED, Making
@@ -69,11 +69,14 @@ def choose(
 def _by_row(stretches: Stretches) -> Iterator[list[Line]]:
     """Yield a line for each row of a list that names an image, not for each image."""
     for lines in stretches:
-        yield [
-            msgspec.structs.replace(line, mentions=[mention], mentions_total=1)
-            for line in lines
-            for mention in sorted(line.mentions, key=lambda raw: _row(raw).row or 0)
-        ]
+        yield [row for line in lines for row in _rows_of(line)]
+
+
+def _rows_of(line: Line) -> list[Line]:
+    if len(line.mentions) < 2:
+        return [line]
+    mentions = sorted(line.mentions, key=lambda raw: _row(raw).row or 0)
+    return [msgspec.structs.replace(line, mentions=[mention], mentions_total=1) for mention in mentions]
 
 
 def _hashed(rows: Selection, bodies: Bodies, max_pixels: int) -> Iterator[Row]:
@@ -96,7 +99,8 @@ def _hash_of(line: Kept, bodies: Bodies, hasher: Hasher) -> str:
 def make_dataset(settings: ExportSettings, reader: Reader, stretches: Stretches) -> int:
     """Make the dataset, or what is left of it, and return the exit code; raises UsageError, StateError, StoreError."""
     target = _target(settings)
-    spec, order = reader.spec(), parse_order(settings.caption_from)
+    spec = reader.spec()
+    order = _order(settings, spec)
     transform = transform_of(settings)
     folder = open_folder(parse_output(spec.output), spec.job, settings.store_endpoint)
     with ExitStack() as stack:
@@ -119,6 +123,11 @@ def make_dataset(settings: ExportSettings, reader: Reader, stretches: Stretches)
     return 0
 
 
+def _order(settings: ExportSettings, spec: Spec) -> tuple[str, ...]:
+    """Return the kinds of words for captions: those that are named here, else the job's."""
+    return parse_order(settings.caption_from) if settings.caption_from else spec.caption_from
+
+
 def _target(settings: ExportSettings) -> Output:
     if not settings.output:
         raise UsageError(f"--format {settings.format} is a folder: name a directory, or s3://BUCKET/PREFIX")
@@ -127,6 +136,8 @@ def _target(settings: ExportSettings) -> Output:
         raise UsageError(f"{target} is a whole bucket: name a folder in it, such as {target}/dataset")
     if settings.store_endpoint:
         check_endpoint(settings.store_endpoint)
+    if not 1 <= settings.shard_samples <= MOST_SAMPLES or settings.shard_bytes < 1 or settings.processes < 1:
+        raise UsageError(f"--shard-samples is 1 to {MOST_SAMPLES:,}, --shard-bytes and --processes at least 1")
     return target
 
 
@@ -165,8 +176,8 @@ def _bar(settings: ExportSettings, rows: int, before: int) -> Iterator[Callable[
 def chosen_lines(settings: ExportSettings, reader: Reader, stretches: Stretches) -> Iterator[Iterator[Sequence[Line]]]:
     """Have the rows that are chosen, many at a time."""
     with tempfile.TemporaryDirectory(prefix="crawler-export-") as name, ExitStack() as stack:
-        rows = stack.enter_context(selection(Path(name), parse_order(settings.caption_from)))
         spec = reader.spec()
+        rows = stack.enter_context(selection(Path(name), _order(settings, spec)))
         folder = open_folder(parse_output(spec.output), spec.job, settings.store_endpoint)
         choose(rows, reader, settings, stretches, Bodies(folder, Path(name)), files_only=False)
         lines = (line for _, line in rows.lines())

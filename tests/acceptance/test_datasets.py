@@ -113,8 +113,23 @@ def test_rows_are_chosen(here: Here, site: FaultySite) -> None:
     text = export(here, "--format", "csv", "--where", "widht > 3", code=2)
     assert "--where:" in text and "the columns are file_name" in text and "Traceback" not in text
     assert "is there already" in export(here, "--format", "imagefolder", str(here.output), code=2)
+    text = export(here, "--format", "webdataset", str(here.folder / "bad"), "--shard-samples", "0", code=2)
+    assert "--shard-samples is 1 to" in text
     text = export(here, "--format", "imagefolder", str(here.folder / "bad"), "--where", "nope", code=2)
     assert "--where" in text and [path for path in here.folder.iterdir() if "bad" in path.name] == []
+
+
+def test_a_job_of_rows_has_a_sample_for_each(here: Here, site: FaultySite) -> None:
+    rows = [("/i/1.png", "one"), ("/i/2.png", "two"), ("/i/1.png", "another"), ("/i/1.png", "one")]
+    (here.folder / "list.csv").write_text("url,text\n" + "".join(f"{site.url}{path},{text}\n" for path, text in rows))
+    flags = ("--urls", str(here.folder / "list.csv"), "--caption-column", "text", "--per", "row", "--ignore-robots")
+    assert here.crawl(*flags)[0] == 0
+    assert len(asked(site)) == 2, "each is fetched once"
+    export(here, "--format", "webdataset", str(here.folder / "set"))
+    found = [(row["url"].removeprefix(site.url), row["caption"]) for row in samples(here.folder / "set")]
+    assert sorted(found) == sorted(rows)
+    export(here, "--format", "webdataset", str(here.folder / "once"), "--dedupe", "sha256", "--caption-from", "title")
+    assert [row["caption"] for row in samples(here.folder / "once")] == ["", ""]
 
 
 def test_what_is_not_as_it_was_stored_is_a_failure(here: Here, site: FaultySite) -> None:
