@@ -1,4 +1,4 @@
-"""`python -m crawler.export --job NAME`: the job's ledger as one table, at any time."""
+"""`python -m crawler.export --job NAME`: the job's ledger as a table, or its images as a dataset, at any time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from crawler.settings import ExportSettings
 
-ABOUT = "Write a job's ledger as one table, every image a row, as things stand; a job that runs is not disturbed."
+ABOUT = (
+    "Write a job's ledger as a table, every image a row, or its images as a dataset, as things stand; a job that runs is "
+    "not disturbed."
+)
 
 
 def run(settings: ExportSettings) -> int:
