@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from crawler.settings import ExportSettings
 
 ABOUT = (
-    "Write a job's ledger as a table, every image a row, or its images as a dataset, as things stand; a job that runs is "
-    "not disturbed."
+    "Write a job's ledger as a table, every image a row, or its images as a dataset, as things stand; a job that runs "
+    "is not disturbed."
 )
 
 
