@@ -97,9 +97,9 @@ class Making:
         assert isinstance(line, Kept)
         try:
             check_size(line.width, line.height, self._transform)
-            body = self._bodies.read(line)
             if line.format not in LOADED:
                 raise FetchError(Outcome.UNWANTED_FORMAT, f"what loads datasets reads no {line.format}")
+            body = self._bodies.read(line)
         except FetchError as error:
             return _Read(line, b"", error)
         return _Read(line, body, None)

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import stat
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterable
@@ -167,7 +168,7 @@ class ObjectFolder:
         return ObjectStore(self._url, self._remote)
 
     def open_shards(self, worker: str, suffix: str = "jpg") -> Shards:
-        drafts = Path(tempfile.gettempdir(), f"crawler-{os.getuid()}-shards")
+        drafts = _own_folder(Path(tempfile.gettempdir(), f"crawler-{os.getuid()}-shards"))
         sweep(drafts)
         return Shards(self, drafts, worker, suffix)
 
@@ -223,6 +224,18 @@ class ObjectFolder:
                 if code_of(error) in NO_BUCKET:
                     raise
                 return None
+
+
+def _own_folder(path: Path) -> Path:
+    """Return a folder, made where it is missing, into which nobody else can put anything; raises StoreError."""
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise StoreError(f"shards cannot be made in {path}: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise StoreError(f"{path} is not a folder of ours alone: remove it, or name another place with TMPDIR")
+    return path
 
 
 class ObjectArchive(Archive):

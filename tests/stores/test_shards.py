@@ -21,6 +21,7 @@ from crawler.shards.shard import Shard
 from crawler.stores import open_folder
 from crawler.stores.directory import FileFolder
 from crawler.stores.files import worker_name
+from crawler.stores.objects import _own_folder
 from crawler.stores.shards import Shards
 from servers.s3 import BUCKET, S3, forget_stores, needed
 from servers.storing import is_open
@@ -229,3 +230,20 @@ def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "j").write_bytes(b"a file")
     with pytest.raises(StoreError, match="cannot write below"):
         FileFolder(tmp_path / "j").open_shards("w-1-a")
+
+
+@pytest.mark.parametrize("kind", ["link", "open", "file"])
+def test_drafts_are_in_a_folder_of_our_own(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "shards"
+    if kind == "link":
+        (tmp_path / "elsewhere").mkdir()
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "open":
+        path.mkdir()
+        path.chmod(0o777)
+    else:
+        path.write_text("")
+    with pytest.raises(StoreError, match="shards"):
+        _own_folder(path)
+    made = _own_folder(tmp_path / "another")
+    assert made.stat().st_mode & 0o777 == 0o700 and _own_folder(made) == made
