@@ -218,8 +218,8 @@ class Crawl:
                 self._stop()
                 return (f"stopped at {limit}" if limit else "stopped by a signal"), self._last
             if not lines:
-                time.sleep(LOOK_EVERY if counts.waiting_images > 100 else LOOK_EVERY / 4)
-                next_count = min(next_count, now + LOOK_EVERY)
+                ended = self._supervisor.wait(LOOK_EVERY if counts.waiting_images > 100 else LOOK_EVERY / 4)
+                next_count = 0.0 if ended else min(next_count, now + LOOK_EVERY)
 
     def _check_children(self) -> None:
         for child in self._supervisor.children:

@@ -22,7 +22,9 @@ from crawler.stores.files import draft_of
 
 METADATA = "metadata.jsonl"
 FAILURES = "failures.jsonl"
-_BATCH = 1000
+#: Rows asked for at a time. Two threads that hand over to each other wait some milliseconds for their turn: of 1,000
+#: rows it took 11 µs a row to write them, of 4,000 it takes 7.5.
+_BATCH = 4000
 #: Contents, of some 300 bytes with their file's name.
 _MOST_IN_MEMORY = 32_768
 _NIL = msgspec.Raw(b"\xc0")

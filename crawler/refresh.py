@@ -42,6 +42,8 @@ def conditions(task: Task, past: ImageResult | PageResult) -> dict[str, str]:
 def max_age(headers: Mapping[str, str], now: float) -> int:
     """Return for how many seconds an answer says that it is fresh (RFC 9111, 4.2.1), at most MOST_FRESH."""
     control = headers.get("cache-control", "")
+    if not control and "expires" not in headers:
+        return 0
     if _NEVER.search(control):
         return 0
     if match := _MAX_AGE.search(control):

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -90,6 +91,11 @@ class Supervisor:
                 continue
             self._note_death(child, code)
             self._spawn(child)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, but no longer than until a child ends, and tell whether one did."""
+        running = [child.process.sentinel for child in self.children if child.process is not None and not child.done]
+        return bool(connection.wait(running, seconds))
 
     def stop(self, seconds: float, *, only: str = "") -> None:
         """Ask children to end by their signal, and kill what still runs after `seconds`."""

@@ -94,6 +94,17 @@ def test_one_that_is_killed_is_started_again(boss: Supervisor, notes: Path, capl
     assert "the worker process ended by SIGKILL" in caplog.text
 
 
+def test_a_wait_is_over_when_one_ends(boss: Supervisor, notes: Path) -> None:
+    began = time.monotonic()
+    assert not boss.wait(0.05), "there is none"
+    boss.start("lives", live, notes)
+    assert not boss.wait(0.05)
+    child = boss.start("ends", end_with, notes, 0)
+    assert boss.wait(30.0) and time.monotonic() - began < 20.0
+    boss.watch()
+    assert child.done and not boss.wait(0.05), "it is told once"
+
+
 @pytest.mark.parametrize("code", [0, 2])
 def test_one_that_ends_by_itself_stays_ended(boss: Supervisor, notes: Path, code: int) -> None:
     child = boss.start("worker", end_with, notes, code)

@@ -19,12 +19,11 @@ SELECT p.seq, p.run, p.time, w.name, p.body FROM parcels p JOIN workers w ON w.w
 WHERE p.seq >= (SELECT coalesce(max(seq), 0) FROM parcels WHERE seq <= ?) ORDER BY p.seq"""
 _PARCEL = "SELECT p.run, p.time, w.name, p.body FROM parcels p JOIN workers w ON w.worker = p.worker WHERE p.seq = ?"
 _CURRENT = f"""
-SELECT t.number, t.url, result, kept, coalesce(before, ''), CASE WHEN outcome IS NULL THEN 0 ELSE gone END,
-s.url, s.detail
-FROM tasks t JOIN settled ON task = t.number LEFT JOIN tasks s ON s.number = t.source
-WHERE t.number > ? AND t.kind = {int(Kind.IMAGE)} AND t.url <> '' ORDER BY t.number LIMIT ?"""
+SELECT number, url, source, result, kept, coalesce(before, ''), CASE WHEN outcome IS NULL THEN 0 ELSE gone END
+FROM tasks JOIN settled ON task = number
+WHERE number > ? AND kind = {int(Kind.IMAGE)} AND url <> '' ORDER BY number LIMIT ?"""
 _MENTIONS = """
-SELECT m.image, p.url, m.words FROM mentions m JOIN tasks p ON p.number = m.page WHERE m.image IN ({}) LIMIT {}"""
+SELECT m.image, p.url, m.words FROM mentions m JOIN tasks p ON p.number = m.page WHERE {} LIMIT {}"""
 # One statement for a parcel took less than half of the time of one for each task (0.9 to 2.3 µs a task).
 _SETTLE = """
 INSERT INTO settled(task, outcome, result, run, kept) SELECT value, ?1, ?2 + key, ?3, ?4 * (?2 + key)
@@ -139,14 +138,16 @@ class Results:
         Each has its first `mentions`.
         """
         found = self._db.execute(_CURRENT, (after, limit)).fetchall()
-        shown, totals = self._mentions([number for number, *_ in found], mentions)
+        last = found[-1][0] if found else after
+        shown, totals = self._mentions(f"image BETWEEN {after + 1} AND {last}", mentions)
+        sites = self._sites({source for _, _, source, *_ in found})
         rows: list[LedgerRow] = []
         size = 0
-        for number, url, seq, kept, before, gone, source, detail in found:
-            row = _row(seq, *self._result(seq))
-            row.url, row.current, row.before, row.gone = url, True, before, gone
-            row.site = site_name(source, detail) if source else ""
-            row.mentions, row.mentions_total = shown.get(number, []), totals.get(number, 0)
+        for number, url, source, seq, kept, before, gone in found:
+            row = self._current_row(seq, url)
+            row.before, row.gone, row.site = before, gone, sites.get(source, "")
+            if number in totals:
+                row.mentions, row.mentions_total = shown.get(number, []), totals[number]
             if kept and kept != seq:
                 earlier = self.known(kept)
                 row.kept, row.kept_size = earlier.result, earlier.size
@@ -157,6 +158,21 @@ class Results:
                 break
         return LedgerPage(rows, str(after))
 
+    def _current_row(self, seq: int, url: str) -> LedgerRow:
+        """Return the row of the result with this number, which is the last of its image."""
+        first, told, parcel = self._at(seq)
+        place = seq - first
+        return LedgerRow(
+            seq=seq, run=told.run, url=url, outcome=parcel.outcome,
+            message=parcel.messages[place] if parcel.messages else "", size=parcel.sizes[place],
+            time=told.time, worker=told.worker, result=parcel.bodies[place], current=True,
+        )  # fmt: skip
+
+    def _sites(self, sources: set[int]) -> dict[int, str]:
+        """Return what people call these sources."""
+        rows = self._db.execute(f"SELECT number, url, detail FROM tasks WHERE number IN ({_marks(sources)})")
+        return {number: site_name(url, detail) for number, url, detail in rows}
+
     def _after(self, after: int) -> Iterator[tuple[int, Told, Result]]:
         for first, run, time, worker, body in self._db.execute(_PARCELS, (after + 1,)):
             parcel, told = decode(body, Parcel), Told(run, time, worker)
@@ -165,20 +181,18 @@ class Results:
 
     def mentions(self, tasks: list[int], most: int = MENTIONS_SHOWN) -> dict[int, list[tuple[str, msgspec.Raw]]]:
         """Return the first mentions of each task, so many at most: page and packed Words."""
-        return self._mentions(tasks, most)[0]
+        return self._mentions(f"image IN ({_marks(tasks)})", most)[0]
 
-    def _mentions(self, tasks: list[int], most: int) -> tuple[dict[int, list[tuple[str, msgspec.Raw]]], dict[int, int]]:
-        """Return the first mentions of each task, so many at most, and how many it has."""
-        totals = dict(
-            self._db.execute(f"SELECT image, count(*) FROM mentions WHERE image IN ({_marks(tasks)}) GROUP BY image")
-        )
+    def _mentions(self, which: str, most: int) -> tuple[dict[int, list[tuple[str, msgspec.Raw]]], dict[int, int]]:
+        """Return the first mentions of each image that `which` chooses, so many at most, and how many it has."""
+        totals = dict(self._db.execute(f"SELECT image, count(*) FROM mentions WHERE {which} GROUP BY image"))
         often = [task for task, total in totals.items() if total > MENTIONS_SHOWN]
         shown: dict[int, list[tuple[str, msgspec.Raw]]] = {}
-        few = totals.keys() - often
-        for task, page, words in self._db.execute(_MENTIONS.format(_marks(few), MENTIONS_SHOWN * len(few))):
+        few = f"{which} AND image NOT IN ({_marks(often)})" if often else which
+        for task, page, words in self._db.execute(_MENTIONS.format(few, MENTIONS_SHOWN * len(totals))):
             shown.setdefault(task, []).append((page, msgspec.Raw(words)))
         for task in often:
-            rows = self._db.execute(_MENTIONS.format(task, most))
+            rows = self._db.execute(_MENTIONS.format(f"image = {task}", most))
             shown[task] = shown_of(((page, msgspec.Raw(words)) for _, page, words in rows), most)
         return shown, totals
 
@@ -192,12 +206,16 @@ class Results:
         return self._result(seq)[1].message
 
     def _result(self, seq: int) -> tuple[Told, Result]:
-        first, told, parcel = self._latest
-        if not first <= seq < first + len(parcel):
-            first = self._db.execute("SELECT max(seq) FROM parcels WHERE seq <= ?", (seq,)).fetchone()[0]
-            told, parcel = self._decoded.get(first) or self._read(first)
-            self._latest = first, told, parcel
+        first, told, parcel = self._at(seq)
         return told, parcel[seq - first]
+
+    def _at(self, seq: int) -> tuple[int, Told, Parcel]:
+        """Return the parcel in which the result with this number lies, and the number of its first."""
+        first, _, parcel = self._latest
+        if not first <= seq < first + len(parcel.tasks):
+            first = self._db.execute("SELECT max(seq) FROM parcels WHERE seq <= ?", (seq,)).fetchone()[0]
+            self._latest = first, *(self._decoded.get(first) or self._read(first))
+        return self._latest
 
     def _read(self, first: int) -> tuple[Told, Parcel]:
         """Return a parcel, and keep it decoded for a while."""
@@ -320,8 +338,10 @@ def _row(seq: int, told: Told, result: Result) -> LedgerRow:
 
 def _size(row: LedgerRow) -> int:
     """Return how much of a message a row takes, about."""
-    words = sum([len(page) + len(words) for page, words in row.mentions])
-    return len(row.result) + len(row.kept) + len(row.url) + len(row.message) + words
+    size = len(row.result) + len(row.kept) + len(row.url) + len(row.message)
+    for page, words in row.mentions:
+        size += len(page) + len(words)
+    return size
 
 
 def _stretches(places: list[int]) -> Iterator[tuple[int, int]]:

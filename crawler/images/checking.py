@@ -11,15 +11,14 @@ from crawler.spec import Spec
 def checked(body: bytes, spec: Spec) -> Picture:
     """Return what the structure of an image says; raises FetchError where it is none, or none that is wanted."""
     try:
-        picture = verify(body)
+        format, width, height, active = picture = verify(body)
     except BadImage as error:
         raise refusal(error) from error
-    if spec.formats and picture.format not in spec.formats:
-        raise FetchError(Outcome.UNWANTED_FORMAT, f"it is {picture.format}")
-    if picture.active and spec.svg == "safe":
+    if spec.formats and format not in spec.formats:
+        raise FetchError(Outcome.UNWANTED_FORMAT, f"it is {format}")
+    if active and spec.svg == "safe":
         raise FetchError(Outcome.UNWANTED_FORMAT, "it is an SVG that runs or loads something")
-    _, width, height, _ = picture
-    if spec.max_pixels and picture.format != "svg" and width * height > spec.max_pixels:
+    if 0 < spec.max_pixels < width * height and format != "svg":
         raise FetchError(Outcome.TOO_LARGE, _size(picture, body))
     if 0 < width < spec.min_width or 0 < height < spec.min_height or len(body) < spec.min_bytes:
         raise FetchError(Outcome.TOO_SMALL, _size(picture, body))

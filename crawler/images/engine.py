@@ -52,7 +52,8 @@ class Engine:
         self._begun: dict[Handle, float] = {}  # when those that run were, in their order
         self._timer: float | None = None
         self._epoll = select.epoll()
-        self._watched: set[int] = set()
+        self._watched: dict[int, int] = {}  #: what epoll looks for, by descriptor
+        self._resting: set[int] = set()  #: descriptors of connections that are kept for the next request
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
@@ -92,6 +93,8 @@ class Engine:
         for descriptor, event in events:
             if descriptor == self._wake_read:
                 os.read(self._wake_read, 4096)
+            elif descriptor in self._resting:
+                self._forget(descriptor)  # its server hangs up
             else:
                 readable = event & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR)
                 writable = event & (select.EPOLLOUT | select.EPOLLERR)
@@ -100,7 +103,7 @@ class Engine:
 
     def abandon(self) -> list[Task]:
         """End all that runs, and return its tasks; of a request that has not reached its host nothing is sent later."""
-        for descriptor in self._watched:
+        for descriptor in self._watched.keys() - self._resting:
             with contextlib.suppress(OSError), socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as ours:
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         running = list(self._begun)
@@ -148,23 +151,30 @@ class Engine:
         self._free.append(handle)
 
     def _on_timer(self, milliseconds: int) -> None:
-        self._timer = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
+        self._timer = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000 if milliseconds else 0.0
 
     def _on_socket(self, what: int, descriptor: int, multi: object, data: object) -> None:
         if what == pycurl.POLL_REMOVE:
             if descriptor in self._watched:
-                self._watched.discard(descriptor)
-                try:
-                    self._epoll.unregister(descriptor)
-                except (FileNotFoundError, OSError):
-                    return  # libcurl closed it before it told us
+                self._resting.add(descriptor)  # most are asked for again at once, which costs one call, not two
             return
         events = (select.EPOLLIN if what & pycurl.POLL_IN else 0) | (select.EPOLLOUT if what & pycurl.POLL_OUT else 0)
+        self._resting.discard(descriptor)
         if descriptor in self._watched:
-            self._epoll.modify(descriptor, events)
+            try:
+                self._epoll.modify(descriptor, events)
+            except FileNotFoundError:  # it was closed meanwhile, and this is another of the same number
+                self._epoll.register(descriptor, events)
         else:
-            self._watched.add(descriptor)
             self._epoll.register(descriptor, events)
+        self._watched[descriptor] = events
+
+    def _forget(self, descriptor: int) -> None:
+        """Look no more for what comes from a descriptor; it may be closed already."""
+        self._resting.discard(descriptor)
+        if self._watched.pop(descriptor, None) is not None:
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(descriptor)
 
 
 def referrer_for(url: str, page: str) -> str:

@@ -74,6 +74,7 @@ class DownloadLoop(WorkLoop):
         self._engine = Engine(connections, spec, Guard(spec.allow_net, own))
         super().__init__(broker, worker, spec, patience)
         self._place = place
+        self._limits_size = spec.transform.limits_size
         self._forgotten = frozenset(spec.forgotten)
         self._forgotten_urls = frozenset(spec.forgotten_urls)
         self._connections = connections
@@ -260,14 +261,16 @@ class DownloadLoop(WorkLoop):
     def _keep(self, transfer: Transfer) -> None:
         task, body = transfer.task, transfer.body
         picture = checked(body, self._spec)
-        if other := difference(body, decode(task.detail, ImageDetail).digest):
+        digest = decode(task.detail, ImageDetail).digest
+        if other := difference(body, digest):
             raise FetchError(Outcome.WRONG_HASH, other)
-        try:
-            check_size(picture.width, picture.height, self._spec.transform)
-        except FetchError as error:
-            self._give_up(task, error, NOT_TRANSFORMED)
-            return
-        result = self._result(transfer, picture)
+        if self._limits_size:
+            try:
+                check_size(picture.width, picture.height, self._spec.transform)
+            except FetchError as error:
+                self._give_up(task, error, NOT_TRANSFORMED)
+                return
+        result = self._result(transfer, picture, digest)
         if result.sha256 in self._forgotten:
             raise FetchError(Outcome.FORGOTTEN, "its content is not to be kept")
         if self._workshop.looks_at(result):
@@ -276,7 +279,7 @@ class DownloadLoop(WorkLoop):
         else:
             self._store_image(task, body, result)
 
-    def _result(self, transfer: Transfer, picture: Picture) -> ImageResult:
+    def _result(self, transfer: Transfer, picture: Picture, digest: str) -> ImageResult:
         """Return what is known of an image; it has a file already where an earlier run stored the same bytes."""
         task, sha256 = transfer.task, hashlib.sha256(transfer.body).hexdigest()
         past = decode(task.known.result, ImageResult) if task.known is not None else ImageResult()
@@ -286,7 +289,7 @@ class DownloadLoop(WorkLoop):
             active=picture.active, final_url=moved_to(task), status=transfer.status,
             etag=transfer.headers.get("etag", ""), last_modified=transfer.headers.get("last-modified", ""),
             max_age=max_age(transfer.headers, time.time()), previous=same.previous,
-            digest=decode(task.detail, ImageDetail).digest, stored_sha256=same.stored_sha256, phash=same.phash,
+            digest=digest, stored_sha256=same.stored_sha256, phash=same.phash,
         )  # fmt: skip
 
     def _look_at(self, task: Task, body: bytes, result: ImageResult) -> None:

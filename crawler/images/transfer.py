@@ -55,8 +55,7 @@ _FIELD = re.compile(
     rb"tdm-reservation)[ \t]*:([^\r\n]*)",
     re.IGNORECASE,
 )
-# The last status line: what is before it is a 1xx.
-_STATUS = re.compile(rb"(?s:.*)\nHTTP/[0-9.]+ ")
+_STATUS = re.compile(rb"\nHTTP/[0-9.]+ ")
 _OPT_OUTS = frozenset({"x-robots-tag", "tdm-reservation"})
 _LISTS = _OPT_OUTS | {"content-encoding"}
 
@@ -138,11 +137,9 @@ class Handle:
 
     def prepare(self, task: Task, referrer: str, conditions: Mapping[str, str]) -> None:
         self.task = task
-        self._header_lines.clear()
         self._received = self._size = 0
         self._refused = self._opted_out = ""
         self._decoder = self._unreadable = None
-        self._first, self._rest = b"", None
         self._cut = False
         self._bound(task.kind is Kind.ROBOTS)
         self.curl.setopt(pycurl.URL, task.at)
@@ -201,7 +198,9 @@ class Handle:
         """Keep the header fields that are of use, and whether they say that the image is to be left alone."""
         assert self.task is not None
         text = b"\n" + b"".join(self._header_lines)
-        status = match.end() if (match := _STATUS.match(text)) else 0
+        status = 0
+        for match in _STATUS.finditer(text):  # what is before the last one is a 1xx
+            status = match.end()
         self._headers = {}
         for name, value in _FIELD.findall(text, status):
             field, said = name.lower().decode(), header_text(value.strip())

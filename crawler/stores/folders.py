@@ -46,12 +46,13 @@ class Folders:
 
     def open(self, path: str) -> Folder:
         """Return the folder at `path`, made where it is missing; raises OSError where something else is there."""
-        folder = self._open.pop(path, None)
+        folder = self._open.get(path)
         if folder is None or folder.until < time.monotonic():
             folder = Folder(self._open_below(path) if path else self._open_root())
-        self._open[path] = folder
-        if len(self._open) > MOST_OPEN:
-            self._open.popitem(last=False)
+            self._open[path] = folder
+            self._open.move_to_end(path)
+            if len(self._open) > MOST_OPEN:
+                self._open.popitem(last=False)
         return folder
 
     def forget(self) -> None:

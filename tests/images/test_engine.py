@@ -291,6 +291,31 @@ def test_wake_ends_a_wait(make: Any) -> None:
     assert time.monotonic() - began < 4.0
 
 
+def test_a_connection_that_is_hung_up_wakes_nobody_and_is_made_anew(make: Any) -> None:
+    engine = make()
+    kept_alive = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+    with RawServer(kept_alive) as server:  # and then it hangs up
+        for _ in range(3):
+            (transfer,) = run(engine, server.url)
+            assert transfer.body == BODY
+            turns, until = 0, time.monotonic() + 0.5
+            while time.monotonic() < until:
+                assert engine.wait(0.1) == []
+                turns += 1
+            assert turns < 20, "it turns and turns"
+
+
+def test_descriptors_that_others_took_meanwhile_are_told_apart(site: FaultySite, make: Any) -> None:
+    """Connections that are closed give their numbers to others, of which epoll knows nothing yet."""
+    site.add("/a.jpg", BODY)
+    first, second = make(1), make(1)
+    for _ in range(5):
+        for engine in (first, second):
+            with RawServer(b"HTTP/1.0 200 OK\r\n\r\n" + BODY) as other:
+                took = [transfer.body for transfer in run(engine, site.url + "/a.jpg", other.url, seconds=5.0)]
+            assert took == [BODY, BODY]
+
+
 @pytest.mark.parametrize(
     ("url", "page", "expected"),
     [
