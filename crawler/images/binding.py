@@ -13,7 +13,7 @@ from functools import partial
 from crawler.contracts import ShardStore
 from crawler.errors import CrawlerError, StoreError, Unstorable, UsageError
 from crawler.model import ImageResult, Settlement, ShardAnswer, ShardReport, Stored, Task, pack
-from crawler.shards.samples import Sample
+from crawler.shards.samples import Sample, import_arrow
 from crawler.shards.shard import Shard
 from crawler.spec import Spec
 
@@ -79,6 +79,7 @@ class Binder:
         self._unbound: deque[Item] = deque()  #: they wait for the number of a shard
         self.waiting_bytes = 0  #: of these
         self._closer = ThreadPoolExecutor(1, "closer")
+        self._is_prepared = False
 
     @property
     def numbers(self) -> list[int]:
@@ -106,6 +107,9 @@ class Binder:
             self.waiting_bytes = 0
             self._give_back(waiting, error)
             return
+        if not self._is_prepared:
+            self._is_prepared = True
+            self._closer.submit(import_arrow)  # while there is other work; what is wrong is told where it is needed
         while self._unbound and self._open is not None:
             item = self._unbound.popleft()
             self.waiting_bytes -= len(item.body)

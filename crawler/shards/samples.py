@@ -110,8 +110,11 @@ class Table:
         self._writer = self._arrow.parquet.ParquetWriter(path, self._schema, compression="zstd")
 
     def write(self, samples: Sequence[Sample]) -> None:
+        if not samples:
+            return
         try:
-            columns = [_column(self._arrow, field, samples) for field in self._schema]
+            rows = zip(*map(msgspec.structs.astuple, samples), strict=True)
+            columns = [_column(self._arrow, field, values) for field, values in zip(self._schema, rows, strict=True)]
             self._writer.write_table(self._arrow.Table.from_arrays(columns, schema=self._schema))
         except (OverflowError, self._arrow.ArrowException) as error:
             raise Unstorable(f"{self._path.name} cannot hold what a row says: {error}") from error
@@ -123,10 +126,9 @@ class Table:
             os.fsync(file.fileno())
 
 
-def _column(arrow: Any, field: Any, samples: Sequence[Sample]) -> Any:
-    values = [getattr(sample, field.name) for sample in samples]
+def _column(arrow: Any, field: Any, values: Sequence[Any]) -> Any:
     if field.name == "mentions":
         values = [[mention_value(raw) for raw in raws] for raws in values]
     elif field.name == "time":
-        values = [datetime.datetime.fromtimestamp(value, datetime.timezone.utc) for value in values]
+        return arrow.array([round(value * 1000) for value in values], arrow.int64()).cast(field.type)
     return arrow.array(values, field.type)

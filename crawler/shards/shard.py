@@ -93,9 +93,9 @@ class Shard:
         """Add an image, and return its name in the ledger."""
         key = self._take_key(sample)
         begin = self._tar.size
-        self._tar.add(f"{key}.{self._suffix}", body)
-        self._tar.add(f"{key}.json", member(sample))
-        self._tar.add(f"{key}.txt", sample.caption.encode())
+        self._tar.add(
+            (f"{key}.{self._suffix}", body), (f"{key}.json", member(sample)), (f"{key}.txt", sample.caption.encode())
+        )
         self._rows.append((sample, _Place(begin, self._tar.size)))
         return f"{FOLDER}/{self.number:05d}.tar/{key}.{self._suffix}"
 

@@ -7,20 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 BLOCK = 512
-#: Bytes that are gathered before they are written.
-_GATHERED = 2**20
+#: Bytes, and pieces, that are gathered before they are written: the system takes so many at a time.
+_GATHERED, _PIECES = 2**20, min(os.sysconf("SC_IOV_MAX"), 1024)
 _OWNER = b"0000644\0" + 2 * b"0000000\0"  # mode, user, group
 _BLANK = b" " * 8  # the checksum, while it is computed
 _REST = b" 0" + bytes(100) + b"ustar\x0000" + bytes(32 + 32) + 2 * b"0000000\0" + bytes(155 + 12)
-
-
-_ALWAYS = sum(_BLANK) + sum(_REST) - ord(" ")
+_ALWAYS = sum(_OWNER) + sum(_BLANK) + sum(_REST) - ord(" ")
+_PADDING = [bytes(-size % BLOCK) for size in range(BLOCK)]
 
 
 def header(name: bytes, size: int, mtime: int) -> bytes:
     """Return the block before a file of `size` bytes (at most 8 GiB) with a `name` of up to 100 bytes."""
-    before = name.ljust(100, b"\0") + _OWNER + b"%011o\0%011o\0" % (size, mtime)
-    return b"%b%06o\0%b" % (before, sum(before) + _ALWAYS, _REST)
+    told = b"%011o\0%011o\0" % (size, mtime)
+    return b"%b%b%b%06o\0%b" % (name.ljust(100, b"\0"), _OWNER, told, sum(name) + sum(told) + _ALWAYS, _REST)
 
 
 class TarWriter:
@@ -28,25 +27,34 @@ class TarWriter:
 
     def __init__(self, path: Path, mtime: int) -> None:
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        self._gathered = bytearray()
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
         self._mtime = mtime
         self.size = 0  #: bytes so far
 
-    def add(self, name: str, body: bytes) -> None:
-        self.append(header(name.encode(), len(body), self._mtime))
-        self.append(body)
-        self.append(bytes(-len(body) % BLOCK))
+    def add(self, *files: tuple[str, bytes]) -> None:
+        """Add files, each a name and what is in it."""
+        for name, body in files:
+            size = len(body)
+            self.size += self._gather(header(name.encode(), size, self._mtime), body, _PADDING[size % BLOCK])
 
     def append(self, members: bytes) -> None:
         """Add whole members of another tar file."""
-        self._gathered += members
-        self.size += len(members)
-        if len(self._gathered) > _GATHERED:
+        self.size += self._gather(members)
+
+    def _gather(self, *pieces: bytes) -> int:
+        """Take pieces as they are (joined, each image would be copied twice more), and return their bytes."""
+        size = sum(map(len, pieces))
+        is_much = len(self._gathered) + len(pieces) > _PIECES or self._gathered_bytes + size > _GATHERED
+        if self._gathered and is_much:
             self._write()
+        self._gathered += pieces
+        self._gathered_bytes += size
+        return size
 
     def finish(self) -> None:
         """Write the end of the archive, and have all of it on the disk."""
-        self._gathered += bytes(2 * BLOCK)
+        self._gather(bytes(2 * BLOCK))
         self._write()
         os.fsync(self._handle)
         self.abandon()
@@ -58,11 +66,14 @@ class TarWriter:
             self._handle = -1
 
     def _write(self) -> None:
-        with memoryview(self._gathered) as left:
-            written = 0
-            while written < len(left):
-                written += os.write(self._handle, left[written:])
+        left = self._gathered_bytes
+        written = os.writev(self._handle, self._gathered)
+        if written < left:  # the disk is nearly full, or a signal came between
+            rest = memoryview(b"".join(self._gathered))
+            while written < left:
+                written += os.write(self._handle, rest[written:])
         self._gathered.clear()
+        self._gathered_bytes = 0
 
 
 def members(path: Path) -> Iterator[tuple[str, int, int]]:

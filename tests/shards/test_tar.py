@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tarfile
 import tempfile
@@ -25,7 +26,7 @@ BODIES = st.one_of(
 def write(path: Path, members: dict[str, bytes], mtime: int = 1_700_000_000) -> TarWriter:
     writer = TarWriter(path, mtime)
     for name, body in members.items():
-        writer.add(name, body)
+        writer.add((name, body))
     writer.finish()
     return writer
 
@@ -73,10 +74,25 @@ def test_much_is_written_before_the_end(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(tar, "_GATHERED", 4 * BLOCK)
     writer = TarWriter(tmp_path / "t.tar", 0)
     for number in range(20):
-        writer.add(f"{number}.jpg", bytes(BLOCK))
+        writer.add((f"{number}.jpg", bytes(BLOCK)))
     assert (tmp_path / "t.tar").stat().st_size > 10 * BLOCK
     writer.finish()
     assert len(read(tmp_path / "t.tar")) == 20
+
+
+def test_what_the_system_takes_in_part_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = {f"{number}.txt": bytes([number % 256]) * number for number in range(2000)}
+    monkeypatch.setattr(tar.os, "writev", lambda handle, pieces: os.write(handle, b"".join(pieces)[:700]))
+    write(tmp_path / "t.tar", members)
+    assert read(tmp_path / "t.tar") == members
+
+
+def test_more_pieces_than_the_system_takes_at_once(tmp_path: Path) -> None:
+    members = {f"{number}.txt": b"" for number in range(3000)}
+    writer = TarWriter(tmp_path / "t.tar", 0)
+    writer.add(*members.items())
+    writer.finish()
+    assert read(tmp_path / "t.tar") == members
 
 
 def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
@@ -90,13 +106,13 @@ def test_members_of_another_are_taken_as_they_are(tmp_path: Path) -> None:
     first = write(tmp_path / "a.tar", {"a": b"1", "b": bytes(1000)})
     second = TarWriter(tmp_path / "b.tar", 0)
     second.append((tmp_path / "a.tar").read_bytes()[: first.size])
-    second.add("c", b"3")
+    second.add(("c", b"3"))
     second.finish()
     assert read(tmp_path / "b.tar") == {"a": b"1", "b": bytes(1000), "c": b"3"}
 
 
 def test_abandoning_twice_is_harmless(tmp_path: Path) -> None:
     writer = TarWriter(tmp_path / "t.tar", 0)
-    writer.add("a", b"1")
+    writer.add(("a", b"1"))
     writer.abandon()
     writer.abandon()
