@@ -20,6 +20,7 @@ from crawler.answers import header_text
 from crawler.coding import ACCEPTED, Decoder, decoder_of
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
+from crawler.images.pool import Pool
 from crawler.model import Kind, Task
 from crawler.optout import of_answer
 from crawler.outcomes import Outcome
@@ -94,6 +95,8 @@ class Handle:
         self._certificate = ""
         self._sent: list[str] = []
         self.task: Task | None = None
+        self.authority = ""
+        self.pool: Pool | None = None  #: in which it runs, or ran last
         self._header_lines: list[bytes] = []
         self._received = 0  #: bytes of the body as they came
         self._size = 0  #: bytes that they stand for

@@ -10,7 +10,7 @@ import pytest
 
 from crawler.errors import UsageError
 from crawler.guard import Guard
-from crawler.images.engine import Engine, referrer_for
+from crawler.images.engine import SHARING, Engine, referrer_for
 from crawler.images.transfer import Transfer
 from crawler.model import ImageDetail, Kind, Task, pack
 from crawler.outcomes import Outcome
@@ -85,6 +85,33 @@ def test_many_transfers(site: FaultySite, make: Any) -> None:
     transfers = run(make(16), *(site.url + path for path in bodies))
     assert [transfer.body for transfer in transfers] == list(bodies.values())
     assert site.most_at_once <= 16
+
+
+def test_connections_to_a_host_are_used_again_however_many_there_are(site: FaultySite, make: Any) -> None:
+    paths = [f"/{number}.jpg" for number in range(500)]
+    for path in paths:
+        site.slow(path, BODY, 0.2)
+    engine = make(3 * SHARING)
+    transfers = run(engine, *(site.url + path for path in paths))
+    assert {transfer.body for transfer in transfers} == {BODY}
+    assert SHARING < site.most_at_once <= 3 * SHARING
+    made = site.connections
+    assert made <= 3 * SHARING
+    site.add("/a.jpg", BODY)
+    for _ in range(50):
+        assert run(engine, site.url + "/a.jpg")[0].body == BODY
+    assert site.connections == made
+
+
+def test_what_runs_elsewhere_changes_nothing_of_that(site: FaultySite, make: Any) -> None:
+    site.add("/a.jpg", BODY)
+    engine = make(4 * SHARING)
+    with CountingServer() as hanging:
+        for number in range(10):
+            assert _one(engine, site.url + "/a.jpg")[0].body == BODY
+            engine.start(task(f"{hanging.url}/{number}.jpg", 100 + number), "")
+        assert site.connections == 1
+        engine.abandon()
 
 
 def test_what_is_abandoned_is_over_at_once(site: FaultySite, make: Any) -> None:

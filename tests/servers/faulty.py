@@ -120,6 +120,11 @@ class FaultySite:
         return self._records.requests()
 
     @property
+    def connections(self) -> int:
+        """How many were made to it."""
+        return self._server.accepted
+
+    @property
     def most_at_once(self) -> int:
         return self._records.most_at_once()
 
@@ -170,6 +175,7 @@ class _Server(socketserver.ThreadingTCPServer):
         self.stopping = threading.Event()
         self._lock = threading.Lock()
         self._connections: set[Any] = set()
+        self.accepted = 0
         super().__init__((address, port), _Handler)
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -188,6 +194,7 @@ class _Server(socketserver.ThreadingTCPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
             self._connections.add(request)
+            self.accepted += 1
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:

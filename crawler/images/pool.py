@@ -1,0 +1,113 @@
+"""Connections that transfers share, and what epoll looks for on their behalf."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import time
+from functools import partial
+from math import inf
+from typing import Any
+
+import pycurl
+
+#: Lets a socket forget what is not sent yet when it is closed.
+_RESET = struct.pack("ii", 1, 0)
+_READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
+_WRITABLE = select.EPOLLOUT | select.EPOLLERR
+
+
+class Pool:
+    """A libcurl multi handle: transfers that share their connections; `due` is when it wants to be called."""
+
+    def __init__(self, sockets: Sockets, connections: int) -> None:
+        """At most so many connections are kept."""
+        self.due = inf
+        self.running: dict[str, int] = {}  #: transfers by authority
+        self.multi: Any = pycurl.CurlMulti()
+        self.multi.setopt(pycurl.M_SOCKETFUNCTION, partial(sockets.heed, self))
+        self.multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
+        self.multi.setopt(pycurl.M_MAXCONNECTS, connections)
+
+    def add(self, curl: Any, authority: str) -> None:
+        self.multi.add_handle(curl)
+        self.running[authority] = self.running.get(authority, 0) + 1
+
+    def remove(self, curl: Any, authority: str) -> None:
+        self.multi.remove_handle(curl)
+        left = self.running[authority] - 1
+        if left:
+            self.running[authority] = left
+        else:
+            del self.running[authority]
+
+    def act(self, descriptor: int, action: int) -> None:
+        while self.multi.socket_action(descriptor, action)[0] == pycurl.E_CALL_MULTI_PERFORM:
+            pass
+
+    def act_in_time(self, now: float) -> None:
+        """Let transfers go on that wait for no socket."""
+        if self.due <= now:
+            self.due = inf
+            self.act(pycurl.SOCKET_TIMEOUT, 0)
+
+    def _on_timer(self, milliseconds: int) -> None:
+        self.due = inf if milliseconds < 0 else time.monotonic() + milliseconds / 1000 if milliseconds else 0.0
+
+
+class Sockets:
+    """The sockets of all pools; one that rests is of a connection that is kept for the next request."""
+
+    def __init__(self, wake: int) -> None:
+        """`wake` is a descriptor that is readable when `poll` is to return."""
+        self._epoll = select.epoll()
+        self._epoll.register(wake, select.EPOLLIN)
+        self._watched: dict[int, Pool] = {}
+        self._resting: set[int] = set()
+
+    def heed(self, pool: Pool, what: int, descriptor: int, multi: object, data: object) -> None:
+        """Look for what libcurl waits for now (CURLMOPT_SOCKETFUNCTION)."""
+        if what == pycurl.POLL_REMOVE:
+            if descriptor in self._watched:
+                self._resting.add(descriptor)  # most are asked for again at once, which costs one call, not two
+            return
+        events = (select.EPOLLIN if what & pycurl.POLL_IN else 0) | (select.EPOLLOUT if what & pycurl.POLL_OUT else 0)
+        self._resting.discard(descriptor)
+        if descriptor in self._watched:
+            try:
+                self._epoll.modify(descriptor, events)
+            except FileNotFoundError:  # it was closed meanwhile, and this is another of the same number
+                self._epoll.register(descriptor, events)
+        else:
+            self._epoll.register(descriptor, events)
+        self._watched[descriptor] = pool
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        """Return what there is to do after up to `timeout` seconds: descriptors with their events."""
+        return self._epoll.poll(timeout)
+
+    def act(self, descriptor: int, event: int) -> None:
+        """Let the transfer go on that waited for this."""
+        if descriptor in self._resting:
+            self._forget(descriptor)  # its server hangs up
+        elif (pool := self._watched.get(descriptor)) is not None:
+            readable = pycurl.CSELECT_IN if event & _READABLE else 0
+            pool.act(descriptor, readable | (pycurl.CSELECT_OUT if event & _WRITABLE else 0))
+
+    def reset(self) -> None:
+        """Have nothing sent later of the requests under way that have not reached their hosts, when they are ended."""
+        for descriptor in self._watched.keys() - self._resting:
+            with contextlib.suppress(OSError), socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as ours:
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+    def close(self) -> None:
+        self._epoll.close()
+
+    def _forget(self, descriptor: int) -> None:
+        """Look no more for what comes from a descriptor; it may be closed already."""
+        self._resting.discard(descriptor)
+        if self._watched.pop(descriptor, None) is not None:
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(descriptor)
