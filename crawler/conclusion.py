@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol, TypeVar
 
+from crawler.account import LedgerRow
 from crawler.contracts import Broker
 from crawler.errors import StoreError
 from crawler.keeper import Keeper
+from crawler.ledger import Kept
 from crawler.progress import Ended, attention
 from crawler.report import Comparison, Record, changes, shrunk
 from crawler.spec import Spec
@@ -44,12 +46,13 @@ def conclude(
 
     def written() -> Record:
         comparison = Comparison(counts.run)
-        keeper.write(broker, comparison.see)
+        if spec.store == "shards":
+            _write_with_failures(broker, keeper, spec, comparison)
+        else:
+            keeper.write(broker, comparison.see)
         return comparison.record(spec.job, counts, ended.attention)
 
     try:
-        if spec.store == "shards":
-            patiently(lambda: keeper.conclude_shards(broker))
         record = patiently(written)
         keeper.keep(record, spec.keep_runs)
         ended = ended._replace(changes=changes(record) if record.run > 1 else "")
@@ -60,6 +63,20 @@ def conclude(
         ended = ended._replace(is_reported=_report(keeper, record))
     patiently(broker.conclude)
     return ended, record
+
+
+def _write_with_failures(broker: Broker, keeper: Keeper, spec: Spec, comparison: Comparison) -> None:
+    """Write the ledger of a job that stores shards, with what stands beside them."""
+
+    def see(rows: Iterable[tuple[LedgerRow, Kept | None]]) -> None:
+        rows = list(rows)
+        comparison.see(rows)
+        failures.see(rows)
+
+    with keeper.failures(spec.caption_from) as failures:
+        keeper.write(broker, see)
+        failures.place()
+    keeper.conclude_shards(broker)
 
 
 def _removed(pruned: Callable[[], tuple[int, str]]) -> tuple[int, str]:

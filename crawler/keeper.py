@@ -7,13 +7,13 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from crawler.contracts import Broker, BrokerClient, JobFolder
 from crawler.errors import BrokerUnreachable, StoreError
 from crawler.ledger import FAILURES, METADATA, Results, See, unseen, write_ledger
-from crawler.manifest import conclude_shards
+from crawler.manifest import FailureTable, conclude_shards
 from crawler.report import (
     REPORT,
     RUNS,
@@ -60,8 +60,14 @@ class Keeper:
                 self._folder.upload(self._directory / name, name)
         return counts
 
+    def failures(self, order: Sequence[str]) -> FailureTable:
+        """Return what writes the failures that are in no shard; `order` is that of the kinds of words for captions."""
+        if self._folder.path is None:
+            self._make_directory()
+        return FailureTable(self._folder, self._directory, order)
+
     def conclude_shards(self, broker: Broker) -> None:
-        """Write what the shards of a finished run come to; raises StoreError."""
+        """Write which shards there are after a finished run, and which are missing; raises StoreError."""
         with self._one_at_a_time:
             if self._folder.path is None:
                 self._make_directory()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,7 +13,7 @@ from crawler.account import LedgerRow, ShardRow
 from crawler.captions import caption
 from crawler.contracts import Broker, JobFolder
 from crawler.errors import StoreError, UsageError
-from crawler.ledger import has_file, stretches
+from crawler.ledger import Kept
 from crawler.mentions import shown_mention
 from crawler.model import ImageResult, Words, decode
 from crawler.outcomes import Outcome
@@ -25,14 +25,13 @@ MANIFEST, FAILURES = f"{FOLDER}/manifest.json", f"{FOLDER}/failures.parquet"
 
 
 def conclude_shards(broker: Broker, folder: JobFolder, directory: Path) -> None:
-    """Remove the files of shards that were never settled, and write what is in FAILURES and in MANIFEST.
+    """Remove the files of shards that were never settled, and write what is in MANIFEST.
 
     `directory` is where files of the folder are made on this machine. Raises StoreError.
     """
     rows = broker.shards()
     gaps = [row for row in rows if not row.settled]
     folder.remove([name for row in gaps for name in names_of(row.number)])
-    _conclude_failures(broker, folder, directory)
     _placed(folder, directory, MANIFEST, lambda path: _write_manifest(rows, path))
 
 
@@ -70,14 +69,22 @@ def read_manifest(folder: JobFolder, into: Path) -> list[ShardRow]:
 
 def _placed(folder: JobFolder, directory: Path, name: str, write: Callable[[Path], None]) -> None:
     draft = directory / draft_of(name.rpartition("/")[2])
+    with _told(folder, name):
+        try:
+            draft.unlink(missing_ok=True)
+            write(draft)
+            folder.place(draft, name)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _told(folder: JobFolder, name: str) -> Iterator[None]:
+    """Let an OSError say what cannot be written."""
     try:
-        draft.unlink(missing_ok=True)
-        write(draft)
-        folder.place(draft, name)
+        yield
     except OSError as error:
         raise StoreError(f"{folder}/{name} cannot be written: {error.strerror or error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _write_manifest(rows: list[ShardRow], path: Path) -> None:
@@ -91,33 +98,47 @@ def _write_manifest(rows: list[ShardRow], path: Path) -> None:
     path.write_text(json.dumps({"shards": shards, "gaps": gaps}, indent=1) + "\n")
 
 
-def _conclude_failures(broker: Broker, folder: JobFolder, directory: Path) -> None:
-    """Write the failures that are in no shard; without any there is no such file."""
-    stretches_of_failures = _failures(broker)
-    first = next(stretches_of_failures, None)
-    if first is None:
-        folder.remove([FAILURES])
-        return
+class FailureTable:
+    """Writes what is in FAILURES, from the rows of the ledger that it sees; without any failure there is no such file.
 
-    def write(path: Path) -> None:
-        table = Table(path)
-        for samples in chain([first], stretches_of_failures):
-            table.write(samples)
-        table.finish()
+    It has a draft in `directory` until it is left. Raises StoreError.
+    """
 
-    _placed(folder, directory, FAILURES, write)
+    def __init__(self, folder: JobFolder, directory: Path, order: Sequence[str]) -> None:
+        """`order` is that of the kinds of words for captions."""
+        self._folder = folder
+        self._draft = directory / draft_of(FAILURES.rpartition("/")[2])
+        self._order = order
+        self._table: Table | None = None
 
+    def __enter__(self) -> FailureTable:
+        self._draft.unlink(missing_ok=True)
+        return self
 
-def _failures(broker: Broker) -> Iterator[list[Sample]]:
-    order = broker.spec().caption_from
-    for rows in stretches(broker):
-        if failed := [_failure(row, order) for row in rows if _is_in_no_shard(row)]:
-            yield failed
+    def __exit__(self, *_: object) -> None:
+        self._draft.unlink(missing_ok=True)
+
+    def see(self, rows: Iterable[tuple[LedgerRow, Kept | None]]) -> None:
+        """Take rows, each with its line where it has a file."""
+        failed = [_failure(row, self._order) for row, line in rows if line is None and _is_in_no_shard(row)]
+        if failed:
+            with _told(self._folder, FAILURES):
+                self._table = self._table or Table(self._draft)
+                self._table.write(failed)
+
+    def place(self) -> None:
+        """Put the table into its place, or remove the one of an earlier run."""
+        if self._table is None:
+            self._folder.remove([FAILURES])
+            return
+        with _told(self._folder, FAILURES):
+            self._table.finish()
+            self._folder.place(self._draft, FAILURES)
 
 
 def _is_in_no_shard(row: LedgerRow) -> bool:
     """Tell whether an image failed without a worker's last word: the broker gave it up, or its host."""
-    if has_file(row) or row.outcome in (Outcome.REPORTED, Outcome.PRUNED, Outcome.FORGOTTEN):
+    if row.outcome in (Outcome.REPORTED, Outcome.PRUNED, Outcome.FORGOTTEN):
         return False
     return row.result == msgspec.Raw(b"\xc0") or not decode(row.result, ImageResult).file
 
