@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,8 @@ def test_a_state_after_a_kill_is_read_as_it_is(here: Here, held: FaultySite) -> 
 
 def test_a_reader_who_leaves_ends_it_quietly(here: Here, gallery: FaultySite) -> None:
     assert here.crawl(gallery.url)[0] == 0
-    for format in ("jsonl", "csv"):
+    for format, unbuffered in product(("jsonl", "csv"), ("", "1")):
+        here.environment["PYTHONUNBUFFERED"] = unbuffered
         process = here.start("crawler.export", "--job", "j", "--format", format)
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline()
