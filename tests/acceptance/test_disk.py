@@ -80,6 +80,7 @@ def test_the_workers_wait_and_go_on(
     assert is_saved_whole(here, site)
 
 
+@pytest.mark.alone
 def test_the_time_limit_ends_a_run_that_waits(here: Here, disk: Path, site: FaultySite) -> None:
     began = time.monotonic()
     code, _, errors = here.crawl(site.url, "--processes", "1", "--max-time", "5")
