@@ -57,6 +57,12 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
+@pytest.fixture(autouse=True)
+def pages_of_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a ledger of 2,500 rows be read in three pages."""
+    monkeypatch.setattr(ledger, "_BATCH", 1000)
+
+
 @pytest.fixture
 def settings(state: Path) -> Callable[..., ExportSettings]:
     return lambda **more: ExportSettings(**{"state": state, "job": "j", **more})
@@ -114,10 +120,7 @@ class TestRows:
         text = written(made(state, "j", IMAGES), "jsonl").decode()
         assert all(line.isprintable() for line in text.split("\n")) and "\U0001f43b" in text
 
-    def test_are_each_there_once_where_many_are_read_at_a_time(
-        self, state: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(ledger, "_BATCH", 1000)
+    def test_are_each_there_once_where_many_are_read_at_a_time(self, state: Path) -> None:
         images = some_images(2500)
         found = rows(made(state, "j", images))
         assert [row["url"] for row in found] == [of.url for of in images]
@@ -184,7 +187,6 @@ class TestParquet:
 
     def test_is_written_in_row_groups(self, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         parquet = pytest.importorskip("pyarrow.parquet")
-        monkeypatch.setattr(ledger, "_BATCH", 1000)
         monkeypatch.setattr(tables, "GROUP_ROWS", 2000)
         with parquet.ParquetFile(io.BytesIO(written(made(state, "j", some_images(5500)), "parquet"))) as file:
             groups = [file.metadata.row_group(n) for n in range(file.num_row_groups)]
@@ -192,7 +194,6 @@ class TestParquet:
             assert {groups[0].column(n).compression for n in range(groups[0].num_columns)} == {"ZSTD"}
 
     def test_holds_no_more_than_a_group(self, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(ledger, "_BATCH", 1000)
         monkeypatch.setattr(tables, "GROUP_BYTES", 1)
         parquet = pytest.importorskip("pyarrow.parquet")
         with parquet.ParquetFile(io.BytesIO(written(made(state, "j", some_images(2500)), "parquet"))) as file:
