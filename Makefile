@@ -13,8 +13,10 @@ else
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/sample.sh
 endif
 
+# WORKERS=3 tests at a time, as many wait for timers and processes; then, each by itself, those that bound times.
 test: $(VENV)/tested
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(or $(WORKERS),3) --dist worksteal -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 # What else CI asks: style and types.
 check: $(VENV)/tested

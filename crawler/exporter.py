@@ -139,13 +139,13 @@ def placed(path: Path) -> Iterator[BinaryIO]:
 def _print_table(write: Callable[[Sink, str], int], format: str) -> None:
     if sys.stdout is None:
         raise UsageError("standard output is closed; name a file with --output FILE")
-    screen = sys.stdout.isatty()
     try:
-        write(_Screen(sys.stdout.buffer) if screen else sys.stdout.buffer, format)
+        # A buffer of its own: the one of `python -u` takes a part of what it is given, and says so to nobody.
+        with open(sys.stdout.fileno(), "wb", closefd=False) as file:
+            write(_Screen(file) if file.isatty() else file, format)
     except BrokenPipeError:
         raise
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where what is still held goes at the end
         raise StoreError(f"standard output cannot be written: {error.strerror}") from error
 
 

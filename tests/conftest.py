@@ -1,9 +1,17 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # where other tests run beside it, an example's time says nothing, as in CI
+    settings.register_profile(
+        "beside-others", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("beside-others")
 
 
 @pytest.fixture(autouse=True)

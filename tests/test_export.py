@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokers.driver import spec
-from crawler import tables
+from crawler import ledger, tables
 from crawler.account import LedgerPage
 from crawler.brokers.local import job_lock
 from crawler.brokers.offline import StateReader
@@ -55,6 +55,12 @@ IMAGES = [
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
+
+
+@pytest.fixture(autouse=True)
+def pages_of_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a ledger of 2,500 rows be read in three pages."""
+    monkeypatch.setattr(ledger, "_BATCH", 1000)
 
 
 @pytest.fixture

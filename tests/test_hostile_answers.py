@@ -89,6 +89,7 @@ Fetch = Callable[[str], tuple[str, bytes]]
         pytest.param(b"", b"\0" * 999, -1, {Outcome.PROTOCOL, Outcome.CONNECT}, id="nothing that ends"),
     ],
 )  # fmt: skip
+@pytest.mark.alone
 def test_an_answer_that_breaks_the_rules_ends(
     fetch: Fetch, head: bytes, piece: bytes, times: int, outcomes: set[str]
 ) -> None:

@@ -68,7 +68,7 @@ def test_the_workers_wait_and_go_on(
     wait_for(lambda: remount(disk, trouble))
     wait_for(lambda: here.said("waiting until files can be written again"))
     assert here.said(message)
-    time.sleep(0.3)
+    time.sleep(1.0)  # for what is under way
     before = len(asked(site))
     time.sleep(1.0)
     assert len(asked(site)) == before, "nothing is fetched that cannot be kept"
@@ -80,6 +80,7 @@ def test_the_workers_wait_and_go_on(
     assert is_saved_whole(here, site)
 
 
+@pytest.mark.alone
 def test_the_time_limit_ends_a_run_that_waits(here: Here, disk: Path, site: FaultySite) -> None:
     began = time.monotonic()
     code, _, errors = here.crawl(site.url, "--processes", "1", "--max-time", "5")

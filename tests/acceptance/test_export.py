@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ LIMITED = (
     "os.execvp(sys.argv[1], sys.argv[1:])"
 )
 
+#: `crawler.export`, which reads the ledger in pages of a thousand rows.
+PAGED = "import sys; from crawler import export, ledger; ledger._BATCH = 1000; sys.exit(export.main())"
+
 
 @pytest.fixture
 def held(gallery: FaultySite) -> Iterator[FaultySite]:
@@ -49,6 +53,13 @@ def let_go(here: Here, site: FaultySite, door: subprocess.Popen[str]) -> str:
     site.add(HELD, png(1199))
     assert here.crawl(site.url, *LEASE)[0] == 0
     return errors
+
+
+def start_paged(here: Here) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PAGED, "--job", "j"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=here.environment)
+    here.started.append(process)
+    return process
 
 
 def export(here: Here, *flags: str) -> str:
@@ -132,7 +143,7 @@ def long_list(here: Here, gallery: FaultySite) -> list[str]:
 
 def test_a_start_in_the_middle_is_not_refused(here: Here, gallery: FaultySite, long_list: list[str]) -> None:
     assert here.crawl(*long_list)[0] == 0
-    process = here.start("crawler.export", "--job", "j")
+    process = start_paged(here)
     assert process.stdout is not None
     first = process.stdout.readline()  # the pipe is full long before the end
     code, _, errors = here.crawl(*long_list)
@@ -149,7 +160,7 @@ def test_a_run_that_ends_in_the_middle_is_read_to_its_end(
 ) -> None:
     door = here.start("crawler", *here.job(*long_list))
     wait_for(lambda: len(asked(gallery, "/l/")) == LONG)
-    process = here.start("crawler.export", "--job", "j")
+    process = start_paged(here)
     assert process.stdout is not None and process.stderr is not None
     first = process.stdout.readline()
     _, errors = door.communicate(timeout=90)
@@ -181,7 +192,8 @@ def test_a_state_after_a_kill_is_read_as_it_is(here: Here, held: FaultySite) -> 
 
 def test_a_reader_who_leaves_ends_it_quietly(here: Here, gallery: FaultySite) -> None:
     assert here.crawl(gallery.url)[0] == 0
-    for format in ("jsonl", "csv"):
+    for format, unbuffered in product(("jsonl", "csv"), ("", "1")):
+        here.environment["PYTHONUNBUFFERED"] = unbuffered
         process = here.start("crawler.export", "--job", "j", "--format", format)
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline()

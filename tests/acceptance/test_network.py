@@ -80,6 +80,7 @@ def test_what_passes_between_machines_cannot_be_read(here: Here, machines: Machi
         assert secret not in tap.received
 
 
+@pytest.mark.alone
 def test_another_key_opens_nothing(here: Here, machines: Machines) -> None:
     with site_at(machines, A) as site:
         collector = collect(here, machines, site)

@@ -6,6 +6,8 @@ import math
 import time
 from email.utils import formatdate
 
+import pytest
+
 from acceptance.here import Here, asked, page, wait_for
 from servers.faulty import FaultySite
 from servers.pictures import png
@@ -17,6 +19,7 @@ def after(site: FaultySite, when: float) -> list[str]:
     return [request.path for request in site.requests if request.time + offset >= when]
 
 
+@pytest.mark.alone
 def test_a_date_in_retry_after_is_waited_for(here: Here) -> None:
     """An image of one site and a page of another are refused until a date: until then, nothing of either is asked."""
     with FaultySite() as site, FaultySite("127.0.0.2") as other:
@@ -40,6 +43,7 @@ def test_a_date_in_retry_after_is_waited_for(here: Here) -> None:
             assert refused in since and since == after(one, date), "something was asked before the date"
 
 
+@pytest.mark.alone
 def test_a_page_that_drips_ends_at_its_deadline(here: Here) -> None:
     with FaultySite() as site:
         site.add("/", page("/i/0.png", links=("/body.html", "/head.html")), "text/html")

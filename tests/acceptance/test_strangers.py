@@ -89,6 +89,7 @@ def is_connected(peer: socket.socket) -> bool:
     return False
 
 
+@pytest.mark.alone
 def test_a_thousand_silent_peers_keep_nobody_out(collector: Collector, crowd: list[socket.socket]) -> None:
     began, used = time.monotonic(), collector.cpu()
     for _ in range(SILENT):
@@ -107,6 +108,7 @@ def test_a_thousand_silent_peers_keep_nobody_out(collector: Collector, crowd: li
     assert share < 0.3, "it sleeps while nobody speaks"
 
 
+@pytest.mark.alone
 def test_it_takes_connections_again_after_descriptors_were_exhausted(
     collector: Collector, crowd: list[socket.socket], here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def test_one_that_works_for_ever_serves_one_job_after_the_other(here: Here, site
     assert forever.wait(10) == 143
 
 
+@pytest.mark.alone
 def test_one_whose_collector_was_killed_comes_back_to_the_next(here: Here, site: FaultySite) -> None:
     port = free_port()
     job = ("--job", "j", "--lease", "6")
@@ -73,6 +74,7 @@ def test_one_whose_collector_was_killed_comes_back_to_the_next(here: Here, site:
     assert here.is_clean()
 
 
+@pytest.mark.alone
 def test_one_without_a_collector_says_that_it_waits(here: Here) -> None:
     port = free_port()
     began = time.monotonic()

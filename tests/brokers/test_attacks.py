@@ -250,6 +250,7 @@ def test_no_server_talks_us_out_of_tls(
         future.result(10)
 
 
+@pytest.mark.alone
 def test_a_server_that_drips_is_given_up(
     fake: socket.socket, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -585,6 +585,7 @@ def die_with_lock(broker: RedisBroker) -> None:
             pass
 
 
+@pytest.mark.alone
 def test_the_lock_of_who_died_is_free_before_others_lose_their_leases(redis: str) -> None:
     clock = Clock()
     broker, other = broker_at(redis, clock, name="died"), broker_at(redis, clock, name="died")
@@ -600,6 +601,7 @@ def test_the_lock_of_who_died_is_free_before_others_lose_their_leases(redis: str
     assert time.monotonic() - began < 0.75 * LEASE
 
 
+@pytest.mark.alone
 def test_nobody_waits_for_a_lock_to_end_a_run(redis: str) -> None:
     clock = Clock()
     broker, other = broker_at(redis, clock, name="ends"), broker_at(redis, clock, name="ends")

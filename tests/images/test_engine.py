@@ -139,6 +139,7 @@ def test_one_that_hangs_stops_no_other(site: FaultySite, make: Any) -> None:
     assert all(transfer.body == BODY for transfer in transfers[1:])
 
 
+@pytest.mark.alone
 def test_those_that_are_held_up_take_no_connection_from_the_others(
     site: FaultySite, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +201,7 @@ def test_a_status_is_an_answer(site: FaultySite, make: Any, status: int) -> None
 
 
 @pytest.mark.parametrize("how", ["drip", "drip_headers", "hang", "slow"])
+@pytest.mark.alone
 def test_the_deadline_is_for_all_of_it(site: FaultySite, make: Any, how: str) -> None:
     if how == "hang":
         site.hang("/a.jpg")
@@ -305,6 +307,7 @@ def test_a_handle_that_is_used_again_remembers_nothing(site: FaultySite, make: A
     assert not {"referer", "cookie"} & set(site.headers("/b.jpg")[0])
 
 
+@pytest.mark.alone
 def test_wake_ends_a_wait(make: Any) -> None:
     engine = make()
     for _ in range(100_000):

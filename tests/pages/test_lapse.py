@@ -78,6 +78,7 @@ def under_way(site: FaultySite) -> int:
 
 
 @pytest.mark.parametrize("how", ["no answer", "headers", "body", "of its site"])
+@pytest.mark.alone
 def test_a_request_under_way_ends_with_the_lease_and_its_page_goes_back(site: FaultySite, how: str) -> None:
     slow = "/page"
     if how == "no answer":

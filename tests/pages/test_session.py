@@ -168,6 +168,7 @@ class TestNetwork:
         assert (error.outcome, error.retriable) == (Outcome.TRUNCATED, True)
 
     @pytest.mark.parametrize("how", ["drip", "drip_headers", "slow", "hang"])
+    @pytest.mark.alone
     def test_the_deadline_is_for_all_of_it(self, site: FaultySite, how: str) -> None:
         if how == "hang":
             site.hang("/")

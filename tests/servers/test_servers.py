@@ -173,6 +173,7 @@ class TestFaultySite:
         assert len(site.gaps()) == 2 and all(0.05 <= gap < 0.3 for gap in site.gaps())
         assert len(site.gaps("/a")) == 1
 
+    @pytest.mark.alone
     def test_close_ends_within_a_second_whatever_is_under_way(self) -> None:
         site = FaultySite()
         site.hang("/hang")
