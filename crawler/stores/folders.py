@@ -49,8 +49,8 @@ class Folders:
         folder = self._open.get(path)
         if folder is None or folder.until < time.monotonic():
             folder = Folder(self._open_below(path) if path else self._open_root())
+            self._open.pop(path, None)
             self._open[path] = folder
-            self._open.move_to_end(path)
             if len(self._open) > MOST_OPEN:
                 self._open.popitem(last=False)
         return folder
