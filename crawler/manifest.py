@@ -112,11 +112,13 @@ class FailureTable:
         self._table: Table | None = None
 
     def __enter__(self) -> FailureTable:
-        self._draft.unlink(missing_ok=True)
+        with _told(self._folder, FAILURES):
+            self._draft.unlink(missing_ok=True)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._draft.unlink(missing_ok=True)
+        with _told(self._folder, FAILURES):
+            self._draft.unlink(missing_ok=True)
 
     def see(self, rows: Iterable[tuple[LedgerRow, Kept | None]]) -> None:
         """Take rows, each with its line where it has a file."""
