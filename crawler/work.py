@@ -52,7 +52,7 @@ class WorkLoop(ABC):
         try:
             while alive():
                 now = time.monotonic()
-                self._turn(now)
+                self._talk(now)
                 if self._agenda.all_told and self._is_idle():
                     if self._stop_at:
                         return State.DRAINING
@@ -62,12 +62,14 @@ class WorkLoop(ABC):
                         return None
                 if self._stop_at and now - self._stop_at > STOP_TIME:
                     return State.DRAINING
+                self._progress(now)
             return State.DRAINING
         finally:
             self._courier.stop()
             self._close()
 
-    def _turn(self, now: float) -> None:
+    def _talk(self, now: float) -> None:
+        """Hear the broker, start what it allows, and report what is due."""
         self._receive(now)
         if self._agenda.lapsed(now):
             self._abandon(now)
@@ -78,7 +80,6 @@ class WorkLoop(ABC):
         if self._agenda.is_due(now):
             room = {} if self._stop_at or self._changed() else self._room(now)
             self._courier.send(self._agenda.report(room, now))
-        self._progress(now)
 
     def _receive(self, now: float) -> None:
         received = self._courier.received()
