@@ -44,7 +44,8 @@ class Manager:
         self._key = key
         self._selector = selectors.DefaultSelector()
         self._connections: dict[Connection, None] = {}
-        self._context = wire.tls_context(key, server=True) if encrypt else None
+        self._encrypt = encrypt
+        self._context: ssl.SSLContext | None = None  #: for peers that do not come through a UNIX socket
         self._listeners: list[socket.socket] = []
         self._resting: dict[socket.socket, float] = {}  #: listeners that accept nobody until then
         self._most_strangers = most_strangers()
@@ -53,6 +54,8 @@ class Manager:
         self._service = Service(broker, self._connections)
 
     def listen(self, listener: socket.socket) -> None:
+        if self._encrypt and self._context is None and listener.family != socket.AF_UNIX:
+            self._context = wire.tls_context(self._key, server=True)
         listener.setblocking(False)
         self._listeners.append(listener)
         self._selector.register(listener, selectors.EVENT_READ, None)
