@@ -6,14 +6,12 @@ import argparse
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from crawler.errors import UsageError
-from crawler.settings import GROUPS, JOB, Common, Flag, Scale, SiteSettings
+from crawler.settings import GROUPS, JOB, Flag, Scale, Settings
 
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 _EPILOG = "All settings: --help-all. Each is also a variable (CRAWLER_DEPTH=2) and a key of --config."
@@ -83,9 +81,9 @@ class Setting:
         return (self.about.help + shown).replace("%", "%%")
 
 
-def settings_of(kind: type[Common | SiteSettings]) -> dict[str, Setting]:
+def settings_of(kind: type[Settings]) -> dict[str, Setting]:
     """Return what a door, or a file, can be told, by the names of its fields."""
-    defaults = {entry.name: entry.default for entry in fields(kind)}
+    defaults = kind.defaults()
     hints = get_type_hints(kind, include_extras=True)
     return {name: Setting(name, hints[name], default) for name, default in defaults.items()}
 
@@ -180,6 +178,8 @@ class CommandLine(argparse.ArgumentParser):
         end = rest.index("--") if "--" in rest else len(rest)
         for word in rest[:end]:
             if word.startswith("-"):
+                from difflib import get_close_matches  # here: who writes no wrong flag need not load it
+
                 flag = word.partition("=")[0]
                 close = get_close_matches(flag, [setting.flag for setting in self._settings.values()], 1)
                 self.error(f"unknown flag {flag}{f' (did you mean {close[0]}?)' if close else ''}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import replace
 from pathlib import Path
 
 from crawler.account import Counts
@@ -20,7 +19,7 @@ from crawler.outcomes import PAGES_READ, SUCCESSES, Outcome
 from crawler.processes import Link
 from crawler.progress import attention, size
 from crawler.reading import job_names, jobs_here
-from crawler.settings import StatusSettings
+from crawler.settings import StatusSettings, changed
 from crawler.shown import shown
 
 
@@ -79,7 +78,7 @@ def report(settings: StatusSettings) -> int:
             from crawler.lookup import look_up
 
             return look_up(settings)
-        settings = replace(settings, job=settings.image, image="")  # a job may be called as an image is named
+        settings = changed(settings, job=settings.image, image="")  # a job may be called as an image is named
     return _report_shared(settings) if settings.server else _report_here(settings)
 
 

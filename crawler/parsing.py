@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +21,7 @@ from crawler.settings import (
     ForgetSettings,
     InspectSettings,
     StatusSettings,
+    changed,
 )
 from crawler.targets import names_image
 
@@ -84,21 +84,21 @@ def _from_file(path: Path, settings: Mapping[str, Setting]) -> dict[str, Any]:
 
 
 def _all_keys() -> set[str]:
-    return {entry.name for door in _DOORS for entry in fields(door)}
+    return {name for door in _DOORS for name in door.defaults()}
 
 
 def _with_words(settings: S, words: tuple[str, ...]) -> S:
     if isinstance(settings, DownloadSettings) and not settings.server:
         raise UsageError("the collector is missing: name it with --server HOST or HOST:PORT")
     if isinstance(settings, CrawlSettings):
-        return replace(settings, sites=words + settings.sites)
+        return changed(settings, sites=words + settings.sites)
     if isinstance(settings, InspectSettings):
-        return replace(settings, targets=words + settings.targets)
+        return changed(settings, targets=words + settings.targets)
     if isinstance(settings, StatusSettings) and len(words) <= 1:
         word = "".join(words)
-        return replace(settings, image=word) if names_image(word) else replace(settings, job=word or settings.job)
+        return changed(settings, image=word) if names_image(word) else changed(settings, job=word or settings.job)
     if isinstance(settings, ExportSettings) and len(words) == 1 and not settings.output:
-        return replace(settings, output=words[0])
+        return changed(settings, output=words[0])
     if words:
         raise UsageError(f"{words[-1]!r} is not understood; settings are given with flags")
     return settings

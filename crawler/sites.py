@@ -6,13 +6,14 @@ import dataclasses
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from crawler.access import USER_AGENT
 from crawler.errors import UsageError
-from crawler.flags import converted, read_toml, settings_of
+from crawler.flags import Setting, converted, read_toml, settings_of
 from crawler.model import MAX_WHOLE
 from crawler.pages.scope import Scope
 from crawler.paths import absolute
@@ -22,7 +23,6 @@ from crawler.spec import Access, Site, Spec
 from crawler.urls import address, from_command_line, without_www
 
 _FILE = "--sites-file"
-_KEYS = settings_of(SiteSettings)
 _AS_ALL = SiteSettings()
 _TEXTS = {"name": re.compile("[^\x00-\x1f\x7f\ud800-\udfff]*"), "user_agent": re.compile("[ -~]*")}
 
@@ -98,14 +98,20 @@ def _of_toml(path: Path) -> list[NamedSite]:
     return [_of_table(table, f"{path}: site {number}", path.parent) for number, table in enumerate(tables, 1)]
 
 
+@cache
+def _keys() -> dict[str, Setting]:
+    return settings_of(SiteSettings)
+
+
 def _of_table(table: dict[str, object], where: str, folder: Path) -> NamedSite:
-    unknown = sorted(table.keys() - _KEYS.keys())
+    keys = _keys()
+    unknown = sorted(table.keys() - keys.keys())
     if unknown:
-        raise UsageError(f"{where}: unknown key {unknown[0]!r}; allowed are {', '.join(_KEYS)}")
-    values = {key: converted(f"{where}: {key}", _KEYS[key].read_key, value) for key, value in table.items()}
+        raise UsageError(f"{where}: unknown key {unknown[0]!r}; allowed are {', '.join(keys)}")
+    values = {key: converted(f"{where}: {key}", keys[key].read_key, value) for key, value in table.items()}
     if isinstance(cookies := values.get("cookies"), Path):
         values["cookies"] = folder / cookies
-    settings = SiteSettings(**values)  # type: ignore[arg-type]
+    settings = SiteSettings(**values)
     _check(settings, where)
     return _site(settings.url, settings)
 
