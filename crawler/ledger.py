@@ -6,7 +6,6 @@ import datetime
 import re
 import sqlite3
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias
@@ -15,16 +14,15 @@ import msgspec
 
 from crawler.account import LedgerPage, LedgerRow
 from crawler.errors import StoreError
-from crawler.mentions import shown_mention
+from crawler.mentions import shown_mentions
 from crawler.model import ImageResult, decode
 from crawler.outcomes import KEPT, Outcome
 from crawler.stores.files import draft_of
 
 METADATA = "metadata.jsonl"
 FAILURES = "failures.jsonl"
-#: Rows asked for at a time. Two threads that hand over to each other wait some milliseconds for their turn: of 1,000
-#: rows it took 11 µs a row to write them, of 4,000 it takes 7.5.
-_BATCH = 4000
+#: Rows asked for at a time.
+_BATCH = 500
 #: Contents, of some 300 bytes with their file's name.
 _MOST_IN_MEMORY = 32_768
 _NIL = msgspec.Raw(b"\xc0")
@@ -91,11 +89,7 @@ def unseen(rows: Iterable[tuple[LedgerRow, Kept | None]]) -> None:
 
 
 class _SameBytes:
-    """Which file first had a content; on disk beyond some ten megabytes.
-
-    SQLite is called for many at a time: where another thread is at work, each call, and each row that it returns, waits
-    for its turn (70 µs a row, not 5).
-    """
+    """Which file first had a content; on disk beyond some ten megabytes, where many are looked up at a time."""
 
     def __init__(self) -> None:
         self._latest: dict[str, str] = {}
@@ -205,20 +199,18 @@ def _visible(lines: bytes) -> bytes:
 
 
 def stretches(broker: Results) -> Generator[list[LedgerRow], None, None]:
-    """Yield the rows that count, many at a time; the broker looks for the next while these are written."""
-    with ThreadPoolExecutor(1, "ledger") as ahead:
-        page = broker.ledger("", _BATCH)
-        while page.rows:
-            following = ahead.submit(broker.ledger, page.cursor, _BATCH)
-            yield [row for row in page.rows if row.current]
-            page = following.result()
+    """Yield the rows that count, many at a time."""
+    page = broker.ledger("", _BATCH)
+    while page.rows:
+        yield [row for row in page.rows if row.current]
+        page = broker.ledger(page.cursor, _BATCH)
 
 
 def failed_line(row: LedgerRow) -> Failure:
     """Return the line of a row that has no file."""
     return Failure(
         row.url, row.site, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
-        [shown_mention(page, words) for page, words in row.mentions], row.mentions_total,
+        shown_mentions(row.mentions), row.mentions_total,
     )  # fmt: skip
 
 
@@ -238,7 +230,7 @@ def kept_line(row: LedgerRow, result: ImageResult, same_as: str | None) -> Kept:
     """Return the line of a row that has a file, of which `result` tells."""
     return Kept(
         result.file, row.url, row.site, row.outcome, row.message, row.run, _utc(int(row.time)), row.worker,
-        [shown_mention(page, words) for page, words in row.mentions], row.mentions_total,
+        shown_mentions(row.mentions), row.mentions_total,
         row.size if row.outcome in KEPT else row.kept_size, result.sha256,
         result.format, result.width, result.height, result.active, result.final_url or row.url, result.status,
         result.etag, result.last_modified, result.previous or None, same_as, bool(row.gone),

@@ -14,7 +14,7 @@ from crawler.captions import caption
 from crawler.contracts import Broker, JobFolder
 from crawler.errors import StoreError, UsageError
 from crawler.ledger import Kept
-from crawler.mentions import shown_mention
+from crawler.mentions import shown_mentions
 from crawler.model import ImageResult, Words, decode
 from crawler.outcomes import Outcome
 from crawler.shards.samples import NOT_FETCHED, Sample, Table
@@ -149,5 +149,5 @@ def _failure(row: LedgerRow, order: Sequence[str]) -> Sample:
     words: Iterator[Words] = (decode(packed, Words) for _, packed in row.mentions)
     return Sample(
         url=row.url, caption=caption(words, order), status=NOT_FETCHED, error_message=row.message or row.outcome,
-        outcome=row.outcome, time=row.time, mentions=[shown_mention(page, packed) for page, packed in row.mentions],
+        outcome=row.outcome, time=row.time, mentions=shown_mentions(row.mentions),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -15,9 +16,9 @@ _encode = msgspec.json.Encoder().encode
 _read = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def shown_mention(page: str, packed: msgspec.Raw) -> msgspec.Raw:
-    """Return a mention, as the broker gives it, as JSON."""
-    return _shown(page, bytes(packed))
+def shown_mentions(mentions: Iterable[tuple[str, msgspec.Raw]]) -> list[msgspec.Raw]:
+    """Return mentions, as the broker gives them, as JSON."""
+    return [_shown(page, bytes(packed)) for page, packed in mentions]
 
 
 @lru_cache(maxsize=256)  # the rows of a list without captions all have the same

@@ -31,6 +31,7 @@ MOST_EXAMPLES = 5
 #: Images of a site below which half of them is no news.
 FEW = 10
 _JSON = msgspec.json.Encoder()
+_NO_FAILURES = frozenset({"", Outcome.PRUNED, *SUCCESSES})
 
 
 class Change:
@@ -158,7 +159,7 @@ def change_of(row: LedgerRow, line: Kept | None, run: int) -> str:
         return Change.GONE
     if row.run != run or row.outcome == Outcome.PRUNED:
         return ""
-    broken = row.before not in ("", Outcome.PRUNED, *SUCCESSES)
+    broken = row.before not in _NO_FAILURES
     if row.outcome in LEFT_ALONE:
         return Change.LEFT_ALONE
     if row.outcome not in SUCCESSES:

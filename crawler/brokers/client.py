@@ -62,6 +62,8 @@ class ManagerBroker:
         self._encrypt = encrypt
         self._socket: socket.socket | None = None
         self._frames = wire.Frames()
+        self._asked: tuple[str, int] | None = None  #: the page of the ledger whose answer nobody has taken yet
+        self._following = ""  #: the cursor of the page that follows the last one
         self.addresses: tuple[tuple[str, int], ...] = ()  #: where the manager was found: numeric, with its port
 
     def connect(self) -> None:
@@ -87,6 +89,7 @@ class ManagerBroker:
             )
 
     def close(self) -> None:
+        self._asked = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -113,7 +116,13 @@ class ManagerBroker:
         return decode(self._call("results", cursor, limit), LedgerPage)
 
     def ledger(self, cursor: str, limit: int) -> LedgerPage:
-        return decode(self._call("ledger", cursor, limit), LedgerPage)
+        """Return a page of the ledger; who reads page after page has the next one looked for meanwhile."""
+        goes_on = cursor != "" and cursor == self._following
+        page = decode(self._call("ledger", cursor, limit), LedgerPage)
+        self._following = page.cursor
+        if goes_on and page.rows:
+            self._ask_ahead(page.cursor, limit)
+        return page
 
     def counts(self) -> Counts:
         return decode(self._call("counts"), Counts)
@@ -141,21 +150,33 @@ class ManagerBroker:
     def _call(self, method: str, *args: object) -> Any:
         self.connect()
         try:
+            if self._asked is not None:
+                wanted = method == "ledger" and self._asked == args
+                self._asked = None
+                answer = self._receive()
+                if wanted:
+                    return _value_of(answer)
             return self._request(method, *args)
         except (WireError, OSError, EOFError) as error:
             self.close()
             raise self._explain(error) from error
 
+    def _ask_ahead(self, cursor: str, limit: int) -> None:
+        """Ask for a page of the ledger, and take the answer with the next call."""
+        try:
+            self._send("ledger", cursor, limit)
+        except OSError:  # the next call will tell
+            self.close()
+        else:
+            self._asked = (cursor, limit)
+
     def _request(self, method: str, *args: object) -> Any:
+        self._send(method, *args)
+        return _value_of(self._receive())
+
+    def _send(self, method: str, *args: object) -> None:
         assert self._socket is not None
         self._socket.sendall(wire.frame(plain.dumps(("broker", method, args, {}))))
-        reply = plain.loads(self._receive(), exceptions=True)
-        if not (isinstance(reply, tuple) and len(reply) == 2):
-            raise WireError("the answer is none of a manager")
-        kind, value = reply
-        if kind == "#RETURN":
-            return value
-        raise UsageError(str(value)) if kind == "#TRACEBACK" else WireError(f"the manager refused: {value}")
 
     def _receive(self, until: float = 0.0) -> bytes:
         """Return the next message; raises TimeoutError where it is not there in time, also one that drips."""
@@ -269,3 +290,14 @@ class ManagerBroker:
         if getattr(error, "reason", "") == "WRONG_VERSION_NUMBER":
             return UsageError(self._no_tls())
         return WrongKey(self._wrong_key())
+
+
+def _value_of(answer: bytes) -> Any:
+    """Return what a manager's answer says; raises UsageError where it refuses."""
+    reply = plain.loads(answer, exceptions=True)
+    if not (isinstance(reply, tuple) and len(reply) == 2):
+        raise WireError("the answer is none of a manager")
+    kind, value = reply
+    if kind == "#RETURN":
+        return value
+    raise UsageError(str(value)) if kind == "#TRACEBACK" else WireError(f"the manager refused: {value}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from itertools import groupby
+from typing import TypeAlias
 
 import msgspec
 
@@ -34,6 +35,9 @@ _ASKED_AGAIN = KEPT | PAGES_READ
 #: Parcels that are kept decoded while what they know is asked for.
 _DECODED = 16
 
+
+#: The first mentions of each image (page and packed Words), and how many it has.
+_Said: TypeAlias = "dict[int, tuple[list[tuple[str, msgspec.Raw]], int]]"
 
 _NONE = (0, Told(0, 0.0, ""), Parcel(0, "", [], [], [], []))
 
@@ -139,15 +143,15 @@ class Results:
         """
         found = self._db.execute(_CURRENT, (after, limit)).fetchall()
         last = found[-1][0] if found else after
-        shown, totals = self._mentions(f"image BETWEEN {after + 1} AND {last}", mentions)
+        said = self._mentions(f"image BETWEEN {after + 1} AND {last}", len(found), mentions)
         sites = self._sites({source for _, _, source, *_ in found})
         rows: list[LedgerRow] = []
         size = 0
         for number, url, source, seq, kept, before, gone in found:
             row = self._current_row(seq, url)
             row.before, row.gone, row.site = before, gone, sites.get(source, "")
-            if number in totals:
-                row.mentions, row.mentions_total = shown.get(number, []), totals[number]
+            if number in said:
+                row.mentions, row.mentions_total = said[number]
             if kept and kept != seq:
                 earlier = self.known(kept)
                 row.kept, row.kept_size = earlier.result, earlier.size
@@ -181,10 +185,26 @@ class Results:
 
     def mentions(self, tasks: list[int], most: int = MENTIONS_SHOWN) -> dict[int, list[tuple[str, msgspec.Raw]]]:
         """Return the first mentions of each task, so many at most: page and packed Words."""
-        return self._mentions(f"image IN ({_marks(tasks)})", most)[0]
+        said = self._mentions(f"image IN ({_marks(tasks)})", len(tasks), most)
+        return {task: shown for task, (shown, _) in said.items()}
 
-    def _mentions(self, which: str, most: int) -> tuple[dict[int, list[tuple[str, msgspec.Raw]]], dict[int, int]]:
-        """Return the first mentions of each image that `which` chooses, so many at most, and how many it has."""
+    def _mentions(self, which: str, images: int, most: int) -> _Said:
+        """Return the first mentions of each of the images that `which` chooses, so many at most, and their number."""
+        bound = MENTIONS_SHOWN * images
+        rows = self._db.execute(f"SELECT image, page, words FROM mentions WHERE {which} LIMIT {bound + 1}").fetchall()
+        if len(rows) > bound:
+            return self._counted_mentions(which, most)
+        urls = dict(self._db.execute(f"SELECT number, url FROM tasks WHERE number IN ({_marks({r[1] for r in rows})})"))
+        all_of: dict[int, list[tuple[str, msgspec.Raw]]] = {}
+        for image, page, words in rows:
+            all_of.setdefault(image, []).append((urls[page], msgspec.Raw(words)))
+        return {
+            image: (shown_of(mentions, most) if len(mentions) > MENTIONS_SHOWN else mentions, len(mentions))
+            for image, mentions in all_of.items()
+        }
+
+    def _counted_mentions(self, which: str, most: int) -> _Said:
+        """Return the same where some image may have more mentions than are to be read."""
         totals = dict(self._db.execute(f"SELECT image, count(*) FROM mentions WHERE {which} GROUP BY image"))
         often = [task for task, total in totals.items() if total > MENTIONS_SHOWN]
         shown: dict[int, list[tuple[str, msgspec.Raw]]] = {}
@@ -194,7 +214,7 @@ class Results:
         for task in often:
             rows = self._db.execute(_MENTIONS.format(f"image = {task}", most))
             shown[task] = shown_of(((page, msgspec.Raw(words)) for _, page, words in rows), most)
-        return shown, totals
+        return {task: (shown[task], total) for task, total in totals.items()}
 
     def known(self, seq: int) -> Known:
         """Return what the result with this number says, which must be there; those beside it come quickly then."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from crawler.captions import caption
-from crawler.mentions import shown_mention
+from crawler.mentions import shown_mentions
 from crawler.model import ImageResult, Settlement, Task, Words, decode
 from crawler.shards.exif import exif_of
 from crawler.shards.samples import Sample
@@ -23,7 +23,7 @@ def sample_of(task: Task, result: ImageResult, body: bytes, image: Transformed, 
         original_width=image.original_width, original_height=image.original_height, exif=exif_of(body) or None,
         sha256=result.sha256, format=image.format, size=len(image.body), final_url=result.final_url or task.url,
         http_status=result.status, etag=result.etag or None, last_modified=result.last_modified or None,
-        time=time.time(), mentions=[shown_mention(page, words) for page, words in task.mentions],
+        time=time.time(), mentions=shown_mentions(task.mentions),
         phash=result.phash or None,
     )  # fmt: skip
 
@@ -33,7 +33,7 @@ def failed_sample(task: Task, said: Settlement, status: str, order: Sequence[str
     return Sample(
         url=task.url, caption=_caption(task, order), status=status, error_message=said.message or said.outcome,
         outcome=said.outcome, time=time.time(),
-        mentions=[shown_mention(page, words) for page, words in task.mentions],
+        mentions=shown_mentions(task.mentions),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import fields
 
 from crawler.errors import Unstorable
-from crawler.mentions import shown_mention
+from crawler.mentions import shown_mentions
 from crawler.model import Words, pack
 from crawler.shards.samples import COLUMNS, Sample, Table, member
 
@@ -54,7 +54,7 @@ def test_a_table_without_rows_has_its_columns(tmp_path: Path) -> None:
 
 def test_mentions_are_objects_with_the_columns_of_lists(tmp_path: Path) -> None:
     words = Words(alt="a cat", columns={"license": "CC0", "weight": "3"})
-    mention = shown_mention("http://a.test/", pack(words))
+    (mention,) = shown_mentions([("http://a.test/", pack(words))])
     sample = Sample("http://a.test/1.png", mentions=[mention])
     (row,) = written(tmp_path, sample).to_pylist()
     (shown,) = row["mentions"]
