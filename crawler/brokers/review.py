@@ -26,19 +26,20 @@ _READ, _MISSING = _listed(PAGES_READ - {Outcome.SCRIPT_ONLY}), _listed(MISSING)
 _IS_READ = f"""
 SELECT 1 FROM settled p WHERE p.task = m.page
 AND ((p.run = :run AND p.outcome IN ({_READ})) OR p.outcome IN ({_MISSING}))"""
-# Written so that each step looks up what it needs by number, however many tasks and mentions there are.
-_OF_STEP = f"""
-task > :after AND task <= :last AND (SELECT kind FROM tasks WHERE number = task) = {int(Kind.IMAGE)}"""
+# Written so that each step looks up what it needs by number, however many tasks and mentions there are, and that only
+# of what the columns at hand do not rule out.
+_OF_STEP = "task > :after AND task <= :last"
+_IS_IMAGE = f"(SELECT kind FROM tasks WHERE number = task) = {int(Kind.IMAGE)}"
 _IS_NAMED = "EXISTS (SELECT 1 FROM mentions m WHERE m.image = task AND m.run = :run)"
 _IS_BACK = f"""
 UPDATE settled SET gone = 0 WHERE {_OF_STEP} AND gone AND (
     (run = :run AND outcome IN ({_listed(KEPT)}))
-    OR ((outcome IS NULL OR outcome NOT IN ({_MISSING})) AND {_IS_NAMED}))"""
+    OR ((outcome IS NULL OR outcome NOT IN ({_MISSING})) AND {_IS_NAMED})) AND {_IS_IMAGE}"""
 _IS_GONE = f"""
 UPDATE settled SET gone = :run WHERE {_OF_STEP} AND NOT gone AND kept AND (
     outcome IN ({_MISSING})
     OR :unnamed AND EXISTS (SELECT 1 FROM mentions m WHERE m.image = task) AND NOT EXISTS (
-        SELECT 1 FROM mentions m WHERE m.image = task AND (m.run = :run OR NOT EXISTS ({_IS_READ}))))"""
+        SELECT 1 FROM mentions m WHERE m.image = task AND (m.run = :run OR NOT EXISTS ({_IS_READ})))) AND {_IS_IMAGE}"""
 # What a page no longer says of an image, while another mention tells where it is from.
 _IS_OLD = f"""
 DELETE FROM mentions AS m WHERE image > :after AND image <= :last AND run < :run AND EXISTS ({_IS_READ})
@@ -74,7 +75,8 @@ class Review:
         ).fetchone()
         if row[0] is None:
             return 0
-        place = {"after": after, "last": row[0], "run": run, "unnamed": unnamed}
-        for statement in (_IS_BACK, _IS_GONE, _IS_OLD):
+        is_first = run == 1  # all mentions are of this run
+        place = {"after": after, "last": row[0], "run": run, "unnamed": unnamed and not is_first}
+        for statement in (_IS_BACK, _IS_GONE) if is_first else (_IS_BACK, _IS_GONE, _IS_OLD):
             self._db.execute(statement, place)
         return int(row[0])
