@@ -8,9 +8,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -34,12 +34,11 @@ EVERY, IN_A_LEASE = 5.0, 3
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 4.0
 
 
-@dataclass(slots=True, eq=False)
-class Host:
+class Host(msgspec.Struct, eq=False):
     """What is to be asked of one authority, and how fast."""
 
-    grant: Grant = field(default_factory=lambda: Grant(0))
-    ready: deque[Task] = field(default_factory=deque)
+    grant: Grant = msgspec.field(default_factory=lambda: Grant(0))
+    ready: deque[Task] = msgspec.field(default_factory=deque)
     busy: int = 0
     not_before: float = 0.0
     queued: bool = False

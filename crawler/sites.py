@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import Counter
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from crawler.access import USER_AGENT
@@ -27,8 +26,7 @@ _AS_ALL = SiteSettings()
 _TEXTS = {"name": re.compile("[^\x00-\x1f\x7f\ud800-\udfff]*"), "user_agent": re.compile("[ -~]*")}
 
 
-@dataclass(frozen=True)
-class NamedSite:
+class NamedSite(msgspec.Struct, frozen=True):
     """A site, or a sitemap to begin with, as a person named it."""
 
     url: str
@@ -59,7 +57,7 @@ def named_sites(settings: CrawlSettings | CollectSettings) -> list[NamedSite]:
         if known is not None and _AS_ALL not in (known.settings, site.settings):
             raise UsageError(f"{site.url} stands twice in the sites file, as {known.name!r} and as {site.name!r}")
         if known is None or (known.settings == _AS_ALL and not site.is_sitemap):
-            found[site.url] = dataclasses.replace(site, signed=site.signed or (known.signed if known else ""))
+            found[site.url] = replace(site, signed=site.signed or (known.signed if known else ""))
     for name, number in Counter(site.name for site in found.values()).items():
         if number > 1:
             raise UsageError(f"{number} sites are called {name!r}; give each a name of its own ({_FILE} sites.toml)")

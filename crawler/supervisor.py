@@ -9,10 +9,11 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+import msgspec
 
 from crawler.errors import BrokerUnreachable, CrawlerError, UsageError
 from crawler.forking import STOP_SIGNALS, start_server
@@ -33,8 +34,7 @@ def ready_for_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
-@dataclass(slots=True)
-class Child:
+class Child(msgspec.Struct):
     """One process that ought to run, and how it fared."""
 
     name: str
@@ -44,7 +44,7 @@ class Child:
     process: BaseProcess | None = None
     done: bool = False
     exit_code: int = 0
-    deaths: list[float] = field(default_factory=list)
+    deaths: list[float] = msgspec.field(default_factory=list)
 
     @property
     def is_alive(self) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -55,8 +54,7 @@ _NOTHING: deque[Pending] = deque(maxlen=0)
 _NO_DELAYS: list[tuple[float, int, Pending]] = []
 
 
-@dataclass(slots=True)
-class Queue:
+class Queue(msgspec.Struct):
     """The waiting tasks of one kind in a lane; `waiting` counts those in the state too, less what is held.
 
     Orphans wait apart, so that nothing waits behind one that must not be given out yet.
@@ -64,9 +62,9 @@ class Queue:
 
     waiting: int = 0
     cursor: int = 0
-    loaded: deque[Pending] = field(default_factory=lambda: _NOTHING)
-    orphans: deque[Pending] = field(default_factory=lambda: _NOTHING)
-    delayed: list[tuple[float, int, Pending]] = field(default_factory=lambda: _NO_DELAYS)
+    loaded: deque[Pending] = msgspec.field(default_factory=lambda: _NOTHING)
+    orphans: deque[Pending] = msgspec.field(default_factory=lambda: _NOTHING)
+    delayed: list[tuple[float, int, Pending]] = msgspec.field(default_factory=lambda: _NO_DELAYS)
     in_rotation: bool = False
 
     @property
@@ -131,15 +129,14 @@ class Queue:
             heapq.heapify(self.delayed)
 
 
-@dataclass(slots=True, eq=False)
-class Lane:
+class Lane(msgspec.Struct, eq=False):
     """One origin: its queues, its pace (shared by http and https), and what its robots.txt says."""
 
     number: int
     origin: str
     authority: str
     pace: Pace
-    queues: list[Queue | None] = field(default_factory=lambda: [None, None, None])  #: by kind
+    queues: list[Queue | None] = msgspec.field(default_factory=lambda: [None, None, None])  #: by kind
     robots: str | None = None  #: digest of the text; None until it is known
     robots_time: float = 0.0
     robots_asked: bool = False

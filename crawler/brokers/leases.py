@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from crawler.brokers.lanes import Pending
 from crawler.brokers.wire import HERE
@@ -13,8 +13,7 @@ from crawler.model import Grant, Kind
 FAR_KINDS = frozenset({Kind.IMAGE, Kind.ROBOTS})
 
 
-@dataclass(slots=True)
-class Allowance:
+class Allowance(msgspec.Struct):
     """How many tasks of a host a worker may hold; doubled while it uses them up quickly."""
 
     tasks: int
@@ -34,8 +33,7 @@ class Allowance:
 FIRST_REST, LONGEST_REST = 0.02, 0.25
 
 
-@dataclass(slots=True)
-class Worker:
+class Worker(msgspec.Struct):
     """One process that exchanges: what it holds and what it was last told."""
 
     name: str
@@ -45,13 +43,13 @@ class Worker:
     host: str = HERE
     named: float = 0.0  #: when it last named what it holds
     serial: int = 0
-    held: dict[int, Pending] = field(default_factory=dict)
-    unnamed: dict[int, float] = field(default_factory=dict)  #: held tasks that it did not name, and since when
-    bound: set[int] = field(default_factory=set)  #: held tasks whose images are in shards that are not settled
-    orphans: set[int] = field(default_factory=set)  #: it was given; some may be held no longer
-    held_at: dict[str, int] = field(default_factory=dict)  #: number of held tasks by authority, less those bound
-    allowances: dict[str, Allowance] = field(default_factory=dict)
-    granted: dict[str, Grant] = field(default_factory=dict)
+    held: dict[int, Pending] = msgspec.field(default_factory=dict)
+    unnamed: dict[int, float] = msgspec.field(default_factory=dict)  #: held tasks that it did not name, and since when
+    bound: set[int] = msgspec.field(default_factory=set)  #: held tasks whose images are in shards that are not settled
+    orphans: set[int] = msgspec.field(default_factory=set)  #: it was given; some may be held no longer
+    held_at: dict[str, int] = msgspec.field(default_factory=dict)  #: by authority, less those bound
+    allowances: dict[str, Allowance] = msgspec.field(default_factory=dict)
+    granted: dict[str, Grant] = msgspec.field(default_factory=dict)
     waits_for_alone: bool = False  #: nothing until it holds nothing: its next task is given out by itself
     holds_alone: bool = False  #: such a task is all that it holds
     told: bool = False  #: that the run is over or the broker stops

@@ -6,7 +6,7 @@ slows, by ones up again when it does not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from crawler.model import Grant
 from crawler.outcomes import COMPLAINTS, PAUSING, Outcome
@@ -27,8 +27,7 @@ TURN = 5.0
 NO_CONNECTION = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TLS, Outcome.TIMEOUT})
 
 
-@dataclass(slots=True)
-class Share:
+class Share(msgspec.Struct):
     """What one worker has of a host: `count` as last granted, `ceiling` what it may still be using of older grants."""
 
     count: int
@@ -36,8 +35,7 @@ class Share:
     pages: bool
 
 
-@dataclass(slots=True)
-class Pace:
+class Pace(msgspec.Struct):
     """The grants of one host, and what its answers taught."""
 
     most: int  #: requests at a time, as configured
@@ -49,8 +47,8 @@ class Pace:
     failures_in_row: int = 0
     best_latency: float = 0.0  #: of images
     best_of_pages: float = 0.0
-    shares: dict[str, Share] = field(default_factory=dict)
-    waiting: dict[str, float] = field(default_factory=dict)  #: workers that were refused, and when
+    shares: dict[str, Share] = msgspec.field(default_factory=dict)
+    waiting: dict[str, float] = msgspec.field(default_factory=dict)  #: workers that were refused, and when
 
     def __post_init__(self) -> None:
         self.limit = float(self.most)

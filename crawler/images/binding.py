@@ -7,8 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
+
+import msgspec
 
 from crawler.contracts import ShardStore
 from crawler.errors import CrawlerError, StoreError, Unstorable, UsageError
@@ -23,24 +24,22 @@ log = logging.getLogger(__name__)
 MOST_UNDER_WAY = 2
 
 
-@dataclass(slots=True)
-class Item:
+class Item(msgspec.Struct):
     """An image that is to be in a shard, or with `failed` the row of one that failed; `size` is of what was fetched."""
 
     task: Task
     sample: Sample
     body: bytes = b""
     size: int = 0
-    result: ImageResult = field(default_factory=ImageResult)
+    result: ImageResult = msgspec.field(default_factory=ImageResult)
     failed: Settlement | None = None
 
 
-@dataclass(eq=False)
-class Volume:
+class Volume(msgspec.Struct, eq=False):
     """A shard with its items, by the keys of their samples."""
 
     shard: Shard
-    items: dict[str, Item] = field(default_factory=dict)
+    items: dict[str, Item] = msgspec.field(default_factory=dict)
 
     def report(self) -> ShardReport:
         """Return what is to be told of it once it is in its place."""

@@ -7,11 +7,11 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
 import certifi
+import msgspec
 import pycurl
 
 from crawler import robots as robots_txt
@@ -61,14 +61,13 @@ _OPT_OUTS = frozenset({"x-robots-tag", "tdm-reservation"})
 _LISTS = _OPT_OUTS | {"content-encoding"}
 
 
-@dataclass(slots=True, eq=False)
-class Transfer:
+class Transfer(msgspec.Struct, eq=False):
     """One request that ended: an answer, or the error that prevented it."""
 
     task: Task
     status: int = 0
     body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)  #: those of _FIELD, by lower-case name
+    headers: dict[str, str] = msgspec.field(default_factory=dict)  #: those of _FIELD, by lower-case name
     location: str = ""
     latency: float = 0.0
     error: FetchError | None = None

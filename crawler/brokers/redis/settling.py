@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -37,13 +37,12 @@ _NIL = Raw(b"\xc0")
 _OK = {"ok": True}
 
 
-@dataclass
-class Calls:
+class Calls(msgspec.Struct):
     """What partitions are told: `before` must be safe when what `after` has is told."""
 
-    before: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
-    after: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
-    stored: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    before: dict[int, list[dict[str, Any]]] = msgspec.field(default_factory=lambda: defaultdict(list))
+    after: dict[int, list[dict[str, Any]]] = msgspec.field(default_factory=lambda: defaultdict(list))
+    stored: dict[int, list[dict[str, Any]]] = msgspec.field(default_factory=lambda: defaultdict(list))
 
     def call(self, partition: int, worker: str, **more: Any) -> dict[str, Any]:
         return exchange_call(worker, settled=self.after[partition], stored=self.stored[partition], **more)

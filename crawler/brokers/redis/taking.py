@@ -6,9 +6,10 @@ import contextlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
+
+import msgspec
 
 from crawler.brokers.outage import PROBE_EVERY, Outage
 from crawler.brokers.redis.job import Job
@@ -32,26 +33,24 @@ LOOK_AT_SOURCES = 0.2
 _KINDS = (Kind.SOURCE, Kind.PAGE, Kind.IMAGE, Kind.ROBOTS)
 
 
-@dataclass
-class Memory:
+class Memory(msgspec.Struct):
     """What is remembered of a worker of this process."""
 
     serial: int = 0
     rest: float = FIRST_REST
     alone: str = ""  #: `waits` until it holds nothing, or `holds` a task that is given out by itself
-    at: set[int] = field(default_factory=set)  #: partitions where it has grants
-    renewed: dict[int, float] = field(default_factory=dict)  #: when partitions last heard of it
+    at: set[int] = msgspec.field(default_factory=set)  #: partitions where it has grants
+    renewed: dict[int, float] = msgspec.field(default_factory=dict)  #: when partitions last heard of it
 
 
-@dataclass
-class Taken:
+class Taken(msgspec.Struct):
     """What answers said so far in one exchange."""
 
     room: dict[Kind, int]
     orphans: int  #: how many more it may be given
-    given: list[Given] = field(default_factory=list)
-    grants: dict[str, Grant] = field(default_factory=dict)
-    robots: dict[str, str] = field(default_factory=dict)
+    given: list[Given] = msgspec.field(default_factory=list)
+    grants: dict[str, Grant] = msgspec.field(default_factory=dict)
+    robots: dict[str, str] = msgspec.field(default_factory=dict)
     next_time: float = math.inf
 
 

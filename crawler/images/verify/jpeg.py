@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from struct import Struct, error
 
 from crawler.errors import NotAnImage, Truncated
 from crawler.images.verify.picture import Picture, steps
@@ -10,11 +11,13 @@ from crawler.images.verify.picture import Picture, steps
 # In entropy-coded data FF is followed by 00 or a restart marker (B.1.1.5); FF FF is fill. Anything else ends the scan.
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _FILL = re.compile(rb"\xff+")
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
-_EOI, _SOS = 0xD9, 0xDA
+_FRAMES = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC}
+_STANDALONE = frozenset({0xFF01, *range(0xFFD0, 0xFFD8)})
+_EOI, _SOS, _FILLED = 0xFFD9, 0xFFDA, 0xFFFF
 # Tables, applications' data, comments: most of the segments of an image.
-_PASSED_OVER = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
+_PASSED_OVER = frozenset({0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE, *range(0xFFE0, 0xFFF0)})
+# A marker and the length behind it, in one call: byte by byte took twice as many steps of the interpreter.
+_segment = Struct(">HH").unpack_from
 
 
 def recognises(body: bytes) -> bool:
@@ -25,45 +28,53 @@ def walk(body: bytes) -> Picture:
     """Return the dimensions after walking from marker to marker to EOI; bytes after it are let be."""
     try:
         return _walk(body)
-    except IndexError:
+    except (IndexError, error):
         raise Truncated(f"the JPEG ends at byte {len(body)} before its end marker") from None
 
 
 def _walk(body: bytes) -> Picture:
-    """Raises IndexError where the bytes end before the image does."""
+    """Raises IndexError, or the error of `struct`, where the bytes end before the image does."""
     at, width, height, scanned = 2, 0, 0, False
-    left = steps()
-    while True:
-        next(left)
-        marker = body[at + 1]
-        if body[at] != 0xFF:
-            raise NotAnImage(f"no JPEG marker at byte {at}")
+    for _ in steps():
+        try:
+            marker, length = _segment(body, at)
+        except error:
+            marker, length = _last_marker(body, at), 0
         if marker in _PASSED_OVER:
-            length = body[at + 2] << 8 | body[at + 3]
             if length < 2:
                 raise _short(length, at)
             at += 2 + length
-        elif marker == _EOI:
-            if not scanned or not width:
-                raise NotAnImage("a JPEG without image data")
-            return Picture("jpeg", width, height)
-        elif marker == 0xFF:
+        elif marker == _FILLED:
             at = _FILL.match(body, at).end() - 1  # type: ignore[union-attr]
         elif marker in _STANDALONE:
             at += 2
-        else:
-            length = body[at + 2] << 8 | body[at + 3]
-            if length < 2:
-                raise _short(length, at)
+        elif marker == _EOI:
+            if scanned and width:
+                return Picture("jpeg", width, height)
+            raise NotAnImage("a JPEG without image data")
+        elif marker < 0xFF00:
+            raise NotAnImage(f"no JPEG marker at byte {at}")
+        elif length < 2:
+            raise _short(length, at)
+        elif marker != _SOS:
             if marker in _FRAMES:
-                height, width = body[at + 5] << 8 | body[at + 6], body[at + 7] << 8 | body[at + 8]
+                height, width = _segment(body, at + 5)
             at += 2 + length
-            if marker == _SOS:
-                scanned = True
-                end = _END_OF_SCAN.search(body, at)
-                if end is None:
-                    raise IndexError
-                at = end.start()
+        else:
+            scanned = True
+            end = _END_OF_SCAN.search(body, at + 2 + length)
+            if end is None:
+                raise IndexError
+            at = end.start()
+    raise AssertionError("steps end by an error")
+
+
+def _last_marker(body: bytes, at: int) -> int:
+    """Return the marker at `at`, behind which there is no room for a length; raises IndexError where it has one."""
+    marker = body[at] << 8 | body[at + 1]
+    if marker in (_EOI, _FILLED) or marker in _STANDALONE or marker < 0xFF00:
+        return marker
+    raise IndexError
 
 
 def _short(length: int, at: int) -> NotAnImage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from crawler.errors import NotAnImage
@@ -26,9 +27,12 @@ MOST_FRAMES = 10_000
 def steps(times: int = 1) -> Iterator[None]:
     """Count the parts of one image; raises NotAnImage beyond MOST_PARTS, or so many times as many."""
     most = times * MOST_PARTS
-    for _ in range(most):
-        yield
+    return chain(repeat(None, most), _beyond(most))
+
+
+def _beyond(most: int) -> Iterator[None]:
     raise NotAnImage(f"more than {most:,} parts")
+    yield
 
 
 def check_frames(number: int) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import msgspec
 from lxml import etree
 
 from crawler.model import Words
@@ -62,8 +62,7 @@ def folded(text: str | None) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()  # JSON may hold halves of characters
 
 
-@dataclass(slots=True)
-class ImageLink:
+class ImageLink(msgspec.Struct):
     """One image that the page names: absolute URLs, best first, its words, and why it is no image of the page."""
 
     candidates: list[str]
@@ -72,20 +71,19 @@ class ImageLink:
     referrer: str = ""  #: the page that it is on, where that is not the document that names it
 
 
-@dataclass(slots=True)
-class Links:
+class Links(msgspec.Struct):
     """All that a page names, in its order."""
 
-    images: list[ImageLink] = field(default_factory=list)
-    pages: list[str] = field(default_factory=list)
-    nofollow: set[str] = field(default_factory=set)  #: those of `pages` that are named with rel=nofollow only
-    sheets: list[str] = field(default_factory=list)
-    feeds: list[str] = field(default_factory=list)
-    manifests: list[str] = field(default_factory=list)  #: IIIF Presentation
-    sitemaps: list[str] = field(default_factory=list)
-    lastmod: dict[str, str] = field(default_factory=dict)  #: when a sitemap says that a page changed
-    left_out: dict[str, int] = field(default_factory=dict)  #: links that were not even looked at, by reason
-    metas: list[tuple[str, str]] = field(default_factory=list)  #: name and content of `meta` elements
+    images: list[ImageLink] = msgspec.field(default_factory=list)
+    pages: list[str] = msgspec.field(default_factory=list)
+    nofollow: set[str] = msgspec.field(default_factory=set)  #: those of `pages` that are named with rel=nofollow only
+    sheets: list[str] = msgspec.field(default_factory=list)
+    feeds: list[str] = msgspec.field(default_factory=list)
+    manifests: list[str] = msgspec.field(default_factory=list)  #: IIIF Presentation
+    sitemaps: list[str] = msgspec.field(default_factory=list)
+    lastmod: dict[str, str] = msgspec.field(default_factory=dict)  #: when a sitemap says that a page changed
+    left_out: dict[str, int] = msgspec.field(default_factory=dict)  #: links that were not even looked at, by reason
+    metas: list[tuple[str, str]] = msgspec.field(default_factory=list)  #: name and content of `meta` elements
     canonical: str = ""
     license: str = ""  #: what the page names for its content (rel=license): a hint, no permission
     title: str = ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from crawler.errors import NotAnImage
 from crawler.images.verify.jxl.bits import Bits, Choice, NotWalkable, skip_extensions, skip_name
@@ -20,8 +21,7 @@ _CROP: Choice = ((8, 0), (11, 256), (14, 2304), (30, 18688))
 _SECTION: Choice = ((10, 0), (14, 1024), (22, 17_408), (30, 4_211_712))
 
 
-@dataclass(slots=True)
-class _Frame:
+class _Frame(msgspec.Struct):
     """What a frame's header says that its table of contents depends on, as it is where nothing is said."""
 
     width: int

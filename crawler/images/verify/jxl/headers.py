@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from crawler.images.verify.jxl.bits import ENUM, Bits, Choice, NotWalkable, skip_extensions, skip_name
 
@@ -15,8 +15,7 @@ _SIDE: Choice = ((9, 1), (13, 1), (18, 1), (30, 1))
 _CHROMATICITY: Choice = ((19, 0), (19, 524_288), (20, 1_048_576), (21, 2_097_152))
 
 
-@dataclass(slots=True)
-class Image:
+class Image(msgspec.Struct):
     """What the headers of the whole say that those of frames depend on."""
 
     width: int
