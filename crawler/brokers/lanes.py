@@ -81,6 +81,12 @@ class Queue(msgspec.Struct):
         """Add a task to those in memory."""
         self._line(pending).append(pending)
 
+    def load_all(self, pending: list[Pending]) -> None:
+        """Add tasks that are no orphans to those in memory."""
+        if self.loaded is _NOTHING:
+            self.loaded = deque()
+        self.loaded.extend(pending)
+
     def _line(self, pending: Pending) -> deque[Pending]:
         """Return where a task waits that may be given out."""
         if pending.orphan:

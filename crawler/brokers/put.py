@@ -8,6 +8,7 @@ from collections.abc import Callable
 from msgspec import Raw
 from msgspec.structs import replace
 
+from crawler.brokers.fresh import Fresh, is_plain
 from crawler.brokers.lanes import Lane
 from crawler.brokers.met import Met
 from crawler.brokers.parcels import Result
@@ -36,6 +37,7 @@ class Putter:
         self._kinds = {Kind.IMAGE}
         self._traps = Traps(0)
         self._met = Met()
+        self._fresh = Fresh(records, waiting)
         self._refresh, self._counts_links = "auto", False
 
     def configure(self, spec: Spec) -> None:
@@ -55,6 +57,9 @@ class Putter:
         resting: dict[int, int] = {}
         found = [item for item in found if item.kind in self._kinds]  # sources name files here: only `begin`
         identities = [task_id(item.kind, item.url) for item in found]
+        is_fresh = parent == source and self._fresh.expected and all(map(is_plain, found))
+        if is_fresh and self._fresh.put(found, identities, source, self._run.number):
+            return len(found)
         met = {identity: number for identity in identities if (number := self._met.page(identity))}
         all_known = self._records.tasks.find_all([identity for identity in identities if identity not in met])
         for item, identity in zip(found, identities, strict=True):
@@ -78,6 +83,7 @@ class Putter:
         if parent != source and (new or met):
             self._records.tasks.name(parent, self._run.number, sorted({*new.values(), *met.values()}))
         self._traps.warn(log)
+        self._fresh.expected = len(new) == len(found)
         return len(new)
 
     def _rests_for_others(self, item: Found, known: Known, source: int) -> bool:

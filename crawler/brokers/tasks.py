@@ -139,6 +139,40 @@ class Tasks:
             self._fresh.append([number, number])
         return number
 
+    def insert_all(self, rows: Sequence[tuple[bytes, int, int, str, bytes]]) -> range:
+        """Add images that wait, by id, origin, source, URL and detail; return their numbers.
+
+        Where one of the ids is known none is added, and there are no numbers.
+        """
+        numbers = range(self._next, self._next + len(rows))
+        kind = int(Kind.IMAGE)
+        self._db.execute("SAVEPOINT fresh")
+        try:
+            self._db.executemany(
+                f"INSERT INTO tasks(number, id, kind, origin, source, url, detail) VALUES(?,?,{kind},?,?,?,?)",
+                [(number, *row) for number, row in zip(numbers, rows, strict=True)],
+            )
+        except sqlite3.IntegrityError:
+            self._db.execute("ROLLBACK TO fresh")
+            numbers = range(0)
+        finally:
+            self._db.execute("RELEASE fresh")
+        if numbers:
+            self._next = numbers.stop
+            self._db.execute(_WAIT, (numbers[0], numbers[-1]))
+        return numbers
+
+    def mention_all(self, images: range, page: int, words: Sequence[bytes], run: int) -> None:
+        """Note that a page mentions new images, each with its words."""
+        if words.count(words[0]) < len(words):
+            self._mentions += [(image, page, said, run) for image, said in zip(images, words, strict=True)]
+        else:
+            self._db.execute(
+                "INSERT INTO mentions(image, page, words, run) "
+                "SELECT number, ?, ?, ? FROM tasks WHERE number BETWEEN ? AND ?",
+                (page, words[0], run, images[0], images[-1]),
+            )
+
     def find(self, task: bytes) -> Known | None:
         """Return the task with this id."""
         return self.find_all([task]).get(task)

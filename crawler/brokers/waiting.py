@@ -137,6 +137,18 @@ class Waiting:
         queue.waiting += 1
         self._enlist(lane, kind, source, 1)
 
+    def add_all(self, lane: Lane, images: list[Task], source: int) -> None:
+        """Count new images of a lane, in their order, and keep in memory those that come next anyway."""
+        queue = lane.queue(Kind.IMAGE)
+        kept = images[: max(0, MOST_KEPT - len(self.resident))] if queue.is_loaded else []
+        if kept:
+            pending = [Pending(task, source, lane) for task in kept]
+            self.resident.update(zip([task.number for task in kept], pending, strict=True))
+            queue.load_all(pending)
+            queue.cursor = kept[-1].number
+        queue.waiting += len(images)
+        self._enlist(lane, Kind.IMAGE, source, len(images))
+
     def _enlist(self, lane: Lane, kind: Kind, source: int, number: int) -> None:
         self.open[kind] += number
         self._open_of[kind, source] = self._open_of.get((kind, source), 0) + number
