@@ -19,6 +19,8 @@ PAGES = ("crawler.pages.loop",)
 DOWNLOAD = ("crawler.processes", "crawler.images.filing")
 #: What all of them take in place of BROKER where it is in a Redis.
 REDIS = ("crawler.brokers.redis.broker",)
+#: What is imported last.
+INHERITED = "crawler.inherited"
 #: Kept from children until they can handle them: a service manager and Ctrl-C send them to every process.
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 #: How often a process looks whether its door lives.
@@ -33,7 +35,7 @@ def prepare(rooms: Sequence[str], arguments: Sequence[str]) -> None:
             rooms = [*(room for room in rooms if room != BROKER), *REDIS]
         import multiprocessing
 
-        multiprocessing.set_forkserver_preload(list(rooms))
+        multiprocessing.set_forkserver_preload([*rooms, INHERITED])
         start_server()
 
 

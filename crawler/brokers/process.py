@@ -47,7 +47,6 @@ def run_broker(directory: Path, listen: ServerAddress | None, key: bytes, encryp
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    gc.freeze()
     gc.set_threshold(100_000, 20, 20)  # tasks are many and form no cycles
     try:
         refuse_network_file_system(directory)
