@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from msgspec import Raw
 
+from crawler.dates import seconds_until
 from crawler.errors import FetchError
 from crawler.model import Kind, Move, RobotsFile, Settlement, Task, Verb, pack
 from crawler.outcomes import MAX_RETRY_AFTER, Outcome
@@ -45,10 +45,7 @@ def retry_after(value: str, now: float) -> float:
     value = value.strip()
     if value.isascii() and value.isdecimal():
         return min(float(value[:9]), MAX_RETRY_AFTER)
-    try:
-        return min(max(0.0, parsedate_to_datetime(value).timestamp() - now), MAX_RETRY_AFTER)
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return 0.0
+    return min(max(0.0, seconds_until(value, now)), MAX_RETRY_AFTER)
 
 
 def http_error(status: int, retry: str, now: float) -> FetchError:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from msgspec.structs import replace
 
+from crawler.dates import seconds_until
 from crawler.model import ImageResult, Known, PageResult, Task
 
 #: Seconds for which an answer is taken to be fresh at most, whatever it says: a year is what many say of everything.
@@ -50,15 +50,8 @@ def max_age(headers: Mapping[str, str], now: float) -> int:
         age = headers.get("age", "").strip()
         seconds = float(match[1]) - (float(age[:10]) if age.isascii() and age.isdecimal() else 0.0)
     else:
-        seconds = _expires_in(headers.get("expires", ""), now)
+        seconds = seconds_until(headers.get("expires", ""), now)  # none means that it is stale (RFC 9111, 5.3)
     return int(min(max(seconds, 0.0), MOST_FRESH))
-
-
-def _expires_in(value: str, now: float) -> float:
-    try:
-        return parsedate_to_datetime(value).timestamp() - now
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return 0.0  # a date that is none means that it is stale (RFC 9111, 5.3)
 
 
 def is_spared(known: Known, past: ImageResult | PageResult, refresh: str, now: float, lastmod: str = "") -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -64,15 +63,16 @@ def check_installed() -> None:
         raise UsageError(INSTALL)
 
 
-class _NoPandas(MetaPathFinder):
-    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+class _NoPandas:
+    @staticmethod
+    def find_spec(fullname: str, path: object, target: object = None) -> None:
         if fullname == "pandas":
             raise ModuleNotFoundError("pandas is kept out of this process", name=fullname)
 
 
 def keep_pandas_out() -> None:
     """Let pyarrow do without pandas in this process, which it loads where it can: a second that brings nothing."""
-    sys.meta_path.insert(0, _NoPandas())
+    sys.meta_path.insert(0, _NoPandas)
 
 
 def import_arrow() -> Any:
