@@ -50,11 +50,13 @@ class Feed:
             self._path, self._broken = detail.path, None
         rows_now, ended = self._next_rows(STRETCH if detail.cursor else FIRST_STRETCH)
         self._at = detail.cursor + len(rows_now)
-        found, nothing = [], pack(ImageDetail())
+        found, nothing, listed = [], pack(ImageDetail()), Words(found_in="list")
         for number, row in enumerate(rows_now, detail.cursor + 1):
-            words = Words(
-                found_in="list", caption=row.caption, columns=row.columns, row=number if detail.per_row else 0
-            )
+            words = listed
+            if row.caption or row.columns or detail.per_row:
+                words = Words(
+                    found_in="list", caption=row.caption, columns=row.columns, row=number if detail.per_row else 0
+                )
             image = pack(ImageDetail(digest=row.digest)) if row.digest else nothing
             # What is no URL goes the same way: the broker settles it as `bad_url`, so that nothing goes unsaid.
             found.append(Found(Kind.IMAGE, normalise(row.url) or _as_it_is(row.url), image, words))
@@ -68,7 +70,9 @@ class Feed:
                 raise self._broken
             for row in islice(self._rows, most):
                 rows.append(row)
-                size += len(row.url) + len(row.caption) + sum(map(len, row.columns.values()))
+                size += len(row.url) + len(row.caption)
+                if row.columns:
+                    size += sum(map(len, row.columns.values()))
                 if size > MOST_CHARACTERS:
                     return rows, False
         except _UNREADABLE as error:
