@@ -79,6 +79,8 @@ class Engine:
     def _pool_for(self, authority: str) -> Pool:
         """Return the pool for another request to a host: always the same ones, so that connections are used again."""
         pools = self._pools
+        if len(pools) == 1:
+            return pools[0]
         first = hash(authority) % len(pools)
         for place in range(first, first + len(pools)):
             pool = pools[place % len(pools)]

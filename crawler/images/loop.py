@@ -52,6 +52,7 @@ log = logging.getLogger(__name__)
 PROBE_EVERY = 5.0
 #: Bytes of images that wait to be looked at, transformed and stored, beyond which no request is made.
 MOST_WAITING = 128 * 2**20
+_NOTHING_KNOWN = ImageResult()
 
 
 class DownloadLoop(WorkLoop):
@@ -175,17 +176,15 @@ class DownloadLoop(WorkLoop):
         task, status = transfer.task, transfer.status
         if transfer.error is not None:
             raise transfer.error
-        retry = transfer.headers.get("retry-after", "")
         if transfer.location and 300 <= status < 400:
             self._redirect(task, transfer.location)
         elif task.kind is Kind.ROBOTS:
-            self._agenda.settle(
-                answers.robots_read(task, status, transfer.body, self._agents.of(task.at), retry, time.time())
-            )
+            agent, retry = self._agents.of(task.at), transfer.headers.get("retry-after", "")
+            self._agenda.settle(answers.robots_read(task, status, transfer.body, agent, retry, time.time()))
         elif status == 304 and self._is_unchanged(transfer):
             return
         elif status != 200:
-            raise answers.http_error(status, retry, time.time())
+            raise answers.http_error(status, transfer.headers.get("retry-after", ""), time.time())
         else:
             self._keep(transfer)
 
@@ -282,8 +281,10 @@ class DownloadLoop(WorkLoop):
     def _result(self, transfer: Transfer, picture: Picture, digest: str) -> ImageResult:
         """Return what is known of an image; it has a file already where an earlier run stored the same bytes."""
         task, sha256 = transfer.task, hashlib.sha256(transfer.body).hexdigest()
-        past = decode(task.known.result, ImageResult) if task.known is not None else ImageResult()
-        same = past if past.sha256 == sha256 else ImageResult(previous=past.file)
+        same = _NOTHING_KNOWN
+        if task.known is not None:
+            past = decode(task.known.result, ImageResult)
+            same = past if past.sha256 == sha256 else ImageResult(previous=past.file)
         return ImageResult(
             file=same.file, sha256=sha256, format=picture.format, width=picture.width, height=picture.height,
             active=picture.active, final_url=moved_to(task), status=transfer.status,

@@ -15,6 +15,12 @@ import pycurl
 
 #: Lets a socket forget what is not sent yet when it is closed.
 _RESET = struct.pack("ii", 1, 0)
+_EVENTS = {
+    pycurl.POLL_NONE: 0,
+    pycurl.POLL_IN: select.EPOLLIN,
+    pycurl.POLL_OUT: select.EPOLLOUT,
+    pycurl.POLL_INOUT: select.EPOLLIN | select.EPOLLOUT,
+}
 _READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 _WRITABLE = select.EPOLLOUT | select.EPOLLERR
 
@@ -73,7 +79,7 @@ class Sockets:
             if descriptor in self._watched:
                 self._resting.add(descriptor)  # most are asked for again at once, which costs one call, not two
             return
-        events = (select.EPOLLIN if what & pycurl.POLL_IN else 0) | (select.EPOLLOUT if what & pycurl.POLL_OUT else 0)
+        events = _EVENTS[what]
         self._resting.discard(descriptor)
         if descriptor in self._watched:
             try:

@@ -49,9 +49,9 @@ def _walk(body: bytes) -> Picture:
         elif marker in _STANDALONE:
             at += 2
         elif marker == _EOI:
-            if scanned and width:
-                return Picture("jpeg", width, height)
-            raise NotAnImage("a JPEG without image data")
+            if not (scanned and width):
+                raise NotAnImage("a JPEG without image data")
+            break
         elif marker < 0xFF00:
             raise NotAnImage(f"no JPEG marker at byte {at}")
         elif length < 2:
@@ -65,8 +65,10 @@ def _walk(body: bytes) -> Picture:
             end = _END_OF_SCAN.search(body, at + 2 + length)
             if end is None:
                 raise IndexError
+            if end[0] == b"\xff\xd9" and width:
+                break  # as most images end
             at = end.start()
-    raise AssertionError("steps end by an error")
+    return Picture("jpeg", width, height)
 
 
 def _last_marker(body: bytes, at: int) -> int:
