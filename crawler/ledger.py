@@ -37,7 +37,7 @@ class Results(Protocol):
     def ledger(self, cursor: str, limit: int) -> LedgerPage: ...
 
 
-class Failure(msgspec.Struct):
+class Failure(msgspec.Struct, gc=False):
     """A line of FAILURES."""
 
     url: str
@@ -51,7 +51,7 @@ class Failure(msgspec.Struct):
     mentions_total: int
 
 
-class Kept(msgspec.Struct):
+class Kept(msgspec.Struct, gc=False):
     """A line of METADATA."""
 
     file_name: str

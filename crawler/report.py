@@ -47,6 +47,9 @@ class Change:
     LEFT_ALONE = "left_alone"  #: its page or its server wants it so
 
 
+_FAILURES = frozenset({Change.FAILED, Change.FAILED_AGAIN})
+
+
 class Named(msgspec.Struct, omit_defaults=True):
     """An image of a record; what is empty is left out."""
 
@@ -121,13 +124,25 @@ class Comparison:
 
     def see(self, rows: Iterable[tuple[LedgerRow, Kept | None]]) -> None:
         """Take rows, each with its line where it has a file."""
-        for row, line in rows:
-            change = change_of(row, line, self.run)
-            self.images[change] += 1
-            if change not in ("", Change.UNCHANGED) and self.images[change] <= MOST_NAMED:
-                self.named.setdefault(change, []).append(_named(row, line))
-            if change in (Change.FAILED, Change.FAILED_AGAIN):
-                self._see_failure(row, line, is_first=change == Change.FAILED)
+        rows = list(rows)
+        changes = [change_of(row, line, self.run) for row, line in rows]
+        self.images.update(changes)
+        wanted = {change for change in set(changes) if change in _FAILURES or self._names(change)}
+        if not wanted:
+            return
+        for (row, line), change in zip(rows, changes, strict=True):
+            if change in wanted:
+                self._note(change, row, line)
+
+    def _names(self, change: str) -> bool:
+        """Tell whether a record is to name one more image with this change."""
+        return change not in ("", Change.UNCHANGED) and len(self.named.get(change, ())) < MOST_NAMED
+
+    def _note(self, change: str, row: LedgerRow, line: Kept | None) -> None:
+        if self._names(change):
+            self.named.setdefault(change, []).append(_named(row, line))
+        if change in _FAILURES:
+            self._see_failure(row, line, is_first=change == Change.FAILED)
 
     def _see_failure(self, row: LedgerRow, line: Kept | None, *, is_first: bool) -> None:
         """Count a failure by its kind; what failed for the first time is named rather than what did before."""
