@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from msgspec import Raw
+
 from crawler.account import Begun, Counts, LedgerPage, ShardRow
 from crawler.brokers import plain, wire
 from crawler.brokers.connection import is_loopback
@@ -16,6 +18,8 @@ from crawler.model import WIRE_VERSION, Found, Reply, Report, decode, encode
 from crawler.spec import Spec
 
 DEFAULT_PORT = 8001
+#: A LedgerPage whose rows are not looked into, and the rows of the last one.
+_PAGE, _NO_ROWS = tuple[Raw, str], b"\x90"
 #: Seconds to connect and greet, and for an answer.
 CONNECT_TIMEOUT = 10.0
 CALL_TIMEOUT = 60.0
@@ -118,11 +122,11 @@ class ManagerBroker:
     def ledger(self, cursor: str, limit: int) -> LedgerPage:
         """Return a page of the ledger; who reads page after page has the next one looked for meanwhile."""
         goes_on = cursor != "" and cursor == self._following
-        page = decode(self._call("ledger", cursor, limit), LedgerPage)
-        self._following = page.cursor
-        if goes_on and page.rows:
-            self._ask_ahead(page.cursor, limit)
-        return page
+        answer = self._call("ledger", cursor, limit)
+        rows, self._following = decode(answer, _PAGE)
+        if goes_on and bytes(rows) != _NO_ROWS:
+            self._ask_ahead(self._following, limit)
+        return decode(answer, LedgerPage)
 
     def counts(self) -> Counts:
         return decode(self._call("counts"), Counts)
