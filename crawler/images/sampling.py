@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 
 from crawler.captions import caption
 from crawler.mentions import shown_mentions
@@ -38,4 +39,9 @@ def failed_sample(task: Task, said: Settlement, status: str, order: Sequence[str
 
 
 def _caption(task: Task, order: Sequence[str]) -> str:
-    return caption([decode(words, Words) for _, words in task.mentions], order) if task.mentions else ""
+    return _caption_of(tuple([bytes(words) for _, words in task.mentions]), tuple(order)) if task.mentions else ""
+
+
+@lru_cache(maxsize=256)  # the rows of a list without captions all have the same words
+def _caption_of(mentions: tuple[bytes, ...], order: tuple[str, ...]) -> str:
+    return caption([decode(words, Words) for words in mentions], order)

@@ -34,15 +34,20 @@ class TarWriter:
 
     def add(self, *files: tuple[str, bytes]) -> None:
         """Add files, each a name and what is in it."""
+        pieces: list[bytes] = []
         for name, body in files:
+            if len(pieces) + 3 > _PIECES:
+                self.size += self._gather(pieces)
+                pieces = []
             size = len(body)
-            self.size += self._gather(header(name.encode(), size, self._mtime), body, _PADDING[size % BLOCK])
+            pieces += header(name.encode(), size, self._mtime), body, _PADDING[size % BLOCK]
+        self.size += self._gather(pieces)
 
     def append(self, members: bytes) -> None:
         """Add whole members of another tar file."""
-        self.size += self._gather(members)
+        self.size += self._gather([members])
 
-    def _gather(self, *pieces: bytes) -> int:
+    def _gather(self, pieces: list[bytes]) -> int:
         """Take pieces as they are (joined, each image would be copied twice more), and return their bytes."""
         size = sum(map(len, pieces))
         is_much = len(self._gathered) + len(pieces) > _PIECES or self._gathered_bytes + size > _GATHERED
@@ -54,7 +59,7 @@ class TarWriter:
 
     def finish(self) -> None:
         """Write the end of the archive, and have all of it on the disk."""
-        self._gather(bytes(2 * BLOCK))
+        self._gather([bytes(2 * BLOCK)])
         self._write()
         os.fsync(self._handle)
         self.abandon()
