@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TypeAlias
@@ -195,13 +196,14 @@ class Results:
         if len(rows) > bound:
             return self._counted_mentions(which, most)
         urls = dict(self._db.execute(f"SELECT number, url FROM tasks WHERE number IN ({_marks({r[1] for r in rows})})"))
-        all_of: dict[int, list[tuple[str, msgspec.Raw]]] = {}
+        totals = Counter([image for image, _, _ in rows])
+        shown: dict[int, list[tuple[str, msgspec.Raw]]] = {image: [] for image in totals}
         for image, page, words in rows:
-            all_of.setdefault(image, []).append((urls[page], msgspec.Raw(words)))
-        return {
-            image: (shown_of(mentions, most) if len(mentions) > MENTIONS_SHOWN else mentions, len(mentions))
-            for image, mentions in all_of.items()
-        }
+            if page in urls:  # no page names what a stock client puts
+                shown[image].append((urls[page], msgspec.Raw(words)))
+        for image in [image for image, total in totals.items() if total > MENTIONS_SHOWN]:
+            shown[image] = shown_of(shown[image], most)
+        return {image: (shown[image], total) for image, total in totals.items()}
 
     def _counted_mentions(self, which: str, most: int) -> _Said:
         """Return the same where some image may have more mentions than are to be read."""
@@ -214,7 +216,7 @@ class Results:
         for task in often:
             rows = self._db.execute(_MENTIONS.format(f"image = {task}", most))
             shown[task] = shown_of(((page, msgspec.Raw(words)) for _, page, words in rows), most)
-        return {task: (shown[task], total) for task, total in totals.items()}
+        return {task: (shown.get(task, []), total) for task, total in totals.items()}
 
     def known(self, seq: int) -> Known:
         """Return what the result with this number says, which must be there; those beside it come quickly then."""

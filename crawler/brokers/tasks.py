@@ -155,8 +155,7 @@ class Tasks:
         except sqlite3.IntegrityError:
             self._db.execute("ROLLBACK TO fresh")
             numbers = range(0)
-        finally:
-            self._db.execute("RELEASE fresh")
+        self._db.execute("RELEASE fresh")  # not after other errors: a full disk has ended the transaction already
         if numbers:
             self._next = numbers.stop
             self._db.execute(_WAIT, (numbers[0], numbers[-1]))

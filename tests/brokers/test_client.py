@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,7 +86,7 @@ def test_a_connection_that_breaks_between_is_told_and_made_anew(client: ManagerB
     first = client.ledger("", 7)
     second = client.ledger(first.cursor, 7)
     assert client._socket is not None
-    client._socket.shutdown(socket.SHUT_RDWR)
+    client._socket.close()  # shut down, it would still give what had arrived
     with pytest.raises(BrokerUnreachable):
         client.ledger(second.cursor, 7)
     assert urls(client.ledger(second.cursor, 7)) == URLS[14:21]

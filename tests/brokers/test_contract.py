@@ -1188,6 +1188,18 @@ def test_mentions_name_their_pages(job: Job) -> None:
     assert total == 2
 
 
+def test_the_ledger_has_images_that_no_page_names(job: Job) -> None:
+    job.begin([image("http://a.test/1.png", Words(alt="one"))])
+    job.broker.put([image("http://a.test/2.png", Words(found_in="task_queue"))])
+    job.broker.put([image("http://a.test/3.png", Words(alt=f"words {i}")) for i in range(61)])
+    job.finish()
+    page = job.broker.ledger("", 1)  # few mentions at a time are read at once, of many only some
+    rows = [*page.rows, *job.broker.ledger(page.cursor, 1).rows, *job.broker.ledger("", 10).rows]
+    rows = sorted({row.url: row for row in rows}.values(), key=lambda row: row.url)
+    assert [row.mentions_total for row in rows] == [1, 1, 61]
+    assert {page for row in rows for page, _ in row.mentions if page} == {SITE}
+
+
 def test_twenty_mentions_are_shown_and_all_are_counted(job: Job) -> None:
     job.begin([image("http://a.test/0.png", Words(alt=f"words {i}")) for i in range(33)])
     worker = job.worker()

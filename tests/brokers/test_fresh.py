@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 
 import pytest
@@ -116,3 +117,16 @@ def test_what_pages_name_is_looked_up(job: Job) -> None:
     noted = tries(job)
     assert job.broker.put(some(1, 2), job.source.number + 1) == 2
     assert noted == []
+
+
+def test_a_full_disk_is_told_as_such(job: Job) -> None:
+    job.begin([])
+    noted = tries(job)
+    assert isinstance(job.broker, SqliteBroker)
+    db = job.broker._records._db
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {pages + 20}")
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        job.broker.put(some(*range(5000)), job.source.number)
+    assert noted == []
+    db.execute("PRAGMA max_page_count = 1000000")
