@@ -15,7 +15,7 @@ from crawler.model import Found, Kind, Task, encode
 class Fresh:
     """Puts stretches in which all is new; `expected` tells whether the next one is likely to be such, and worth a try.
 
-    With a lookup and a statement for each, an image took 8.8 µs, so it takes 5.6.
+    With a lookup and a statement for each, an image took 9.3 µs, so it takes 5.7.
     """
 
     def __init__(self, records: Records, waiting: Waiting) -> None:
@@ -25,8 +25,6 @@ class Fresh:
 
     def put(self, found: Sequence[Found], identities: Sequence[bytes], source: int, run: int) -> bool:
         """Put images that `source` itself names; False where one is known or named twice, and nothing was put."""
-        if not found:
-            return False
         details = [bytes(item.detail) for item in found]
         lanes = [self._waiting.of(item.url) for item in found]
         numbers = self._tasks.insert_all(

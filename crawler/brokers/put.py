@@ -39,12 +39,14 @@ class Putter:
         self._met = Met()
         self._fresh = Fresh(records, waiting)
         self._refresh, self._counts_links = "auto", False
+        self._forgets = False  #: some URL is known by its hash alone: then not even its host may be noted before a look
 
     def configure(self, spec: Spec) -> None:
         self._max_pages = spec.max_pages
         self._kinds = {Kind.IMAGE, Kind.PAGE} if spec.reads_pages else {Kind.IMAGE}
         self._traps.most = spec.max_alike
         self._refresh, self._counts_links = spec.refresh, spec.counts_links
+        self._forgets = bool(spec.forgotten_urls)
 
     def new_run(self) -> None:
         self._traps = Traps(self._traps.most)
@@ -57,8 +59,7 @@ class Putter:
         resting: dict[int, int] = {}
         found = [item for item in found if item.kind in self._kinds]  # sources name files here: only `begin`
         identities = [task_id(item.kind, item.url) for item in found]
-        is_fresh = parent == source and self._fresh.expected and all(map(is_plain, found))
-        if is_fresh and self._fresh.put(found, identities, source, self._run.number):
+        if self._may_be_fresh(found, parent, source) and self._fresh.put(found, identities, source, self._run.number):
             return len(found)
         met = {identity: number for identity in identities if (number := self._met.page(identity))}
         all_known = self._records.tasks.find_all([identity for identity in identities if identity not in met])
@@ -83,8 +84,14 @@ class Putter:
         if parent != source and (new or met):
             self._records.tasks.name(parent, self._run.number, sorted({*new.values(), *met.values()}))
         self._traps.warn(log)
-        self._fresh.expected = len(new) == len(found)
+        if found:
+            self._fresh.expected = len(new) == len(found)
         return len(new)
+
+    def _may_be_fresh(self, found: list[Found], parent: int, source: int) -> bool:
+        """Tell whether it is worth a try to put all of this as new."""
+        is_likely = parent == source and self._fresh.expected and not self._forgets
+        return is_likely and bool(found) and all(map(is_plain, found))
 
     def _rests_for_others(self, item: Found, known: Known, source: int) -> bool:
         """Tell whether an image may rest that a source names which does not."""

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from brokers.driver import Clock, Job, done, image, page
 from crawler.brokers import waiting
+from crawler.brokers.forgetting import Forgotten
 from crawler.brokers.sqlite import SqliteBroker
-from crawler.model import Found, Kind, Words
+from crawler.model import Found, Kind, Words, task_id
 
 HOSTS = ("a.test", "b.test", "c.test")
 TABLES = ("tasks", "waiting", "mentions", "origins")
@@ -49,7 +50,7 @@ def state(of: SqliteBroker) -> dict[str, list[tuple[object, ...]]]:
     return {name: of._records._db.execute(f"SELECT * FROM {name}").fetchall() for name in TABLES}
 
 
-@given(stretches(), st.integers(0, 20), st.integers(0, 6))
+@given(stretches(), st.sampled_from([0, 5, 20, 1000]), st.integers(0, 6))
 def test_it_is_the_same_as_one_by_one(named: list[list[Found]], kept: int, taken: int) -> None:
     told = []
     with pytest.MonkeyPatch.context() as patch:
@@ -64,7 +65,9 @@ def test_it_is_the_same_as_one_by_one(named: list[list[Found]], kept: int, taken
                 given_out += hand.exchange(*map(done, hand.held.values()))
             before = state(made)
             given_out += [*hand.exchange(*map(done, hand.held.values()), room={}), *job.finish()]
-            told.append((new, before, given_out, job.outcomes(), state(made)))
+            # Where not all fit into memory, which of two hosts is asked first may differ.
+            order = [before, given_out, state(made)] if kept in (0, 1000) else []
+            told.append((new, sorted(task.number for task in given_out), job.outcomes(), order))
             made.close()
     assert told[0] == told[1]
 
@@ -130,3 +133,18 @@ def test_a_full_disk_is_told_as_such(job: Job) -> None:
         job.broker.put(some(*range(5000)), job.source.number)
     assert noted == []
     db.execute("PRAGMA max_page_count = 1000000")
+
+
+def test_not_even_the_host_is_noted_of_what_was_forgotten_before_it_was_met(job: Job) -> None:
+    assert isinstance(job.broker, SqliteBroker)
+    job.begin(some(1))
+    job.finish()
+    forgetting, url = job.broker._records.forgetting, "http://private.test/1.png"
+    identity = task_id(Kind.IMAGE, url)
+    forgetting.refuse(Forgotten(urls=[identity.hex()]))
+    forgetting.forget([forgetting.number_of(identity)])
+    job.broker._records.tasks._next += 1  # as when the state is opened again
+    job.begin([])
+    job.broker.put([named_image(url)], job.source.number)
+    assert job.finish() == []
+    assert "private.test" not in str(state(job.broker))
