@@ -10,6 +10,7 @@ from msgspec import MsgspecError
 
 from crawler.brokers.forgetting import Forgetting
 from crawler.brokers.origins import Origins
+from crawler.brokers.resting import Resting
 from crawler.brokers.results import Results
 from crawler.brokers.review import Review
 from crawler.brokers.schema import open_database
@@ -39,6 +40,7 @@ class Records:
         self._db = db = open_database(path)
         try:
             self.tasks = Tasks(db)
+            self.resting = Resting(db)
             self.results = Results(db)
             self.origins = Origins(db)
             self.tally = Tally(db)

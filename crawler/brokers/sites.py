@@ -71,7 +71,7 @@ class Sites:
         sources = self._records.tasks.sources() if limits else []
         self._limits = {number: limits[detail.name] for number, _, detail in sources if detail.name in limits}
         self._run.watch(number for number, site in self._limits.items() if site.max_images)
-        self._partly = self._records.tasks.resting_sources() & self._limits.keys() - self._stopped.keys()
+        self._partly = self._records.resting.sources() & self._limits.keys() - self._stopped.keys()
         self._waiting.resting = set(self._stopped)
         self._count()
 

@@ -12,7 +12,8 @@ from crawler.brokers.lanes import LEAST_LOADED, STRETCH, Lane, Pending
 from crawler.brokers.origins import Origin
 from crawler.brokers.pace import Pace
 from crawler.brokers.records import Records
-from crawler.brokers.tasks import Stock, WaitingRow
+from crawler.brokers.resting import Stock
+from crawler.brokers.tasks import WaitingRow
 from crawler.brokers.words import NOWHERE, PAGES_AT_A_TIME
 from crawler.model import Kind, RobotsFile, Task
 from crawler.outcomes import Outcome
@@ -211,7 +212,7 @@ class Waiting:
         self._records.flush()
         residents = [pending for pending in self.resident.values() if pending.source in sources]
         held = [pending.task.number for pending in residents if pending.holder]
-        for stock in self._records.tasks.rest(sources, held):
+        for stock in self._records.resting.rest(sources, held):
             kind, queue = Kind(stock.kind), self.by_number(stock.origin).queue(Kind(stock.kind))
             queue.leave_out(sources)
             queue.waiting -= stock.number
@@ -219,29 +220,29 @@ class Waiting:
         for pending in residents:
             if not pending.holder and pending.task.number > 0:
                 del self.resident[pending.task.number]
-        self.hand_over(self._records.tasks.wanted_by_others(sources, self.resting, self._run))
+        self.hand_over(self._records.resting.wanted_by_others(sources, self.resting, self._run))
 
     def wake_some(self, source: int, images: int) -> int:
         """Let so many images of a source wait again, and its pages; return how many tasks that are."""
         self._records.flush()
-        stocks = self._records.tasks.wake_some(source, images)
+        stocks = self._records.resting.wake_some(source, images)
         self._bring_in(stocks)
         return sum(stock.number for stock in stocks)
 
     def wake_wanted(self) -> None:
         """Let images wait again that rest though a source names them that does not."""
         resting = self.resting
-        self.hand_over(self._records.tasks.wanted_by_others(resting, resting, self._run))
+        self.hand_over(self._records.resting.wanted_by_others(resting, resting, self._run))
 
     def hand_over(self, images: dict[int, int]) -> None:
         """Let images that rest wait as those of other sources, which name them too; by number."""
         if images:
-            self._bring_in(self._records.tasks.hand_over(images))
+            self._bring_in(self._records.resting.hand_over(images))
 
     def wake_sources(self, sources: Iterable[int]) -> None:
         """Let all wait again that rests of these sources."""
         self._records.flush()
-        self._bring_in(self._records.tasks.wake(sources))
+        self._bring_in(self._records.resting.wake(sources))
 
     # Tasks
 
@@ -276,7 +277,7 @@ class Waiting:
         if pending is None and number > 0:
             self._records.flush()
             row = self._records.tasks.waiting_task(number)
-            if row is None and (stocks := self._records.tasks.wake_one(number)):
+            if row is None and (stocks := self._records.resting.wake_one(number)):
                 self._bring_in(stocks)  # somebody holds it on, or has done it
                 row = self._records.tasks.waiting_task(number)
             if row is not None:
