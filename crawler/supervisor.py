@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 #: Deaths of one process within WINDOW seconds that are too many.
 MOST_DEATHS = 20
 WINDOW = 60.0
-#: Times that a process is tried to be forked.
-STARTS = 3
+#: Seconds in which a process is tried to be forked, and between two tries.
+FORK_TIME = 10.0
+FORK_EVERY = 0.02
 #: Exit codes after which a child is not started again: it is done, or trying again would end the same way.
 FINAL_CODES = frozenset({0, UsageError.exit_code, BrokerUnreachable.exit_code})
 
@@ -113,14 +114,18 @@ class Supervisor:
             child.done = True
 
     def _spawn(self, child: Child) -> None:
-        for left in reversed(range(STARTS)):
+        until = time.monotonic() + FORK_TIME
+        while True:
             start_server()  # it may have been killed
             process = self._context.Process(target=child.target, args=child.arguments, name=child.name, daemon=True)
             try:
                 process.start()
-            except (EOFError, ConnectionError):  # it was, this very moment
-                if not left:
-                    raise
+            except (EOFError, ConnectionError) as error:  # it was, this very moment, and is not yet seen to be gone
+                if time.monotonic() > until:
+                    raise CrawlerError(
+                        f"the {child.name} process cannot be forked ({error!r}): what forks it dies again and again"
+                    ) from error
+                time.sleep(FORK_EVERY)
             else:
                 child.process = process
                 return

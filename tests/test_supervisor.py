@@ -132,15 +132,28 @@ def test_one_is_forked_though_what_forks_it_is_killed(
     boss: Supervisor, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, killed = ForkServerProcess.start, [EOFError(), ConnectionResetError()]
+    gone = time.monotonic() + 0.5  # so long a kernel under load may take to end what was killed
 
     def start_again(process: ForkServerProcess) -> None:
         if killed:
             raise killed.pop()
+        if time.monotonic() < gone:
+            raise ConnectionRefusedError
         start(process)
 
     monkeypatch.setattr(ForkServerProcess, "start", start_again)
     child = boss.start("one", live, notes)
     assert child.is_alive and not killed
+
+
+def test_one_that_nothing_forks_is_told(boss: Supervisor, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: ForkServerProcess) -> None:
+        raise ConnectionRefusedError("refused")
+
+    monkeypatch.setattr(supervisor, "FORK_TIME", 0.1)
+    monkeypatch.setattr(ForkServerProcess, "start", refuse)
+    with pytest.raises(CrawlerError, match=r"the one process cannot be forked .*refused"):
+        boss.start("one", live, notes)
 
 
 def test_deaths_long_ago_do_not_count(boss: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
