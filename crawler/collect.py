@@ -24,9 +24,6 @@ def run(settings: CollectSettings) -> int:
 
 
 def main() -> int:
-    from crawler.forking import prepare_run
-
-    prepare_run(sys.argv[1:])  # while the rest of this is imported
     from crawler.door import enter
     from crawler.settings import CollectSettings
 

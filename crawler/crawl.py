@@ -28,7 +28,7 @@ from crawler.model import State
 from crawler.notice import Notice
 from crawler.outcomes import KEPT
 from crawler.outputs import parse_output
-from crawler.processes import Link, Place, download_process, page_process, source_process
+from crawler.processes import IMAGES, PAGES, SOURCES, Link, Place, download_process, load, page_process, source_process
 from crawler.progress import Ended, attention, counted, summary
 from crawler.pruning import most_of, prune
 from crawler.recheck import WINDOW, lost_files
@@ -102,7 +102,8 @@ class Crawl:
         """Conduct the run and return the exit code; raises CrawlerError where it cannot begin."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
-        with hosted_broker(self._supervisor, self._directory, self._listen, self._link) as self._broker:
+        hosted = hosted_broker(self._supervisor, self._directory, self._listen, self._link, self._load_rooms)
+        with hosted as self._broker:
             begun = self._begin_again() if self._retries else self._begin_next()
             if begun is None:
                 print(f"{self._spec.job}: nothing failed that is to be tried again", file=sys.stderr)
@@ -187,12 +188,18 @@ class Crawl:
         if unverified := self._spec.access.unverified:
             log.warning("certificates are not checked (tls_verify): %s", ", ".join(unverified))
 
+    def _load_rooms(self) -> None:
+        """Import what is to be forked from this process."""
+        load(*[SOURCES] * (not self._retries), *[IMAGES] * (self._processes > 0))
+
     def _start_workers(self) -> None:
         link = local_link(self._directory, self._link)._replace(archive=None)
         if not self._retries:
             self._supervisor.start("source", source_process, link)
-        for number in range(self._page_processes if self._spec.reads_pages and not self._retries else 0):
-            self._supervisor.start(f"page {number + 1}", page_process, link)
+        if self._spec.reads_pages and not self._retries:
+            load(PAGES)
+            for number in range(self._page_processes):
+                self._supervisor.start(f"page {number + 1}", page_process, link)
         for number in range(self._processes):
             self._supervisor.start(f"download {number + 1}", download_process, link, self._place)
 

@@ -18,9 +18,6 @@ def run(settings: DownloadSettings) -> int:
 
 
 def main() -> int:
-    from crawler.forking import DOWNLOAD, prepare
-
-    prepare(DOWNLOAD, sys.argv[1:])  # while the rest of this is imported
     from crawler.door import enter
     from crawler.settings import DownloadSettings
 

@@ -8,7 +8,7 @@ import multiprocessing
 import shlex
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from crawler.building import KEY_NAME, local_key
 from crawler.contracts import BrokerClient
 from crawler.errors import CrawlerError, StateError, UsageError
 from crawler.outputs import parse_output
-from crawler.processes import UNENCRYPTED, Link, broker_process
+from crawler.processes import BROKER, UNENCRYPTED, Link, broker_process, load
 from crawler.settings import CollectSettings
 from crawler.supervisor import Supervisor
 
@@ -40,28 +40,31 @@ def local_link(directory: Path, link: Link) -> Link:
 
 @contextlib.contextmanager
 def hosted_broker(
-    supervisor: Supervisor, directory: Path, listen: ServerAddress | None, link: Link
-) -> Iterator[BrokerClient]:
-    """Have a broker; whatever happens, all processes of `supervisor` end with this block.
+    supervisor: Supervisor, directory: Path, listen: ServerAddress | None, link: Link,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Iterator[BrokerClient]:  # fmt: skip
+    """Have a broker, and do `meanwhile` what there is to do while it begins.
 
-    Raises the CrawlerError that kept it from beginning, such as AlreadyRunning.
+    Whatever happens, all processes of `supervisor` end with this block.
+    Raises the CrawlerError that kept the broker from beginning, such as AlreadyRunning.
     """
     _make_private(directory)
     with (
         job_lock(directory) if link.redis else contextlib.nullcontext(),
-        _connected(supervisor, directory, listen, link) as broker,
+        _connected(supervisor, directory, listen, link, meanwhile) as broker,
     ):
         yield broker
 
 
 @contextlib.contextmanager
 def _connected(
-    supervisor: Supervisor, directory: Path, listen: ServerAddress | None, link: Link
+    supervisor: Supervisor, directory: Path, listen: ServerAddress | None, link: Link, meanwhile: Callable[[], None]
 ) -> Iterator[BrokerClient]:
     broker: BrokerClient | None = None
     try:
-        if not link.redis:
-            _start(supervisor, directory, listen, link)
+        begun = contextlib.nullcontext() if link.redis else _beginning(supervisor, directory, listen, link)
+        with begun:
+            meanwhile()
         broker = local_link(directory, link).broker()
         yield broker
     finally:
@@ -79,13 +82,17 @@ def _make_private(directory: Path) -> None:
         ) from error
 
 
-def _start(supervisor: Supervisor, directory: Path, listen: ServerAddress | None, link: Link) -> None:
+@contextlib.contextmanager
+def _beginning(supervisor: Supervisor, directory: Path, listen: ServerAddress | None, link: Link) -> Iterator[None]:
+    """Start a broker, and wait at the end of this block until it has begun."""
     refuse_second(directory)
+    load(BROKER)
     ours, theirs = multiprocessing.Pipe(duplex=False)
     child = supervisor.start(
         "broker", broker_process, directory, listen, link, _FirstTime(theirs), stop_signal=STOP_SIGNAL
     )
     theirs.close()
+    yield
     try:
         refusal = ours.recv()
     except EOFError:
@@ -105,7 +112,7 @@ class _FirstTime:
         self._pipe = pipe
 
     def send(self, value: object) -> None:
-        if self._pipe is not None:
+        if self._pipe is not None and not self._pipe.closed:
             self._pipe.send(value)
         elif value is not None:
             raise BrokenPipeError

@@ -1,11 +1,12 @@
 """What each process of this machine runs: where the rooms are put together.
 
-Each names its rooms when it begins, since a door that only tells of processes needs none; most are there by then, from
-the process that all are forked from (see `crawler.forking`).
+Each names its rooms when it begins, since a door that only tells of processes needs none. One that starts them imports
+these before, once for all that are forked from it.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
@@ -19,13 +20,12 @@ from crawler import logs
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.contracts import BrokerClient, JobFolder, ResultArchive
 from crawler.errors import BrokerUnreachable, CrawlerError
-from crawler.forking import parent_lives
+from crawler.forking import parent_lives, ready_for_signals
 from crawler.model import State
 from crawler.outputs import parse_output
 from crawler.spec import Spec
 from crawler.stores import open_folder
 from crawler.stores.files import worker_name
-from crawler.supervisor import ready_for_signals
 
 if TYPE_CHECKING:
     from crawler.brokers.redis.broker import RedisBroker
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: What the broker imports, and those that read sources, that read pages, and that fetch images.
+BROKER, SOURCES, PAGES = "crawler.brokers.process", "crawler.sources.loop", "crawler.pages.loop"
+IMAGES = "crawler.images.filing"
 #: Seconds for which processes beside the broker wait for it to be started again.
 LOCAL_PATIENCE = 60.0
 #: Seconds between looks for a job with work: at first, and in the end, for a thousand may look at one Redis.
@@ -86,6 +89,12 @@ class Place(NamedTuple):
     keep_local: bool = False
     forever: bool = False
     wait: float = LOCAL_PATIENCE
+
+
+def load(*rooms: str) -> None:
+    """Import what processes need, before they are forked from this one."""
+    for room in rooms:
+        importlib.import_module(room)
 
 
 class _Stopper:

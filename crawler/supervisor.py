@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import signal
 import time
@@ -16,23 +15,15 @@ from typing import Any
 import msgspec
 
 from crawler.errors import BrokerUnreachable, CrawlerError, UsageError
-from crawler.forking import STOP_SIGNALS, start_server
+from crawler.forking import start_process
 
 log = logging.getLogger(__name__)
 
 #: Deaths of one process within WINDOW seconds that are too many.
 MOST_DEATHS = 20
 WINDOW = 60.0
-#: Seconds in which a process is tried to be forked, and between two tries.
-FORK_TIME = 10.0
-FORK_EVERY = 0.02
 #: Exit codes after which a child is not started again: it is done, or trying again would end the same way.
 FINAL_CODES = frozenset({0, UsageError.exit_code, BrokerUnreachable.exit_code})
-
-
-def ready_for_signals() -> None:
-    """Let the signals come that were kept from this child while it started."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 class Child(msgspec.Struct):
@@ -58,13 +49,9 @@ class Child(msgspec.Struct):
 
 
 class Supervisor:
-    """Starts children; one that dies is started again, one that exits with one of FINAL_CODES is not.
-
-    They are forked from a process that has imported what they need (see `crawler.forking`).
-    """
+    """Starts children; one that dies is started again, one that exits with one of FINAL_CODES is not."""
 
     def __init__(self) -> None:
-        self._context = multiprocessing.get_context("forkserver")
         self.children: list[Child] = []
         self._stopping = False
 
@@ -95,8 +82,12 @@ class Supervisor:
 
     def wait(self, seconds: float) -> bool:
         """Wait, but no longer than until a child ends, and tell whether one did."""
-        running = [child.process.sentinel for child in self.children if child.process is not None and not child.done]
-        return bool(connection.wait(running, seconds))
+        running = [child.process for child in self.children if child.process is not None and not child.done]
+        ended = connection.wait([process.sentinel for process in running], seconds)
+        for process in running:
+            if process.sentinel in ended:
+                process.join()  # its files are closed a moment before it is gone
+        return bool(ended)
 
     def stop(self, seconds: float, *, only: str = "") -> None:
         """Ask children to end by their signal, and kill what still runs after `seconds`."""
@@ -114,21 +105,10 @@ class Supervisor:
             child.done = True
 
     def _spawn(self, child: Child) -> None:
-        until = time.monotonic() + FORK_TIME
-        while True:
-            start_server()  # it may have been killed
-            process = self._context.Process(target=child.target, args=child.arguments, name=child.name, daemon=True)
-            try:
-                process.start()
-            except (EOFError, ConnectionError) as error:  # it was, this very moment, and is not yet seen to be gone
-                if time.monotonic() > until:
-                    raise CrawlerError(
-                        f"the {child.name} process cannot be forked ({error!r}): what forks it dies again and again"
-                    ) from error
-                time.sleep(FORK_EVERY)
-            else:
-                child.process = process
-                return
+        try:
+            child.process = start_process(child.name, child.target, child.arguments)
+        except OSError as error:
+            raise CrawlerError(f"the {child.name} process cannot be started: {error.strerror}") from error
 
     def _note_death(self, child: Child, code: int) -> None:
         now = time.monotonic()

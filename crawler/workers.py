@@ -12,7 +12,7 @@ from crawler.building import worker_key
 from crawler.checks import check_store
 from crawler.errors import UsageError
 from crawler.outputs import parse_output
-from crawler.processes import UNENCRYPTED, Link, Place, download_process, job_folder, wait_for_job
+from crawler.processes import IMAGES, UNENCRYPTED, Link, Place, download_process, job_folder, load, wait_for_job
 from crawler.settings import DownloadSettings
 from crawler.supervisor import Supervisor
 
@@ -55,6 +55,7 @@ def _link(settings: DownloadSettings) -> Link:
 def work(settings: DownloadSettings) -> int:
     """Check what can be checked at once, then keep the processes running until they are done."""
     link, place = _settled(settings)
+    load(IMAGES)
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: signals.append(received))

@@ -1,41 +1,118 @@
-"""What children are forked from, as far as it shows before they are."""
+"""How processes begin: forked where one thread runs, anew where there are more; what they know of who started them."""
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
-from typing import Any
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from crawler import forking
+from crawler.brokers.local import is_running, job_lock
+from crawler.forking import STOP_SIGNALS, parent_lives, start_process
+
+KNOWN: list[str] = []
+
+
+def tell(path: Path) -> None:
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    whole = path.with_suffix(".whole")
+    whole.write_text(f"{','.join(KNOWN)} {blocked >= STOP_SIGNALS} {parent_lives()}")
+    whole.replace(path)
 
 
 @pytest.fixture
-def preloaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is asked to be imported."""
-    rooms: list[str] = []
-    monkeypatch.setattr(multiprocessing, "set_forkserver_preload", rooms.extend)
-    monkeypatch.setattr(forking, "start_server", lambda: None)
-    return rooms
+def only_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Take this process, in which tests may run beside each other, for one of a single thread."""
+    monkeypatch.setattr(forking, "_OUR_THREADS", tmp_path / "task")
+    (tmp_path / "task" / "1").mkdir(parents=True)
 
 
-@pytest.mark.parametrize("words", [["--server", "redis://host/0"], ["--server=rediss://host/0"]])
-def test_a_redis_is_told_by_its_scheme(preloaded: list[str], words: list[str]) -> None:
-    forking.prepare_run(["--urls", "list.txt", *words])
-    assert set(forking.REDIS) <= set(preloaded) and forking.BROKER not in preloaded
+@pytest.fixture
+def other_thread() -> Iterator[None]:
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
 
 
-@pytest.mark.parametrize(
-    "words", [["https://redis.io/"], ["--contact=https://example.com/redis://"], ["--output", "s3://redis/a"]]
-)
-def test_other_urls_are_none(preloaded: list[str], words: list[str]) -> None:
-    forking.prepare_run(words)
-    assert set(forking.REDIS).isdisjoint(preloaded) and forking.BROKER in preloaded
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent))
+    monkeypatch.setitem(sys.modules, "test_forking", sys.modules[__name__])
 
 
-def test_without_its_package_nothing_of_it_is_imported(preloaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    find: Any = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "redis" else find(name, *more))
-    forking.prepare_run(["--server", "redis://host/0"])
-    assert set(forking.REDIS).isdisjoint(preloaded)
+@pytest.mark.usefixtures("only_thread")
+def test_a_fork_has_what_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(globals(), "KNOWN", ["here"])
+    process = start_process("one", tell, (tmp_path / "told",))
+    process.join(30)
+    assert process.exitcode == 0 and process.name == "one"
+    assert (tmp_path / "told").read_text() == "here True True"
+    assert not STOP_SIGNALS & signal.pthread_sigmask(signal.SIG_BLOCK, []), "they come here as before"
+
+
+@pytest.mark.usefixtures("other_thread")
+def test_beside_another_thread_it_starts_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(globals(), "KNOWN", ["here"])
+    process = start_process("one", tell, (tmp_path / "told",))
+    process.join(30)
+    assert process.exitcode == 0
+    assert (tmp_path / "told").read_text() == " True True"
+    assert not STOP_SIGNALS & signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_who_started_none_has_no_parent_to_lose() -> None:
+    assert multiprocessing.parent_process() is None and parent_lives()
+
+
+@pytest.mark.usefixtures("only_thread")
+def test_a_fork_does_not_hold_the_lock_on(tmp_path: Path) -> None:
+    with job_lock(tmp_path):
+        process = start_process("one", time.sleep, (60,))
+    try:
+        until = time.monotonic() + 10  # it begins by letting go
+        while is_running(tmp_path):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert process.is_alive()
+    finally:
+        process.kill()
+        process.join()
+
+
+ORPHAN = """
+    import sys, time
+    from pathlib import Path
+    from crawler.forking import parent_lives, start_process
+
+    def live(path):
+        while parent_lives():
+            time.sleep(0.01)
+        path.write_text("alone")
+
+    start_process("one", live, (Path(sys.argv[1]),))
+    print("started", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_one_whose_parent_is_killed_hears_of_it(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", textwrap.dedent(ORPHAN), str(tmp_path / "told")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == "started\n"
+        os.kill(parent.pid, signal.SIGKILL)
+    until = time.monotonic() + 10
+    while not (tmp_path / "told").exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from crawler import supervisor
 from crawler.errors import CrawlerError
-from crawler.supervisor import Child, Supervisor, ready_for_signals
+from crawler.forking import ready_for_signals
+from crawler.supervisor import Child, Supervisor
 
 
 def note(path: Path) -> None:
@@ -128,31 +130,12 @@ def test_one_that_dies_again_and_again_is_given_up(
     assert len(starts(notes)) == 2
 
 
-def test_one_is_forked_though_what_forks_it_is_killed(
-    boss: Supervisor, notes: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start, killed = ForkServerProcess.start, [EOFError(), ConnectionResetError()]
-    gone = time.monotonic() + 0.5  # so long a kernel under load may take to end what was killed
+def test_one_that_cannot_be_started_is_told(boss: Supervisor, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    def start_again(process: ForkServerProcess) -> None:
-        if killed:
-            raise killed.pop()
-        if time.monotonic() < gone:
-            raise ConnectionRefusedError
-        start(process)
-
-    monkeypatch.setattr(ForkServerProcess, "start", start_again)
-    child = boss.start("one", live, notes)
-    assert child.is_alive and not killed
-
-
-def test_one_that_nothing_forks_is_told(boss: Supervisor, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: ForkServerProcess) -> None:
-        raise ConnectionRefusedError("refused")
-
-    monkeypatch.setattr(supervisor, "FORK_TIME", 0.1)
-    monkeypatch.setattr(ForkServerProcess, "start", refuse)
-    with pytest.raises(CrawlerError, match=r"the one process cannot be forked .*refused"):
+    monkeypatch.setattr(supervisor, "start_process", refuse)
+    with pytest.raises(CrawlerError, match="the one process cannot be started: Resource temporarily unavailable"):
         boss.start("one", live, notes)
 
 

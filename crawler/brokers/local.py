@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import io
 import json
 import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Iterator
+from multiprocessing.util import register_after_fork
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +42,7 @@ def job_lock(directory: Path) -> Iterator[None]:
     Raises AlreadyRunning where another holds it.
     """
     with (directory / "lock").open("a") as file:
+        register_after_fork(file, io.TextIOWrapper.close)  # a child would hold it on
         until = time.monotonic() + GLANCE
         while True:
             try:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import gc
 import logging
-import multiprocessing
 import signal
 import socket
 import sqlite3
@@ -95,10 +94,7 @@ def _serve(broker: SqliteBroker, manager: Manager) -> None:
     signal.set_wakeup_fd(wakeup_write.fileno(), warn_on_full_buffer=False)
     told = []
     signal.signal(STOP_SIGNAL, lambda *_: told.append(time.monotonic()))
-    parent = multiprocessing.parent_process()
     manager.watch(wakeup.fileno())
-    if parent is not None:
-        manager.watch(parent.sentinel)
     while not told and parent_lives():
         manager.turn()
     if told:

@@ -59,7 +59,7 @@ def collector(here: Here) -> Iterator[Collector]:
         port = free_port()
         arguments = here.job("--site", site.url, "--listen", f"127.0.0.1:{port}", "--log-file", str(here.log))
         here.start("crawler.collect", *arguments, prefix=FEW_DESCRIPTORS)
-        wait_for(lambda: is_open(port) and (here.state / "j" / "broker.json").exists())
+        wait_for(lambda: is_open(port) and here.said("beginning run"))
         made = Collector(here, port)
         wait_for(lambda: made.serves() < SERVED)
         yield made

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from acceptance.here import OPEN, Here, asked, children, is_open, kill_all, page, wait_for
+from acceptance.here import OPEN, Here, asked, is_open, kill_all, page, wait_for
 from servers.faulty import FaultySite
 from servers.pictures import png
 from servers.ports import free_port
@@ -82,16 +79,3 @@ def test_one_without_a_collector_says_that_it_waits(here: Here) -> None:
     assert code == 69 and 2 <= time.monotonic() - began < 8
     assert errors.count("waiting for a collector") == 1
     assert errors.count(f"nothing listens at 127.0.0.1:{port}") == 2, "when it begins to wait, and when it gives up"
-
-
-def test_a_run_outlives_the_process_that_its_own_are_forked_from(here: Here, site: FaultySite) -> None:
-    door = here.start("crawler", *here.job(site.url, "--requests-per-host", "4", "--lease", "3"))
-    wait_for(lambda: len(asked(site)) > 5)
-    broker = json.loads((here.state / "j" / "broker.json").read_text())["pid"]
-    forked_from = int(Path(f"/proc/{broker}/stat").read_text().rpartition(")")[2].split()[1])
-    assert forked_from in children(door.pid) and forked_from != door.pid
-    os.kill(forked_from, signal.SIGKILL)
-    _, errors = door.communicate(timeout=60)
-    assert door.returncode == 0, errors
-    assert sorted(here.rows("metadata.jsonl")) == sorted(site.url + path for path in IMAGES)
-    assert here.is_clean()
