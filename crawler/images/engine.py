@@ -90,11 +90,13 @@ class Engine:
 
     def wait(self, timeout: float) -> list[Transfer]:
         """Let transfers go on for up to `timeout` seconds, and return those that ended."""
-        due = min([pool.due for pool in self._pools])
-        events = self._sockets.poll(min(timeout, max(0.0, due - time.monotonic())))
-        now = time.monotonic()
-        for pool in self._pools:
-            pool.act_in_time(now)
+        rests = [pool.rest() for pool in self._pools]
+        began = time.monotonic()
+        events = self._sockets.poll(min(timeout, *rests))
+        waited = time.monotonic() - began
+        for pool, rest in zip(self._pools, rests, strict=True):
+            if rest <= waited:
+                pool.act_in_time()
         for descriptor, event in events:
             if descriptor == self._wake_read:
                 os.read(self._wake_read, 4096)

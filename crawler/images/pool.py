@@ -6,7 +6,6 @@ import contextlib
 import select
 import socket
 import struct
-import time
 from functools import partial
 from math import inf
 from typing import Any
@@ -26,16 +25,15 @@ _WRITABLE = select.EPOLLOUT | select.EPOLLERR
 
 
 class Pool:
-    """A libcurl multi handle: transfers that share their connections; `due` is when it wants to be called."""
+    """A libcurl multi handle: transfers that share their connections."""
 
     def __init__(self, sockets: Sockets, connections: int) -> None:
         """At most so many connections are kept."""
-        self.due = inf
         self.running: dict[str, int] = {}  #: transfers by authority
         self.multi: Any = pycurl.CurlMulti()
         self.multi.setopt(pycurl.M_SOCKETFUNCTION, partial(sockets.heed, self))
-        self.multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
         self.multi.setopt(pycurl.M_MAXCONNECTS, connections)
+        self.act = self.multi.socket_action
 
     def add(self, curl: Any, authority: str) -> None:
         self.multi.add_handle(curl)
@@ -49,18 +47,14 @@ class Pool:
         else:
             del self.running[authority]
 
-    def act(self, descriptor: int, action: int) -> None:
-        while self.multi.socket_action(descriptor, action)[0] == pycurl.E_CALL_MULTI_PERFORM:
-            pass
+    def rest(self) -> float:
+        """Return in how many seconds transfers want to go on that wait for no socket."""
+        milliseconds = self.multi.timeout()  # libcurl would tell it by itself, twice for each transfer (2 µs)
+        return inf if milliseconds < 0 else milliseconds / 1000
 
-    def act_in_time(self, now: float) -> None:
+    def act_in_time(self) -> None:
         """Let transfers go on that wait for no socket."""
-        if self.due <= now:
-            self.due = inf
-            self.act(pycurl.SOCKET_TIMEOUT, 0)
-
-    def _on_timer(self, milliseconds: int) -> None:
-        self.due = inf if milliseconds < 0 else time.monotonic() + milliseconds / 1000 if milliseconds else 0.0
+        self.act(pycurl.SOCKET_TIMEOUT, 0)
 
 
 class Sockets:
@@ -70,17 +64,15 @@ class Sockets:
         """`wake` is a descriptor that is readable when `poll` is to return."""
         self._epoll = select.epoll()
         self._epoll.register(wake, select.EPOLLIN)
-        self._watched: dict[int, Pool] = {}
-        self._resting: set[int] = set()
+        self._watched: dict[int, Pool | None] = {}  #: by descriptor; of those that rest there is no pool
 
     def heed(self, pool: Pool, what: int, descriptor: int, multi: object, data: object) -> None:
         """Look for what libcurl waits for now (CURLMOPT_SOCKETFUNCTION)."""
         if what == pycurl.POLL_REMOVE:
             if descriptor in self._watched:
-                self._resting.add(descriptor)  # most are asked for again at once, which costs one call, not two
+                self._watched[descriptor] = None  # most are asked for again at once, which costs one call, not two
             return
         events = _EVENTS[what]
-        self._resting.discard(descriptor)
         if descriptor in self._watched:
             try:
                 self._epoll.modify(descriptor, events)
@@ -96,15 +88,16 @@ class Sockets:
 
     def act(self, descriptor: int, event: int) -> None:
         """Let the transfer go on that waited for this."""
-        if descriptor in self._resting:
-            self._forget(descriptor)  # its server hangs up
-        elif (pool := self._watched.get(descriptor)) is not None:
+        pool = self._watched.get(descriptor)
+        if pool is None:
+            self._forget(descriptor)  # it rests, and its server hangs up
+        else:
             readable = pycurl.CSELECT_IN if event & _READABLE else 0
             pool.act(descriptor, readable | (pycurl.CSELECT_OUT if event & _WRITABLE else 0))
 
     def reset(self) -> None:
         """Have nothing sent later of the requests under way that have not reached their hosts, when they are ended."""
-        for descriptor in self._watched.keys() - self._resting:
+        for descriptor in [descriptor for descriptor, pool in self._watched.items() if pool is not None]:
             with contextlib.suppress(OSError), socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as ours:
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
@@ -113,7 +106,7 @@ class Sockets:
 
     def _forget(self, descriptor: int) -> None:
         """Look no more for what comes from a descriptor; it may be closed already."""
-        self._resting.discard(descriptor)
-        if self._watched.pop(descriptor, None) is not None:
+        if descriptor in self._watched:
+            del self._watched[descriptor]
             with contextlib.suppress(OSError):
                 self._epoll.unregister(descriptor)

@@ -56,7 +56,7 @@ _FIELD = re.compile(
     rb"tdm-reservation)[ \t]*:([^\r\n]*)",
     re.IGNORECASE,
 )
-_STATUS = re.compile(rb"\nHTTP/[0-9.]+ ")
+_STATUS = re.compile(rb"\nHTTP/[0-9.]+ ([0-9]{3})")
 _OPT_OUTS = frozenset({"x-robots-tag", "tdm-reservation"})
 _LISTS = _OPT_OUTS | {"content-encoding"}
 
@@ -200,18 +200,21 @@ class Handle:
         """Keep the header fields that are of use, and whether they say that the image is to be left alone."""
         assert self.task is not None
         text = b"\n" + b"".join(self._header_lines)
-        status = 0
-        for match in _STATUS.finditer(text):  # what is before the last one is a 1xx
-            status = match.end()
-        self._headers = {}
-        for name, value in _FIELD.findall(text, status):
+        answer = 0
+        if text.count(b"\nHTTP/") > 1:
+            for match in _STATUS.finditer(text):  # what is before the last one is a 1xx
+                answer = match.start()
+        headers: dict[str, str] = {}
+        self._headers = headers
+        for name, value in _FIELD.findall(text, answer):
             field, said = name.lower().decode(), header_text(value.strip())
-            if field in _LISTS and field in self._headers:
-                self._headers[field] += "\n" + said
+            if field in headers and field in _LISTS:
+                headers[field] += "\n" + said
             else:
-                self._headers.setdefault(field, said)
-        if not _LISTS.isdisjoint(self._headers):
-            self._heed(int(text[status : status + 3]) if text[status : status + 3].isdigit() else 0)
+                headers.setdefault(field, said)
+        if not _LISTS.isdisjoint(headers):
+            status = _STATUS.match(text, answer)
+            self._heed(int(status[1]) if status else 0)
 
     def _heed(self, status: int) -> None:
         """See whether the image is to be left alone, and how its body is to be decoded."""
