@@ -102,7 +102,7 @@ class Crawl:
         """Conduct the run and return the exit code; raises CrawlerError where it cannot begin."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
-        hosted = hosted_broker(self._supervisor, self._directory, self._listen, self._link, self._load_rooms)
+        hosted = hosted_broker(self._supervisor, self._directory, self._listen, self._link, self._prepare)
         with hosted as self._broker:
             begun = self._begin_again() if self._retries else self._begin_next()
             if begun is None:
@@ -188,9 +188,10 @@ class Crawl:
         if unverified := self._spec.access.unverified:
             log.warning("certificates are not checked (tls_verify): %s", ", ".join(unverified))
 
-    def _load_rooms(self) -> None:
-        """Import what is to be forked from this process."""
-        load(*[SOURCES] * (not self._retries), *[IMAGES] * (self._processes > 0))
+    def _prepare(self) -> None:
+        """Import what the first of the workers needs, while the broker begins."""
+        if not self._retries:
+            load(SOURCES)
 
     def _start_workers(self) -> None:
         link = local_link(self._directory, self._link)._replace(archive=None)
@@ -200,6 +201,8 @@ class Crawl:
             load(PAGES)
             for number in range(self._page_processes):
                 self._supervisor.start(f"page {number + 1}", page_process, link)
+        if self._processes:
+            load(IMAGES)
         for number in range(self._processes):
             self._supervisor.start(f"download {number + 1}", download_process, link, self._place)
 

@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ def start_process(name: str, target: Callable[..., None], arguments: tuple[Any, 
     gc.freeze()  # not looked through for garbage, which would copy it into each: 0.13 of 0.45 s for 100 images
     fresh = len(list(_OUR_THREADS.iterdir())) > 1
     if fresh:
+        from multiprocessing import resource_tracker
+
         resource_tracker.ensure_running()  # it would let the signals through
     context = multiprocessing.get_context("spawn") if fresh else multiprocessing.get_context("fork")
     process: BaseProcess = context.Process(target=target, args=arguments, name=name, daemon=True)

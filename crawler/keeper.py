@@ -25,7 +25,6 @@ from crawler.report import (
     write_record,
     write_report,
 )
-from crawler.report_page import MOST_RUNS, report_page
 from crawler.stores.files import sweep
 
 log = logging.getLogger(__name__)
@@ -82,6 +81,8 @@ class Keeper:
 
     def report(self, record: Record) -> None:
         """Write the report of a run whose record is kept; raises StoreError."""
+        from crawler.report_page import MOST_RUNS, report_page  # with modules that a start need not wait for
+
         earlier = earlier_runs(self._directory, record.job, record.run, MOST_RUNS - 1)
         file = write_report(report_page(record, earlier), self._directory)
         self._folder.upload(file, REPORT)

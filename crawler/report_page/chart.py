@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median_low
 
 from crawler.progress import duration, size
 from crawler.report import Numbers
@@ -47,7 +46,8 @@ def _top(totals: Sequence[int]) -> int:
     there = [total for total in totals if total]
     if not there:
         return 2
-    highest = max(total for total in there if total <= _FAR * median_low(there))
+    median = sorted(there)[(len(there) - 1) // 2]
+    highest = max(total for total in there if total <= _FAR * median)
     tens = 1
     while 10 * tens < highest:
         tens *= 10
