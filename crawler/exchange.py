@@ -131,7 +131,8 @@ class Agenda:
         """Count a request of `task` as over."""
         host = self._held[task.number]
         host.busy -= 1
-        host.not_before = max(host.not_before, now + host.grant.delay)
+        if host.grant.delay:
+            host.not_before = max(host.not_before, now + host.grant.delay)
         if latency:
             host.latency += latency
             host.answers += 1

@@ -25,9 +25,9 @@ def main() -> int:
 
     from crawler.door import enter
     from crawler.settings import ExportSettings
-    from crawler.shards.samples import keep_pandas_out
+    from crawler.shards.samples import keep_out
 
-    keep_pandas_out()
+    keep_out("pandas")
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that no draft is left
     return enter(ExportSettings, "python -m crawler.export", ABOUT, run, sys.argv[1:])
 

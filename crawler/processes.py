@@ -170,10 +170,10 @@ def _file_loop(broker: BrokerClient, spec: Spec, folder: JobFolder, **how: Any) 
 
 def _shard_loop(broker: BrokerClient, spec: Spec, folder: JobFolder, **how: Any) -> tuple[WorkLoop, Callable[[], None]]:
     from crawler.images.sharding import ShardLoop
-    from crawler.shards.samples import check_installed, keep_pandas_out
+    from crawler.shards.samples import check_installed, keep_out
 
     check_installed()
-    keep_pandas_out()
+    keep_out("pandas", "numpy")
     worker = worker_name()
     shards = folder.open_shards(worker, spec.transform.encode or "jpg")
     return ShardLoop(broker, worker, spec, shards, **how), shards.close

@@ -68,19 +68,21 @@ class Engine:
 
     def start(self, task: Task, referrer: str, conditions: Mapping[str, str] = NO_CONDITIONS) -> None:
         """Begin the request of `task`; with `conditions` (header fields), the answer may be 304 without a body."""
-        handle = self._free.pop() if self._free else Handle(self._spec, self._guard, self._credentials, self._proxies)
+        handle = self._free.pop() if self._free else self._new_handle()
         handle.prepare(task, referrer, conditions)
-        handle.authority = address(task.at).authority
-        handle.pool = self._pool_for(handle.authority)
+        if len(self._pools) > 1:
+            handle.authority = address(task.at).authority
+            handle.pool = self._pool_for(handle.authority)
         handle.pool.add(handle.curl, handle.authority)
         self._begun[handle] = time.monotonic()
         self.running += 1
 
+    def _new_handle(self) -> Handle:
+        return Handle(self._spec, self._guard, self._credentials, self._proxies, self._pools[0])
+
     def _pool_for(self, authority: str) -> Pool:
         """Return the pool for another request to a host: always the same ones, so that connections are used again."""
         pools = self._pools
-        if len(pools) == 1:
-            return pools[0]
         first = hash(authority) % len(pools)
         for place in range(first, first + len(pools)):
             pool = pools[place % len(pools)]
@@ -142,7 +144,6 @@ class Engine:
                 return ended
 
     def _release(self, handle: Handle) -> None:
-        assert handle.pool is not None
         handle.pool.remove(handle.curl, handle.authority)
         self.running -= 1
         del self._begun[handle]

@@ -29,7 +29,7 @@ class Pool:
 
     def __init__(self, sockets: Sockets, connections: int) -> None:
         """At most so many connections are kept."""
-        self.running: dict[str, int] = {}  #: transfers by authority
+        self.running: dict[str, int] = {}  #: transfers by authority, where there are several pools
         self.multi: Any = pycurl.CurlMulti()
         self.multi.setopt(pycurl.M_SOCKETFUNCTION, partial(sockets.heed, self))
         self.multi.setopt(pycurl.M_MAXCONNECTS, connections)
@@ -37,15 +37,15 @@ class Pool:
 
     def add(self, curl: Any, authority: str) -> None:
         self.multi.add_handle(curl)
-        self.running[authority] = self.running.get(authority, 0) + 1
+        if authority:
+            self.running[authority] = self.running.get(authority, 0) + 1
 
     def remove(self, curl: Any, authority: str) -> None:
         self.multi.remove_handle(curl)
-        left = self.running[authority] - 1
-        if left:
-            self.running[authority] = left
-        else:
-            del self.running[authority]
+        if authority:
+            self.running[authority] -= 1
+            if not self.running[authority]:
+                del self.running[authority]
 
     def rest(self) -> float:
         """Return in how many seconds transfers want to go on that wait for no socket."""

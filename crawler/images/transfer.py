@@ -83,7 +83,7 @@ class _Opened(socket.socket):
 class Handle:
     """A libcurl easy handle with what its callbacks fill, used again for one request after another."""
 
-    def __init__(self, spec: Spec, guard: Guard, credentials: Credentials, proxies: Proxies) -> None:
+    def __init__(self, spec: Spec, guard: Guard, credentials: Credentials, proxies: Proxies, pool: Pool) -> None:
         self._guard = guard
         self._credentials = credentials
         self._proxies = proxies
@@ -94,8 +94,8 @@ class Handle:
         self._certificate = ""
         self._sent: list[str] = []
         self.task: Task | None = None
-        self.authority = ""
-        self.pool: Pool | None = None  #: in which it runs, or ran last
+        self.pool = pool  #: in which it runs, or ran last
+        self.authority = ""  #: by which it is counted there
         self._header_lines: list[bytes] = []
         self._received = 0  #: bytes of the body as they came
         self._size = 0  #: bytes that they stand for
@@ -108,6 +108,7 @@ class Handle:
         self._refused = ""
         self._refused_port = 0
         self._cut = False  #: of robots.txt the beginning was kept
+        self._is_robots = False
         self._most = self._most_of_images = spec.max_image_bytes
         curl = self.curl = pycurl.Curl()
         options: dict[int, Any] = {
@@ -143,7 +144,8 @@ class Handle:
         self._refused = self._opted_out = ""
         self._decoder = self._unreadable = None
         self._cut = False
-        self._bound(task.kind is Kind.ROBOTS)
+        if (task.kind is Kind.ROBOTS) is not self._is_robots:
+            self._bound(task.kind is Kind.ROBOTS)
         self.curl.setopt(pycurl.URL, task.at)
         proxy = self._proxies.of(task.at)
         if proxy != self._proxy:
@@ -182,10 +184,9 @@ class Handle:
 
     def _bound(self, robots: bool) -> None:
         """Let a body be as long as an image may be; of robots.txt the beginning is kept, however long it is."""
-        most = robots_txt.MAX_BYTES if robots else self._most_of_images
-        if most != self._most:
-            self._most = most
-            self.curl.setopt(pycurl.MAXFILESIZE_LARGE, 0 if robots else most)
+        self._is_robots = robots
+        self._most = robots_txt.MAX_BYTES if robots else self._most_of_images
+        self.curl.setopt(pycurl.MAXFILESIZE_LARGE, 0 if robots else self._most)
 
     def _open_socket(self, purpose: int, target: Any) -> Any:
         """Open a socket for the very address that is about to be connected, or refuse it."""
@@ -243,10 +244,11 @@ class Handle:
         if self._size > self._most:
             self._cut = self.task is not None and self.task.kind is Kind.ROBOTS
             data = data[: self._most - self._size]
-            if not self._cut:
-                return -1
+            if self._cut:
+                self._keep(data)
+            return -1
         self._keep(data)
-        return -1 if self._cut else None
+        return None
 
     def _keep(self, data: bytes) -> None:
         if not self._first:
