@@ -198,7 +198,8 @@ class Crawl:
         if not self._retries:
             self._supervisor.start("source", source_process, link)
         if self._spec.reads_pages and not self._retries:
-            load(PAGES)
+            if self._page_processes > 1:  # one alone imports it by itself, beside this one
+                load(PAGES)
             for number in range(self._page_processes):
                 self._supervisor.start(f"page {number + 1}", page_process, link)
         if self._processes:
