@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,14 +16,15 @@ from crawler.captions import parse_order
 from crawler.checks import check, check_lists, proxy_of, transform_of
 from crawler.digests import parse_column
 from crawler.errors import UsageError
+from crawler.forking import apart
 from crawler.model import SourceDetail
 from crawler.optout import DEFAULT, RULES
 from crawler.outputs import parse_output
 from crawler.paths import absolute
 from crawler.settings import KEY_VARIABLE, CollectSettings, CrawlSettings, Job
 from crawler.sites import access_of_sites, chosen, delays_of, named_sites, others
-from crawler.sources.formats import lists_in
-from crawler.sources.lists import read_list, reading_of
+from crawler.sources.formats import list_format, lists_in
+from crawler.sources.lists import Reading, read_list, reading_of
 from crawler.sources.spool import spool
 from crawler.spec import Spec
 
@@ -164,10 +166,18 @@ def _list_detail(settings: Job, path: Path, name: str) -> SourceDetail:
         hash_column=hash_column, hash_kind=hash_kind, per_row=settings.per == "row",
     )  # fmt: skip
     try:
-        next(read_list(path, reading_of(detail)), None)
+        look = partial(_first_row, path, reading_of(detail))
+        if list_format(path, detail.format) == "parquet":
+            apart(look)  # pyarrow starts threads
+        else:
+            look()
     except (UsageError, OSError, EOFError, ValueError, zlib.error) as error:
         raise UsageError(f"the list {path} cannot be read: {error}") from error
     return detail
+
+
+def _first_row(path: Path, reading: Reading) -> None:
+    next(read_list(path, reading), None)
 
 
 def local_key(key: Path | None, state: Path) -> bytes:

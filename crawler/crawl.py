@@ -20,6 +20,7 @@ from crawler.conclusion import conclude
 from crawler.contracts import BrokerClient
 from crawler.errors import BrokerUnreachable, StateError, UsageError
 from crawler.failures import reopen_failed
+from crawler.forking import apart
 from crawler.hosting import hosted_broker, local_link
 from crawler.keeper import Keeper
 from crawler.limits import EXIT_LIMIT, Limits, exit_code
@@ -166,13 +167,13 @@ class Crawl:
 
     def _begin(self, open_run: Callable[[Spec], Begun]) -> Begun:
         before = self._patiently(self._broker.counts)
-        if (before.run > 1 or any(before.images.get(name) for name in KEPT)) and not self._folder.is_marked():
+        if (before.run > 1 or any(before.images.get(name) for name in KEPT)) and not self._look(self._folder.is_marked):
             raise StateError(
                 f"job {self._spec.job} has images, but {self._folder} is gone: mount it or name its place with "
                 f"--output, or remove {self._directory} to fetch everything anew"
             )
         begun = self._patiently(lambda: open_run(self._spec))
-        self._folder.mark(begun.job_id)
+        self._look(lambda: self._folder.mark(begun.job_id))
         forget_others(self._directory, {Path(detail.path) for _, detail in self._spec.sources})
         if begun.rebooted_since and self._folder.path is not None:
             lost = lost_files(self._broker, self._folder.path, begun.rebooted_since - WINDOW)
@@ -180,6 +181,10 @@ class Crawl:
                 log.warning("%d files did not survive the restart of the machine; they are fetched again", len(lost))
                 self._broker.reopen(lost)
         return begun
+
+    def _look(self, at: Callable[[], _T]) -> _T:
+        """Look at the folder before there are workers; those of an object store start threads."""
+        return at() if self._folder.path is not None else apart(at)
 
     def _announce(self, begun: Begun) -> None:
         log.info("%s run %d of job %s", "resuming" if begun.resumed else "beginning", begun.run, self._spec.job)

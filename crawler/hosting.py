@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection as Pipe
+from multiprocessing.util import register_after_fork
 from pathlib import Path
 
 from crawler.brokers.client import ServerAddress
@@ -88,6 +89,7 @@ def _beginning(supervisor: Supervisor, directory: Path, listen: ServerAddress | 
     refuse_second(directory)
     load(BROKER)
     ours, theirs = multiprocessing.Pipe(duplex=False)
+    register_after_fork(ours, Pipe.close)  # so that a broker hears of it when nobody waits for it
     child = supervisor.start(
         "broker", broker_process, directory, listen, link, _FirstTime(theirs), stop_signal=STOP_SIGNAL
     )

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from crawler.errors import BrokerUnreachable, CrawlerError, UsageError
-from crawler.forking import start_process
+from crawler.forking import blocked_signals, new_process
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,10 @@ class Supervisor:
 
     def _spawn(self, child: Child) -> None:
         try:
-            child.process = start_process(child.name, child.target, child.arguments)
+            process = new_process(child.name, child.target, child.arguments)
+            with blocked_signals():
+                process.start()
+                child.process = process
         except OSError as error:
             raise CrawlerError(f"the {child.name} process cannot be started: {error.strerror}") from error
 

@@ -11,6 +11,7 @@ from crawler.brokers.redis import check_url, is_redis
 from crawler.building import worker_key
 from crawler.checks import check_store
 from crawler.errors import UsageError
+from crawler.forking import apart
 from crawler.outputs import parse_output
 from crawler.processes import IMAGES, UNENCRYPTED, Link, Place, download_process, job_folder, load, wait_for_job
 from crawler.settings import DownloadSettings
@@ -74,6 +75,8 @@ def work(settings: DownloadSettings) -> int:
         )
     if place.keep_local:
         folder.mark(spec.job_id)
+    elif folder.path is None:
+        apart(lambda: folder.check_mark(spec.job_id))
     else:
         folder.check_mark(spec.job_id)
     return _supervise(link, place, settings.processes, signals)

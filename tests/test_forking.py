@@ -5,19 +5,24 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from crawler import forking
+from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.local import is_running, job_lock
-from crawler.forking import STOP_SIGNALS, parent_lives, start_process
+from crawler.errors import CrawlerError, UsageError
+from crawler.forking import STOP_SIGNALS, apart, blocked_signals, new_process, parent_lives
 
 KNOWN: list[str] = []
 
@@ -27,6 +32,13 @@ def tell(path: Path) -> None:
     whole = path.with_suffix(".whole")
     whole.write_text(f"{','.join(KNOWN)} {blocked >= STOP_SIGNALS} {parent_lives()}")
     whole.replace(path)
+
+
+def started(target: Callable[..., None], *arguments: object) -> BaseProcess:
+    process = new_process("one", target, arguments)
+    with blocked_signals():
+        process.start()
+    return process
 
 
 @pytest.fixture
@@ -55,7 +67,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("only_thread")
 def test_a_fork_has_what_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(globals(), "KNOWN", ["here"])
-    process = start_process("one", tell, (tmp_path / "told",))
+    process = started(tell, tmp_path / "told")
     process.join(30)
     assert process.exitcode == 0 and process.name == "one"
     assert (tmp_path / "told").read_text() == "here True True"
@@ -65,7 +77,7 @@ def test_a_fork_has_what_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 @pytest.mark.usefixtures("other_thread")
 def test_beside_another_thread_it_starts_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(globals(), "KNOWN", ["here"])
-    process = start_process("one", tell, (tmp_path / "told",))
+    process = started(tell, tmp_path / "told")
     process.join(30)
     assert process.exitcode == 0
     assert (tmp_path / "told").read_text() == " True True"
@@ -79,7 +91,7 @@ def test_who_started_none_has_no_parent_to_lose() -> None:
 @pytest.mark.usefixtures("only_thread")
 def test_a_fork_does_not_hold_the_lock_on(tmp_path: Path) -> None:
     with job_lock(tmp_path):
-        process = start_process("one", time.sleep, (60,))
+        process = started(time.sleep, 60)
     try:
         until = time.monotonic() + 10  # it begins by letting go
         while is_running(tmp_path):
@@ -91,17 +103,56 @@ def test_a_fork_does_not_hold_the_lock_on(tmp_path: Path) -> None:
         process.join()
 
 
+@pytest.mark.usefixtures("only_thread")
+def test_a_fork_has_no_part_in_the_talk_with_a_broker() -> None:
+    ours, theirs = socket.socketpair()
+    broker = ManagerBroker(ServerAddress(path="/nowhere"), b"")
+    broker._socket = ours
+    process = started(time.sleep, 60)
+    try:
+        broker.close()
+        theirs.settimeout(10.0)
+        assert theirs.recv(1) == b"", "the other end sees that it is over"
+        assert process.is_alive()
+    finally:
+        theirs.close()
+        process.kill()
+        process.join()
+
+
+class TestApart:
+    pytestmark = pytest.mark.usefixtures("only_thread")
+
+    def test_does_work_elsewhere(self) -> None:
+        assert apart(os.getpid) != os.getpid()
+
+    def test_raises_what_work_does(self) -> None:
+        def fail() -> NoReturn:
+            raise UsageError("it is no list")
+
+        with pytest.raises(UsageError, match="it is no list"):
+            apart(fail)
+
+    def test_tells_that_its_process_died(self) -> None:
+        with pytest.raises(CrawlerError, match=r"died \(exit -9\)"):
+            apart(lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+    def test_beside_another_thread_works_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(forking, "_has_threads", lambda: True)
+        assert apart(os.getpid) == os.getpid()
+
+
 ORPHAN = """
     import sys, time
     from pathlib import Path
-    from crawler.forking import parent_lives, start_process
+    from crawler.forking import new_process, parent_lives
 
     def live(path):
         while parent_lives():
             time.sleep(0.01)
         path.write_text("alone")
 
-    start_process("one", live, (Path(sys.argv[1]),))
+    new_process("one", live, (Path(sys.argv[1]),)).start()
     print("started", flush=True)
     time.sleep(60)
 """

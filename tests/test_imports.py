@@ -35,10 +35,10 @@ FLOORS = [
     "mentions",
     "model",
     "transforms",
-    "child",
+    "child forking",
     "outcomes",
     "errors",
-    "forking shown dates",
+    "shown dates",
 ]
 ROOMS = frozenset("sources pages images brokers stores".split())
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

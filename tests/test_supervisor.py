@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NoReturn
 
@@ -134,9 +135,24 @@ def test_one_that_cannot_be_started_is_told(boss: Supervisor, notes: Path, monke
     def refuse(*_: object) -> NoReturn:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    monkeypatch.setattr(supervisor, "start_process", refuse)
+    monkeypatch.setattr(supervisor, "new_process", refuse)
     with pytest.raises(CrawlerError, match="the one process cannot be started: Resource temporarily unavailable"):
         boss.start("one", live, notes)
+
+
+def test_one_is_known_when_a_signal_comes_while_it_starts(
+    boss: Supervisor, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = BaseProcess.start
+
+    def interrupted(process: BaseProcess) -> None:
+        start(process)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(BaseProcess, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        boss.start("one", live, notes)
+    assert boss.children[0].is_alive, "it can be ended"
 
 
 def test_deaths_long_ago_do_not_count(boss: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:

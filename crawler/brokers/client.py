@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from multiprocessing.util import register_after_fork
 from typing import Any, NamedTuple
 
 from msgspec import Raw
@@ -69,6 +70,7 @@ class ManagerBroker:
         self._asked: tuple[str, int] | None = None  #: the page of the ledger whose answer nobody has taken yet
         self._following = ""  #: the cursor of the page that follows the last one
         self.addresses: tuple[tuple[str, int], ...] = ()  #: where the manager was found: numeric, with its port
+        register_after_fork(self, ManagerBroker.close)  # what is forked has no part in our talk
 
     def connect(self) -> None:
         """Connect and prove the key, unless that is done."""
