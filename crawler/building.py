@@ -15,7 +15,7 @@ from crawler.brokers.wire import check_key, key_file, read_key
 from crawler.captions import parse_order
 from crawler.checks import check, check_lists, proxy_of, transform_of
 from crawler.digests import parse_column
-from crawler.errors import UsageError
+from crawler.errors import CrawlerError, UsageError
 from crawler.forking import apart
 from crawler.model import SourceDetail
 from crawler.optout import DEFAULT, RULES
@@ -171,7 +171,7 @@ def _list_detail(settings: Job, path: Path, name: str) -> SourceDetail:
             apart(look)  # pyarrow starts threads
         else:
             look()
-    except (UsageError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (CrawlerError, OSError, EOFError, ValueError, zlib.error) as error:
         raise UsageError(f"the list {path} cannot be read: {error}") from error
     return detail
 

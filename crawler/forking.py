@@ -54,13 +54,18 @@ def apart(work: Callable[[], T]) -> T:
             error, result = ours.recv()
         except EOFError as failure:
             process.join()
-            raise CrawlerError(f"a process that was to look at something died (exit {process.exitcode})") from failure
+            raise CrawlerError(f"the process that was to look ended by {ending(process.exitcode or 0)}") from failure
         finally:
             process.kill()  # it has told all that it had to, or nobody waits for it any more
             process.join()
     if error is not None:
         raise error
     return result  # type: ignore[no-any-return]
+
+
+def ending(code: int) -> str:
+    """Return the exit code of a process in words."""
+    return signal.Signals(-code).name if code < 0 else f"exit {code}"
 
 
 def _tell(work: Callable[[], object], pipe: Connection) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from crawler.errors import BrokerUnreachable, CrawlerError, UsageError
-from crawler.forking import blocked_signals, new_process
+from crawler.forking import blocked_signals, ending, new_process
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Supervisor:
     def _note_death(self, child: Child, code: int) -> None:
         now = time.monotonic()
         child.deaths = [when for when in child.deaths if now - when < WINDOW] + [now]
-        how = signal.Signals(-code).name if code < 0 else f"exit {code}"
+        how = ending(code)
         log.warning("the %s process ended by %s; starting it again", child.name, how)
         if len(child.deaths) > MOST_DEATHS:
             raise CrawlerError(f"the {child.name} process died {MOST_DEATHS} times within a minute, the last by {how}")

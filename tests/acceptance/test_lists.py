@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.here import Here, asked, kill_all, page, wait_for
+from acceptance.here import Here, asked, children, kill_all, page, wait_for
 from servers.faulty import FaultySite
 from servers.pictures import png
 
@@ -116,6 +116,17 @@ def test_the_other_columns_of_a_table_are_in_the_ledger(here: Here, site: Faulty
     (mention,) = kept[urls[7]]["mentions"]
     assert mention["caption"] == 'ein "Zitat",\nÄpfel 7'
     assert mention["columns"] == {"url": "not this one", "licence": "CC0", "page": "7"}
+
+
+def test_the_library_for_parquet_does_not_come_into_the_door(here: Here, site: FaultySite) -> None:
+    write_table(here.folder / "list.parquet", [{"url": site.url + path} for path in PATHS])
+    door = here.start("crawler", *here.job("--urls", str(here.folder / "list.parquet")))
+    wait_for(lambda: len(asked(site)) > 100)
+    words = [Path(f"/proc/{process}/cmdline").read_bytes() for process in (door.pid, *children(door.pid))]
+    assert len(words) > 3 and len(set(words)) == 1, "with its threads there all would have had to start anew"
+    _, errors = door.communicate(timeout=60)
+    assert door.returncode == 0, errors
+    assert len(here.rows("metadata.jsonl")) == len(PATHS)
 
 
 def test_a_column_that_is_not_there_is_named(here: Here, site: FaultySite) -> None:
