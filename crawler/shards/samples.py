@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -67,9 +69,17 @@ class _KeptOut:
     def __init__(self, packages: Collection[str]) -> None:
         self._packages = packages
 
-    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        if fullname in self._packages:
-            raise ModuleNotFoundError(f"{fullname} is kept out of this process", name=fullname)
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: object = None) -> ModuleSpec | None:
+        """Tell the truth of what is installed: what hashes images has numpy in a process of its own."""
+        if fullname not in self._packages or PathFinder.find_spec(fullname, path) is None:
+            return None
+        return ModuleSpec(fullname, self)  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        return
+
+    def exec_module(self, module: ModuleType) -> None:
+        raise ModuleNotFoundError(f"{module.__name__} is kept out of this process", name=module.__name__)
 
 
 def keep_out(*packages: str) -> None:

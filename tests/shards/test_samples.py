@@ -83,11 +83,13 @@ from pathlib import Path
 from crawler.mentions import shown_mentions
 from crawler.model import Words, pack
 from crawler.shards.samples import Sample, Table, keep_out
+from crawler.similarity.hasher import check_hashing
 keep_out("pandas", "numpy")
 mentions = shown_mentions([("http://a.test/", pack(Words(alt="a", columns={"x": "y"})))])
 table = Table(Path(tempfile.mkdtemp(), "t"))
 table.write([Sample("http://a.test/i", width=1, time=1.5, mentions=mentions), Sample("http://a.test/j")])
 table.finish()
 assert not {"pandas", "numpy"} & sys.modules.keys()
+check_hashing()
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
