@@ -334,7 +334,7 @@ def decode(data: bytes | memoryview | msgspec.Raw, kind: type[T]) -> T:
 
 
 def decode_all(data: Iterable[msgspec.Raw], kind: type[T]) -> list[T]:
-    """Return each of `data` as `kind`; raises as `decode` does, of which it takes half of the time."""
+    """Return each of `data` as `kind`; raises as `decode` does."""
     decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
     try:
         return list(map(decoder.decode, data))

@@ -49,7 +49,7 @@ class Pool:
 
     def rest(self) -> float:
         """Return in how many seconds transfers want to go on that wait for no socket."""
-        milliseconds = self.multi.timeout()  # libcurl would tell it by itself, twice for each transfer (2 µs)
+        milliseconds = self.multi.timeout()  # told by libcurl itself, it came twice for each transfer
         return inf if milliseconds < 0 else milliseconds / 1000
 
     def act_in_time(self) -> None:
