@@ -12,7 +12,10 @@ ABOUT = "Fetch every image of a site, or of a list of URLs, into downloads/. Ctr
 
 
 def run(settings: CrawlSettings) -> int:
-    from crawler.conduct import conduct
+    from crawler.lasting import lasting
+
+    with lasting():
+        from crawler.conduct import conduct
 
     return conduct(settings, None, print_lines=False)
 

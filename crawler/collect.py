@@ -12,10 +12,13 @@ ABOUT = "Scrape sites for image URLs, serve them to download workers, and print 
 
 
 def run(settings: CollectSettings) -> int:
-    from crawler.brokers.client import parse_server
-    from crawler.brokers.redis import check_url
-    from crawler.conduct import conduct
-    from crawler.hosting import announce
+    from crawler.lasting import lasting
+
+    with lasting():
+        from crawler.brokers.client import parse_server
+        from crawler.brokers.redis import check_url
+        from crawler.conduct import conduct
+        from crawler.hosting import announce
 
     listen = None if settings.server and check_url(settings.server) else parse_server(settings.listen)
     if not settings.export:

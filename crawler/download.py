@@ -12,7 +12,10 @@ ABOUT = "Fetch, verify and save the images of a collector's job; ends when the j
 
 
 def run(settings: DownloadSettings) -> int:
-    from crawler.workers import work
+    from crawler.lasting import lasting
+
+    with lasting():
+        from crawler.workers import work
 
     return work(settings)
 

@@ -38,7 +38,7 @@ FLOORS = [
     "child forking",
     "outcomes",
     "errors",
-    "shown dates",
+    "shown dates lasting",
 ]
 ROOMS = frozenset("sources pages images brokers stores".split())
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

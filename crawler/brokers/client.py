@@ -9,9 +9,7 @@ from collections.abc import Callable
 from multiprocessing.util import register_after_fork
 from typing import Any, NamedTuple
 
-from msgspec import Raw
-
-from crawler.account import Begun, Counts, LedgerPage, ShardRow
+from crawler.account import Begun, Counts, LedgerPage, LedgerRow, ShardRow
 from crawler.brokers import plain, wire
 from crawler.brokers.connection import is_loopback
 from crawler.errors import BrokerUnreachable, CrawlerError, UsageError, WireError, WrongKey, WrongVersion
@@ -19,8 +17,10 @@ from crawler.model import WIRE_VERSION, Found, Reply, Report, decode, encode
 from crawler.spec import Spec
 
 DEFAULT_PORT = 8001
-#: A LedgerPage whose rows are not looked into, and the rows of the last one.
-_PAGE, _NO_ROWS = tuple[Raw, str], b"\x90"
+#: The rows of the last page of the ledger.
+_NO_ROWS = encode([])
+#: Bytes that are read at a time.
+_READ = 256 * 1024
 #: Seconds to connect and greet, and for an answer.
 CONNECT_TIMEOUT = 10.0
 CALL_TIMEOUT = 60.0
@@ -67,6 +67,7 @@ class ManagerBroker:
         self._encrypt = encrypt
         self._socket: socket.socket | None = None
         self._frames = wire.Frames()
+        self._incoming = memoryview(bytearray(_READ))  # new for each read, all its pages would be, too
         self._asked: tuple[str, int] | None = None  #: the page of the ledger whose answer nobody has taken yet
         self._following = ""  #: the cursor of the page that follows the last one
         self.addresses: tuple[tuple[str, int], ...] = ()  #: where the manager was found: numeric, with its port
@@ -124,11 +125,11 @@ class ManagerBroker:
     def ledger(self, cursor: str, limit: int) -> LedgerPage:
         """Return a page of the ledger; who reads page after page has the next one looked for meanwhile."""
         goes_on = cursor != "" and cursor == self._following
-        answer = self._call("ledger", cursor, limit)
-        rows, self._following = decode(answer, _PAGE)
-        if goes_on and bytes(rows) != _NO_ROWS:
+        following, rows = self._call("ledger", cursor, limit)
+        self._following = str(following)
+        if goes_on and rows != _NO_ROWS:
             self._ask_ahead(self._following, limit)
-        return decode(answer, LedgerPage)
+        return LedgerPage(decode(rows, list[LedgerRow]), self._following)
 
     def counts(self) -> Counts:
         return decode(self._call("counts"), Counts)
@@ -190,10 +191,10 @@ class ManagerBroker:
         while (message := self._frames.next()) is None:
             if until:
                 self._socket.settimeout(max(until - time.monotonic(), 0.001))
-            data = self._socket.recv(262_144)
-            if not data:
+            size = self._socket.recv_into(self._incoming)
+            if not size:
                 raise EOFError("the connection ended")
-            self._frames.feed(data)
+            self._frames.feed(self._incoming[:size])
         return message
 
     def _open(self) -> socket.socket:

@@ -80,8 +80,11 @@ class Worker(msgspec.Struct):
         """Note which tasks it says it holds; return those that it does not hold as far as we know."""
         named = set(numbers)
         held = self.held.keys()
-        self.unnamed = {number: self.unnamed.get(number, self.named) for number in held - named}
-        self.named = now
+        self.named, before = now, self.named
+        if named == held:
+            self.unnamed = {}
+            return set()
+        self.unnamed = {number: self.unnamed.get(number, before) for number in held - named}
         return named - held
 
     def lost(self, lease: float, now: float) -> list[Pending]:

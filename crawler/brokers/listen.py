@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from crawler.errors import UsageError
+from crawler.errors import StateError, UsageError
 
 
 def listen_tcp(host: str, port: int) -> socket.socket:
@@ -25,10 +25,17 @@ def listen_tcp(host: str, port: int) -> socket.socket:
 
 
 def listen_unix(path: Path) -> socket.socket:
-    """Return a socket that listens at `path`; an old one there is replaced, its owner has ended (the lock is ours)."""
-    path.unlink(missing_ok=True)
+    """Return a socket that listens at `path`; an old one there is replaced, its owner has ended (the lock is ours).
+
+    Raises StateError where that is not possible.
+    """
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    path.chmod(0o600)
-    listener.listen(1024)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise StateError(f"cannot listen at {path}: {error.strerror}; remove it, or choose another --state") from error
     return listener

@@ -123,7 +123,7 @@ class Results:
         for place, (row, task) in enumerate(zip(rows, tasks, strict=True)):
             row.url, last = known[task]
             row.current = last == row.seq
-            size += _size(row)
+            size += len(row.url) + len(row.result) + len(row.message)
             if size > LEDGER_PAGE_BYTES:
                 del rows[place + 1 :]
                 after = row.seq
@@ -148,30 +148,31 @@ class Results:
         sites = self._sites({source for _, _, source, *_ in found})
         rows: list[LedgerRow] = []
         size = 0
+        first, told, parcel = _NONE
         for number, url, source, seq, kept, before, gone in found:
-            row = self._current_row(seq, url)
-            row.before, row.gone, row.site = before, gone, sites.get(source, "")
+            place = seq - first
+            if not 0 <= place < len(parcel.tasks):
+                first, told, parcel = self._at(seq)
+                place = seq - first
+            result, message = parcel.bodies[place], parcel.messages[place] if parcel.messages else ""
+            row = LedgerRow(
+                seq=seq, run=told.run, url=url, outcome=parcel.outcome, message=message, size=parcel.sizes[place],
+                time=told.time, worker=told.worker, result=result, current=True,
+                before=before, gone=gone, site=sites.get(source, ""),
+            )  # fmt: skip
             if number in said:
                 row.mentions, row.mentions_total = said[number]
+                size += sum([len(page) + len(words) for page, words in row.mentions])
             if kept and kept != seq:
                 earlier = self.known(kept)
                 row.kept, row.kept_size = earlier.result, earlier.size
+                size += len(row.kept)
             rows.append(row)
             after = number
-            size += _size(row)
+            size += len(url) + len(result) + len(message)
             if size > LEDGER_PAGE_BYTES:
                 break
         return LedgerPage(rows, str(after))
-
-    def _current_row(self, seq: int, url: str) -> LedgerRow:
-        """Return the row of the result with this number, which is the last of its image."""
-        first, told, parcel = self._at(seq)
-        place = seq - first
-        return LedgerRow(
-            seq=seq, run=told.run, url=url, outcome=parcel.outcome,
-            message=parcel.messages[place] if parcel.messages else "", size=parcel.sizes[place],
-            time=told.time, worker=told.worker, result=parcel.bodies[place], current=True,
-        )  # fmt: skip
 
     def _sites(self, sources: set[int]) -> dict[int, str]:
         """Return what people call these sources."""
@@ -186,7 +187,9 @@ class Results:
 
     def mentions(self, tasks: list[int], most: int = MENTIONS_SHOWN) -> dict[int, list[tuple[str, msgspec.Raw]]]:
         """Return the first mentions of each task, so many at most: page and packed Words."""
-        said = self._mentions(f"image IN ({_marks(tasks)})", len(tasks), most)
+        first, last = min(tasks), max(tasks)
+        which = f"BETWEEN {first} AND {last}" if last - first < len(tasks) else f"IN ({_marks(tasks)})"
+        said = self._mentions(f"image {which}", len(tasks), most)
         return {task: shown for task, (shown, _) in said.items()}
 
     def _mentions(self, which: str, images: int, most: int) -> _Said:
@@ -356,14 +359,6 @@ def _row(seq: int, told: Told, result: Result) -> LedgerRow:
         seq=seq, run=told.run, url="", outcome=result.outcome, message=result.message, size=result.size,
         time=told.time, worker=told.worker, result=result.body, current=False,
     )  # fmt: skip
-
-
-def _size(row: LedgerRow) -> int:
-    """Return how much of a message a row takes, about."""
-    size = len(row.result) + len(row.kept) + len(row.url) + len(row.message)
-    for page, words in row.mentions:
-        size += len(page) + len(words)
-    return size
 
 
 def _stretches(places: list[int]) -> Iterator[tuple[int, int]]:

@@ -109,7 +109,8 @@ class Service:
                 case "results", [str(cursor), int(limit)]:
                     return encode(broker.results(cursor, limit))
                 case "ledger", [str(cursor), int(limit)]:
-                    return encode(broker.ledger(cursor, limit))
+                    page = broker.ledger(cursor, limit)
+                    return page.cursor, encode(page.rows)
                 case "reopen", [bytes(seqs)]:
                     return broker.reopen(decode(seqs, list[int]))
                 case "review", [str(cursor)]:

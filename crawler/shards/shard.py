@@ -7,8 +7,8 @@ import os
 import time
 from collections import Counter
 from collections.abc import Collection
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 from crawler.shards.samples import NOT_FETCHED, NOT_TRANSFORMED, SUCCESS, Sample, Table, member
 from crawler.shards.tar import TarWriter
@@ -37,13 +37,6 @@ def number_of(file: str) -> int:
     return int(digits) if digits.isdecimal() and digits.isascii() else -1
 
 
-class _Place(NamedTuple):
-    """From which byte to which a sample is in the tar; of one that failed it is nowhere."""
-
-    begin: int
-    end: int
-
-
 class Shard:
     """A shard that is being made; its methods raise OSError where files cannot be written.
 
@@ -57,22 +50,19 @@ class Shard:
         self._folder = folder
         self._digits = max(_PLACES, len(str(most - 1)))
         self._suffix = suffix
-        self._rows: list[tuple[Sample, _Place]] = []
+        self.samples: list[Sample] = []  #: its rows
+        self._begins: list[int] = []  #: where each is in the tar; where it is not, because it failed, the next is
         self._next = 0
         self._tar = TarWriter(self._draft(), int(self.began))
 
     def __len__(self) -> int:
         """Return how many rows it has."""
-        return len(self._rows)
+        return len(self.samples)
 
     @property
     def size(self) -> int:
         """Return the bytes of the tar."""
         return self._tar.size
-
-    @property
-    def samples(self) -> list[Sample]:
-        return [sample for sample, _ in self._rows]
 
     @property
     def tar(self) -> str:
@@ -96,13 +86,13 @@ class Shard:
         self._tar.add(
             (f"{key}.{self._suffix}", body), (f"{key}.json", member(sample)), (f"{key}.txt", sample.caption.encode())
         )
-        self._rows.append((sample, _Place(begin, self._tar.size)))
+        self._note(sample, begin)
         return f"{FOLDER}/{self.number:05d}.tar/{key}.{self._suffix}"
 
     def add_failure(self, sample: Sample) -> None:
         """Add the row of an image that failed."""
         self._take_key(sample)
-        self._rows.append((sample, _Place(0, 0)))
+        self._note(sample, self._tar.size)
 
     def finish(self) -> None:
         """Have the whole of it on the disk; raises Unstorable where a table cannot hold a row."""
@@ -111,15 +101,15 @@ class Shard:
 
     def drop(self, keys: Collection[str], tar: Path) -> None:
         """Make it anew, to the end, without the rows with these keys; `tar` is its tar as it was finished."""
-        kept = [(sample, place) for sample, place in self._rows if sample.key not in keys]
+        places = pairwise([*self._begins, self._tar.size])
+        kept = [(sample, place) for sample, place in zip(self.samples, places, strict=True) if sample.key not in keys]
         self._tar = TarWriter(self._draft(), int(self.began))
-        self._rows = []
+        self.samples, self._begins = [], []
         with tar.open("rb") as source:
-            for sample, place in kept:
-                source.seek(place.begin)
-                begin = self._tar.size
-                self._tar.append(source.read(place.end - place.begin))
-                self._rows.append((sample, _Place(begin, self._tar.size)))
+            for sample, (begin, end) in kept:
+                source.seek(begin)
+                self._note(sample, self._tar.size)
+                self._tar.append(source.read(end - begin))
         self.finish()
 
     def discard(self) -> None:
@@ -127,6 +117,10 @@ class Shard:
         self._tar.abandon()
         for path, _ in self.files:
             path.unlink(missing_ok=True)
+
+    def _note(self, sample: Sample, begin: int) -> None:
+        self.samples.append(sample)
+        self._begins.append(begin)
 
     def _take_key(self, sample: Sample) -> str:
         sample.key = f"{self.number:05d}{self._next:0{self._digits}d}"
@@ -151,7 +145,7 @@ class Shard:
         statuses = Counter(sample.status for sample in self.samples)
         ended = time.time()
         return {
-            "count": len(self._rows),
+            "count": len(self.samples),
             "successes": statuses[SUCCESS],
             "failed_to_download": statuses[NOT_FETCHED],
             "failed_to_resize": statuses[NOT_TRANSFORMED],

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from crawler.brokers import local
+from crawler.brokers.listen import listen_unix
 from crawler.brokers.local import (
     STOP_SIGNAL,
     Whereabouts,
@@ -55,6 +56,12 @@ def say(directory: Path, door: int) -> None:
 
 def test_the_broker_is_stopped_by_a_signal_that_nobody_sends_to_groups() -> None:
     assert STOP_SIGNAL not in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def test_where_nobody_can_listen_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broker.sock").mkdir()
+    with pytest.raises(StateError, match=r"cannot listen at .*/broker\.sock: Is a directory; remove it"):
+        listen_unix(tmp_path / "broker.sock")
 
 
 class TestLock:

@@ -62,6 +62,13 @@ def test_mentions_are_objects_with_the_columns_of_lists(tmp_path: Path) -> None:
     assert dict(shown["columns"]) == {"license": "CC0", "weight": "3"}
 
 
+def test_each_row_has_its_own_mentions_in_their_order(tmp_path: Path) -> None:
+    said = [[], ["a"], ["a", "b"], ["b", "a", "a"], [], ["c"]]
+    mentions = [shown_mentions([("http://a.test/", pack(Words(alt=alt))) for alt in alts]) for alts in said]
+    rows = written(tmp_path, *(Sample("http://a.test/i", mentions=shown) for shown in mentions)).to_pylist()
+    assert [[mention["alt"] for mention in row["mentions"]] for row in rows] == said
+
+
 def test_rows_come_in_stretches(tmp_path: Path) -> None:
     table = Table(tmp_path / "t.parquet")
     for number in range(3):
