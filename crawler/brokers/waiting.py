@@ -21,8 +21,9 @@ from crawler.robots import MAX_AGE, digest
 from crawler.spec import Spec
 from crawler.urls import address, normalise, without_www
 
-#: New tasks are kept in memory up to this many, as many as a source lets wait by default: it spares reading them.
-MOST_KEPT = 50_000
+#: New tasks are kept in memory up to this many, which spares reading them: what a source lets wait by default, and a
+#: few stretches more. Once one is not kept, no later one is until all are read: 5.4, not 2 µs an image of a long list.
+MOST_KEPT = 60_000
 #: Kinds whose tasks belong to a host.
 HOSTED = (Kind.PAGE, Kind.IMAGE)
 _SCHEMES = ("http://", "https://")

@@ -13,8 +13,9 @@ from crawler.outcomes import Outcome
 from crawler.sources.lists import Row, read_list, reading_of
 from crawler.urls import MAX_URL, normalise
 
-#: Rows of a list, and characters of them, between two positions that a restart goes on from.
-STRETCH = 2000
+#: Rows of a list, and characters of them, between two positions that a restart goes on from. With 2,000 the broker took
+#: 9 µs a row to put 200,000, not 8: each commit writes most of an index whose order is that of hashes.
+STRETCH = 4000
 #: Rows of the first stretch: workers begin the sooner.
 FIRST_STRETCH = 200
 MOST_CHARACTERS = 2**21

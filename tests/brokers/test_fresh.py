@@ -15,6 +15,8 @@ from crawler.brokers import waiting
 from crawler.brokers.forgetting import Forgotten
 from crawler.brokers.sqlite import SqliteBroker
 from crawler.model import Found, Kind, Words, task_id
+from crawler.sources.feed import STRETCH
+from crawler.spec import Spec
 
 HOSTS = ("a.test", "b.test", "c.test")
 TABLES = ("tasks", "waiting", "mentions", "origins")
@@ -78,6 +80,17 @@ def job() -> Iterator[Job]:
     made = SqliteBroker(None, clock=clock)
     yield Job(made, clock)
     made.close()
+
+
+def test_what_a_list_lets_wait_is_all_kept_in_memory(job: Job) -> None:
+    assert isinstance(job.broker, SqliteBroker)
+    job.begin([])
+    put, limit = 0, Spec(job="x").queue_limit
+    while put <= limit:  # so many wait when it is given out for the last time
+        stretch = [named_image(f"http://a.test/{number}.png") for number in range(put, put + STRETCH)]
+        put += job.broker.put(stretch, job.source.number)
+    numbers = [number for number in job.broker._waiting.resident if number != job.source.number]
+    assert len(numbers) == put > limit
 
 
 def tries(job: Job) -> list[bool]:
