@@ -346,6 +346,11 @@ def pack(value: Message) -> msgspec.Raw:
     return msgspec.Raw(encode(value))
 
 
+_HASHES = {kind: hashlib.blake2b(digest_size=16, person=b"%d" % kind) for kind in Kind}
+
+
 def task_id(kind: Kind, url: str) -> bytes:
     """Return the 128 bits that stand for `url` as a task of `kind`."""
-    return hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16, person=b"%d" % kind).digest()
+    value = _HASHES[kind].copy()
+    value.update(url.encode("utf-8", "surrogatepass"))
+    return value.digest()

@@ -25,27 +25,26 @@ class Fresh:
 
     def put(self, found: Sequence[Found], identities: Sequence[bytes], source: int, run: int) -> bool:
         """Put images that `source` itself names; False where one is known or named twice, and nothing was put."""
-        details = [bytes(item.detail) for item in found]
-        lanes = [self._waiting.of(item.url) for item in found]
-        numbers = self._tasks.insert_all(
-            [
-                (identity, lane.number, source, item.url, detail)
-                for item, identity, lane, detail in zip(found, identities, lanes, details, strict=True)
-            ]
-        )
-        if not numbers:
+        first = self._tasks.next_number
+        lanes: dict[str, Lane] = {}  # by scheme and authority
+        of_lanes: dict[Lane, list[Task]] = {}
+        rows: list[tuple[int, bytes, int, int, str, bytes]] = []
+        for number, (item, identity) in enumerate(zip(found, identities, strict=True), first):
+            url, detail = item.url, bytes(item.detail)
+            end = url.find("/", 8)
+            root = url[:end] if end > 0 else url
+            lane = lanes.get(root) or lanes.setdefault(root, self._waiting.of(url))
+            rows.append((number, identity, lane.number, source, url, detail))
+            of_lanes.setdefault(lane, []).append(Task(number, Kind.IMAGE, url, url, Raw(detail), 0, 0, 0))
+        if not self._tasks.insert_all(rows):
             self.expected = False
             return False
-        self._tasks.mention_all(numbers, source, [encode(item.words) for item in found], run)
-        of_lanes: dict[Lane, list[Task]] = {}
-        for number, item, lane, detail in zip(numbers, found, lanes, details, strict=True):
-            task = Task(number, Kind.IMAGE, item.url, item.url, Raw(detail), 0, 0, 0)
-            of_lanes.setdefault(lane, []).append(task)
+        self._tasks.mention_all(first, source, [encode(item.words) for item in found], run)
         for lane, tasks in of_lanes.items():
             self._waiting.add_all(lane, tasks, source)
         return True
 
 
-def is_plain(item: Found) -> bool:
-    """Tell whether something is an image that just waits, and is mentioned, where it is new."""
-    return item.kind is Kind.IMAGE and item.words is not None and not item.opted_out
+def are_plain(found: Sequence[Found]) -> bool:
+    """Tell whether all are images that just wait, and are mentioned, where they are new."""
+    return all(item.kind is Kind.IMAGE and item.words is not None and not item.opted_out for item in found)

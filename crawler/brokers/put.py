@@ -8,7 +8,7 @@ from collections.abc import Callable
 from msgspec import Raw
 from msgspec.structs import replace
 
-from crawler.brokers.fresh import Fresh, is_plain
+from crawler.brokers.fresh import Fresh, are_plain
 from crawler.brokers.lanes import Lane
 from crawler.brokers.met import Met
 from crawler.brokers.parcels import Result
@@ -91,7 +91,7 @@ class Putter:
     def _may_be_fresh(self, found: list[Found], parent: int, source: int) -> bool:
         """Tell whether it is worth a try to put all of this as new."""
         is_likely = parent == source and self._fresh.expected and not self._forgets
-        return is_likely and bool(found) and all(map(is_plain, found))
+        return is_likely and bool(found) and are_plain(found)
 
     def _rests_for_others(self, item: Found, known: Known, source: int) -> bool:
         """Tell whether an image may rest that a source names which does not."""

@@ -128,37 +128,41 @@ class Tasks:
             self._fresh.append([number, number])
         return number
 
-    def insert_all(self, rows: Sequence[tuple[bytes, int, int, str, bytes]]) -> range:
-        """Add images that wait, by id, origin, source, URL and detail; return their numbers.
+    @property
+    def next_number(self) -> int:
+        """Return the number that the next new task has."""
+        return self._next
 
-        Where one of the ids is known none is added, and there are no numbers.
+    def insert_all(self, rows: Sequence[tuple[int, bytes, int, int, str, bytes]]) -> bool:
+        """Add images that wait, by number (from `next_number` on), id, origin, source, URL and detail.
+
+        Where one of the ids is known none is added: False.
         """
-        numbers = range(self._next, self._next + len(rows))
         kind = int(Kind.IMAGE)
         self._db.execute("SAVEPOINT fresh")
         try:
             self._db.executemany(
-                f"INSERT INTO tasks(number, id, kind, origin, source, url, detail) VALUES(?,?,{kind},?,?,?,?)",
-                [(number, *row) for number, row in zip(numbers, rows, strict=True)],
+                f"INSERT INTO tasks(number, id, kind, origin, source, url, detail) VALUES(?,?,{kind},?,?,?,?)", rows
             )
+            fresh = True
         except sqlite3.IntegrityError:
             self._db.execute("ROLLBACK TO fresh")
-            numbers = range(0)
+            fresh = False
         self._db.execute("RELEASE fresh")  # not after other errors: a full disk has ended the transaction already
-        if numbers:
-            self._next = numbers.stop
-            self._db.execute(_WAIT, (numbers[0], numbers[-1]))
-        return numbers
+        if fresh:
+            self._next += len(rows)
+            self._db.execute(_WAIT, (rows[0][0], rows[-1][0]))
+        return fresh
 
-    def mention_all(self, images: range, page: int, words: Sequence[bytes], run: int) -> None:
-        """Note that a page mentions new images, each with its words."""
+    def mention_all(self, first: int, page: int, words: Sequence[bytes], run: int) -> None:
+        """Note that a page mentions new images, numbered from `first` on, each with its words."""
         if words.count(words[0]) < len(words):
-            self._mentions += [(image, page, said, run) for image, said in zip(images, words, strict=True)]
+            self._mentions += [(image, page, said, run) for image, said in enumerate(words, first)]
         else:
             self._db.execute(
                 "INSERT INTO mentions(image, page, words, run) "
                 "SELECT number, ?, ?, ? FROM tasks WHERE number BETWEEN ? AND ?",
-                (page, words[0], run, images[0], images[-1]),
+                (page, words[0], run, first, first + len(words) - 1),
             )
 
     def find(self, task: bytes) -> Known | None:

@@ -18,7 +18,7 @@ from crawler.model import Found, Kind, Words, task_id
 from crawler.sources.feed import STRETCH
 from crawler.spec import Spec
 
-HOSTS = ("a.test", "b.test", "c.test")
+HOSTS = ("a.test", "b.test", "c.test", "")
 TABLES = ("tasks", "waiting", "mentions", "origins")
 
 
@@ -36,7 +36,9 @@ def stretches(draw: st.DrawFn) -> list[list[Found]]:
     named = st.tuples(st.sampled_from(HOSTS), numbers, st.sampled_from(["", "a cat", "a dog"]), st.booleans())
     return [
         [
-            named_image(f"http://{host}/{number}.png", alt, "noai" if out and number < 4 else "")
+            named_image(
+                f"http://{host}/{number}.png" if host else f"no URL {number}", alt, "noai" if out and number < 4 else ""
+            )
             for host, number, alt, out in part
         ]
         for part in draw(st.lists(st.lists(named, max_size=12), max_size=6))
