@@ -33,7 +33,11 @@ class Fresh:
             url, detail = item.url, bytes(item.detail)
             end = url.find("/", 8)
             root = url[:end] if end > 0 else url
-            lane = lanes.get(root) or lanes.setdefault(root, self._waiting.of(url))
+            lane = lanes.get(root)
+            if lane is None:
+                lane = self._waiting.of(url)
+                if lane.origin == root:  # what is no URL, for it is too long, says nothing of others at its host
+                    lanes[root] = lane
             rows.append((number, identity, lane.number, source, url, detail))
             of_lanes.setdefault(lane, []).append(Task(number, Kind.IMAGE, url, url, Raw(detail), 0, 0, 0))
         if not self._tasks.insert_all(rows):

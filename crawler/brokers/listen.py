@@ -37,5 +37,6 @@ def listen_unix(path: Path) -> socket.socket:
         listener.listen(1024)
     except OSError as error:
         listener.close()
-        raise StateError(f"cannot listen at {path}: {error.strerror}; remove it, or choose another --state") from error
+        why = error.strerror or error
+        raise StateError(f"cannot listen at {path}: {why}; remove what is there, or choose another --state") from error
     return listener

@@ -84,6 +84,15 @@ def job() -> Iterator[Job]:
     made.close()
 
 
+def test_a_url_that_is_too_long_costs_nothing_but_itself(job: Job) -> None:
+    assert isinstance(job.broker, SqliteBroker)
+    job.begin([])
+    stretch = [named_image("http://a.test/" + "é" * 3000), named_image("http://a.test/1.png")]
+    job.broker.put(stretch, job.source.number)
+    job.finish()
+    assert sorted(job.outcomes().values()) == ["bad_url", "success"]
+
+
 def test_what_a_list_lets_wait_is_all_kept_in_memory(job: Job) -> None:
     assert isinstance(job.broker, SqliteBroker)
     job.begin([])

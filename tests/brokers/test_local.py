@@ -60,7 +60,7 @@ def test_the_broker_is_stopped_by_a_signal_that_nobody_sends_to_groups() -> None
 
 def test_where_nobody_can_listen_is_named(tmp_path: Path) -> None:
     (tmp_path / "broker.sock").mkdir()
-    with pytest.raises(StateError, match=r"cannot listen at .*/broker\.sock: Is a directory; remove it"):
+    with pytest.raises(StateError, match=r"cannot listen at .*/broker\.sock: Is a directory; remove what is there"):
         listen_unix(tmp_path / "broker.sock")
 
 
