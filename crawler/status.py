@@ -12,7 +12,10 @@ ABOUT = "List the jobs of this machine: where they stand, and how to stop them. 
 
 
 def run(settings: StatusSettings) -> int:
-    from crawler.jobs import report
+    from crawler.lasting import lasting
+
+    with lasting():
+        from crawler.jobs import report
 
     return report(settings)
 
