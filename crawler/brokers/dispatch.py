@@ -6,7 +6,7 @@ from collections import Counter, deque
 
 from msgspec.structs import replace
 
-from crawler.brokers.lanes import Lane, Pending, Queue
+from crawler.brokers.lanes import STRETCH, Lane, Pending, Queue
 from crawler.brokers.leases import Worker
 from crawler.brokers.outage import PROBE_EVERY
 from crawler.brokers.pace import TURN
@@ -168,7 +168,11 @@ class Dispatch:
         if not self._is_ready(lane, kind, now):
             return []
         most = min(room, self._most(worker, lane, kind, now)) if not lane.closed and lane.robots is not None else 0
-        taken = self._take(worker, queue, most) if most > 0 else []
+        taken: list[Pending] = []
+        if most > 0:
+            self._waiting.load(lane, kind, now, min(most, STRETCH))
+            taken = self._take(worker, queue, most)
+        self._waiting.spare(queue)
         self._waiting.enrol(lane, kind, first=worker.waits_for_alone or worker.holds_alone)
         return taken
 

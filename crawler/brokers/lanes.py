@@ -16,10 +16,8 @@ from crawler.brokers.tasks import Place
 from crawler.brokers.words import ALONE_AFTER
 from crawler.model import Kind, Task
 
-#: Tasks of a lane loaded at a time.
-STRETCH = 512
-#: Tasks of a lane below which the next stretch is loaded: a lane's turn costs as much for one task as for many.
-LEAST_LOADED = 64
+#: Tasks of a lane loaded at a time; while memory is full as many as a worker first has of a host.
+STRETCH, SHORT_STRETCH = 512, 32
 
 
 class Pending(msgspec.Struct, eq=False, gc=False):
@@ -116,6 +114,13 @@ class Queue(msgspec.Struct):
         while self.delayed and self.delayed[0][0] <= now:
             pending = heapq.heappop(self.delayed)[2]
             self._line(pending).appendleft(pending)
+
+    def unload(self) -> deque[Pending]:
+        """Leave what is loaded to the state, and return it."""
+        unloaded, self.loaded = self.loaded, _NOTHING
+        if unloaded:
+            self.cursor = min(self.cursor, min(pending.task.number for pending in unloaded) - 1)
+        return unloaded
 
     def leave_out(self, sources: set[int]) -> None:
         """Forget what is in memory of these sources."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec import Raw
 
-from crawler.brokers.lanes import LEAST_LOADED, STRETCH, Lane, Pending
+from crawler.brokers.lanes import SHORT_STRETCH, STRETCH, Lane, Pending, Queue
 from crawler.brokers.origins import Origin
 from crawler.brokers.pace import Pace
 from crawler.brokers.records import Records
@@ -24,6 +24,9 @@ from crawler.urls import address, normalise, without_www
 #: New tasks are kept in memory up to this many, which spares reading them: what a source lets wait by default, and a
 #: few stretches more. Once one is not kept, no later one is until all are read: 5.4, not 2 µs an image of a long list.
 MOST_KEPT = 60_000
+#: Tasks in memory from which on a lane leaves there only what it has been asked for: of a hundred thousand lanes each
+#: would have most of a stretch.
+FULL = 2 * MOST_KEPT
 #: Kinds whose tasks belong to a host.
 HOSTED = (Kind.PAGE, Kind.IMAGE)
 _SCHEMES = ("http://", "https://")
@@ -247,12 +250,13 @@ class Waiting:
 
     # Tasks
 
-    def load(self, lane: Lane, kind: Kind, now: float) -> None:
-        """Bring the next stretch of a lane into memory when little of it is there."""
+    def load(self, lane: Lane, kind: Kind, now: float, least: int = 1) -> None:
+        """Bring stretches of a lane into memory until at least so many of its tasks are there, or all."""
         queue = lane.queue(kind)
-        while len(queue.loaded) < LEAST_LOADED and not queue.is_loaded:
+        stretch = SHORT_STRETCH if self._is_full() else STRETCH
+        while len(queue.loaded) < least and not queue.is_loaded:
             self._records.flush()
-            rows = self._records.tasks.waiting(lane.number, kind, queue.cursor, STRETCH)
+            rows = self._records.tasks.waiting(lane.number, kind, queue.cursor, stretch)
             if not rows:
                 return
             queue.cursor = rows[-1][0]
@@ -264,6 +268,15 @@ class Waiting:
                     queue.delay(pending, due)
                 else:
                     queue.load(pending)
+
+    def _is_full(self) -> bool:
+        return len(self.resident) > FULL
+
+    def spare(self, queue: Queue) -> None:
+        """Leave to the state what a queue has not given out in its turn, while memory is full."""
+        if self._is_full():
+            for pending in queue.unload():
+                del self.resident[pending.task.number]
 
     def _resident(self, row: WaitingRow, lane: Lane, kind: Kind) -> tuple[Pending, float]:
         number, _, _, url, at, detail, hops, candidate, attempts, source, lost, due, seq = row

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from brokers.driver import KEY, Clock, served
+from crawler.brokers import waiting
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.listen import listen_unix
 from crawler.brokers.sqlite import SqliteBroker
@@ -31,16 +32,20 @@ def cluster() -> Iterator[str]:
         yield servers[0].url
 
 
-#: Brokers over SQLite.
-LOCAL = ("memory", "file", "manager")
+#: Brokers over SQLite; the memory of one is always full.
+LOCAL = ("memory", "file", "manager", "full")
 
 
 @contextlib.contextmanager
 def local_broker(kind: str, clock: Clock, folder: Path) -> Iterator[Broker]:
     """A broker over SQLite, of the kind that LOCAL names; a file is in `folder`."""
     if kind != "manager":
-        broker = SqliteBroker(None if kind == "memory" else folder / "q", clock=clock, chance=lambda: 0.5)
-        yield broker
+        broker = SqliteBroker(folder / "q" if kind == "file" else None, clock=clock, chance=lambda: 0.5)
+        with pytest.MonkeyPatch.context() as patch:
+            if kind == "full":
+                patch.setattr(waiting, "MOST_KEPT", 0)
+                patch.setattr(waiting, "FULL", -1)
+            yield broker
         broker.close()
         return
     with tempfile.TemporaryDirectory(prefix="crawler-") as short:  # a socket's path may have 107 bytes
