@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from crawler.brokers.identities import Identities
 from crawler.brokers.results import Results
 from crawler.model import Kind, decode, encode
 from crawler.outcomes import Outcome
@@ -29,8 +30,9 @@ class Forgotten(msgspec.Struct):
 class Forgetting:
     """Forgets images in the state of a job that nobody runs."""
 
-    def __init__(self, db: sqlite3.Connection, results: Results) -> None:
+    def __init__(self, db: sqlite3.Connection, identities: Identities, results: Results) -> None:
         self._db = db
+        self._identities = identities
         self._results = results
 
     def forgotten(self) -> Forgotten:
@@ -72,16 +74,19 @@ class Forgetting:
 
     def number_of(self, identity: bytes) -> int:
         """Return the number of an image's task, made where the job never met it."""
-        found = self._db.execute("SELECT number FROM tasks WHERE id = ?", (identity,)).fetchone()
+        found = self._identities.find([identity])
         if found:
-            return int(found[0])
+            return found[identity]
         made = self._db.execute(
             "INSERT INTO tasks SELECT coalesce(max(number), 0) + 1, ?, ?, 0, 0, '', x'' FROM tasks RETURNING number",
             (identity, int(Kind.IMAGE)),
         )
-        return int(made.fetchone()[0])
+        (number,) = made.fetchone()
+        self._identities.add(identity, number)
+        return int(number)
 
     def is_forgotten(self, identity: bytes) -> bool:
         """Tell whether the image with this id is forgotten."""
-        found = self._db.execute("SELECT 1 FROM tasks WHERE id = ? AND url = '' AND kind = 2", (identity,))
+        number = self._identities.find([identity]).get(identity)
+        found = self._db.execute("SELECT 1 FROM tasks WHERE number = ? AND url = '' AND kind = 2", (number,))
         return found.fetchone() is not None

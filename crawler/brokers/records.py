@@ -46,7 +46,7 @@ class Records:
             self.tally = Tally(db)
             self.shards = Shards(db)
             self.review = Review(db, self.results)
-            self.forgetting = Forgetting(db, self.results)
+            self.forgetting = Forgetting(db, self.tasks.identities, self.results)
             row = db.execute(
                 "SELECT run, began, ended, already_there, concluded FROM runs ORDER BY run DESC LIMIT 1"
             ).fetchone()

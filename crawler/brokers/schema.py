@@ -1,6 +1,7 @@
 """The tables of a job's state, and how the file that holds them is opened.
 
-`tasks` says what a task is and never changes while it is worked; the narrow `waiting` has a row for each that is not
+`tasks` says what a task is and never changes while it is worked; `identities` has its number by its id, unless that
+is still in memory (see `identities.py`); the narrow `waiting` has a row for each that is not
 done, `resting` for those of them that are not worked on in this run, and `settled` for each that has ever been done,
 with its last outcome (NULL while it waits again), the one of the run before, the number of the last result by which it
 can be asked for conditionally (`kept`; 0 is none), and the run that found it gone.
@@ -18,7 +19,7 @@ from pathlib import Path
 from crawler.errors import StateError
 
 #: Raised by every change of the tables.
-VERSION = 7
+VERSION = 8
 
 _RESTING = """
 CREATE TABLE resting(origin INTEGER NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL, source INTEGER NOT NULL,
@@ -34,7 +35,13 @@ CREATE TABLE shards(number INTEGER PRIMARY KEY, run INTEGER NOT NULL, worker INT
                     settled REAL NOT NULL DEFAULT 0, samples INTEGER NOT NULL DEFAULT 0,
                     failures INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0);
 """
-_TABLES = f"""{_RESTING}{_SHARDS}
+_TASKS = """
+CREATE TABLE tasks(number INTEGER PRIMARY KEY, id BLOB NOT NULL, kind INTEGER NOT NULL,
+                   origin INTEGER NOT NULL, source INTEGER NOT NULL, url TEXT NOT NULL, detail BLOB NOT NULL);
+CREATE INDEX sources ON tasks(number) WHERE kind = 0;
+CREATE TABLE identities(id BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_TABLES = f"""{_RESTING}{_SHARDS}{_TASKS}
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE runs(run INTEGER PRIMARY KEY, began REAL NOT NULL, ended REAL NOT NULL DEFAULT 0,
                   already_there INTEGER NOT NULL DEFAULT 0, concluded INTEGER NOT NULL DEFAULT 0);
@@ -43,9 +50,6 @@ CREATE TABLE origins(origin INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE,
                      robots_time REAL NOT NULL DEFAULT 0,
                      closed TEXT, closed_why TEXT NOT NULL DEFAULT '', closed_run INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE robots(digest TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE tasks(number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL,
-                   origin INTEGER NOT NULL, source INTEGER NOT NULL, url TEXT NOT NULL, detail BLOB NOT NULL);
-CREATE INDEX sources ON tasks(number) WHERE kind = 0;
 CREATE TABLE waiting(origin INTEGER NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL, source INTEGER NOT NULL,
                      at TEXT, hops INTEGER NOT NULL DEFAULT 0, candidate INTEGER NOT NULL DEFAULT 0,
                      attempts INTEGER NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0,
@@ -82,6 +86,13 @@ UPDATE settled SET kept = result WHERE outcome = 'success' AND task IN (SELECT n
 """,
     5: _RESTING,
     6: _SHARDS,
+    7: f"""
+DROP INDEX sources;
+ALTER TABLE tasks RENAME TO tasks_7;
+{_TASKS}
+INSERT INTO tasks SELECT * FROM tasks_7;
+DROP TABLE tasks_7;
+""",
 }
 
 #: File systems over a network, on which SQLite's locks and write-ahead log are not safe.

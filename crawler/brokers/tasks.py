@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from msgspec import json
 
+from crawler.brokers.identities import Identities
 from crawler.brokers.resting import Stock, stocks
 from crawler.model import Kind, SourceDetail, decode, encode
 from crawler.outcomes import PAGES_READ
@@ -31,9 +32,6 @@ WHERE number BETWEEN ? AND ?"""
 WaitingRow = tuple[int, int, int, str, str | None, bytes, int, int, int, int, int, float, int]
 #: Origin, kind and number: where the row of a waiting task is found.
 Place = tuple[int, int, int]
-
-#: Values that one statement may have, whatever the version of SQLite.
-MOST_PARAMETERS = 500
 
 
 class Known(NamedTuple):
@@ -60,6 +58,7 @@ class Tasks:
         self._mentions: list[tuple[Any, ...]] = []
         self._gone: dict[tuple[int, int], list[int]] = {}
         self._next = int(db.execute("SELECT coalesce(max(number), 0) FROM tasks").fetchone()[0]) + 1
+        self.identities = Identities(db)
 
     def flush(self) -> None:
         """Send the gathered changes into the open transaction."""
@@ -69,6 +68,7 @@ class Tasks:
             many(_WAIT, self._fresh)
             self._inserted.clear()
             self._fresh.clear()
+        self.identities.flush()
         if self._rearmed:
             many(
                 "UPDATE tasks SET origin = ?, detail = coalesce(?, detail) WHERE number = ?",
@@ -117,6 +117,7 @@ class Tasks:
         self._next += 1
         source = number if kind is Kind.SOURCE else source
         self._inserted.append((number, task, int(kind), origin, source, url, detail))
+        self.identities.add(task, number)
         return number
 
     def insert(self, task: bytes, kind: Kind, origin: int, source: int, url: str, detail: bytes) -> int:
@@ -136,23 +137,17 @@ class Tasks:
     def insert_all(self, rows: Sequence[tuple[int, bytes, int, int, str, bytes]]) -> bool:
         """Add images that wait, by number (from `next_number` on), id, origin, source, URL and detail.
 
-        Where one of the ids is known none is added: False.
+        Where one of the ids is known, or there twice, none is added: False.
         """
+        if not self.identities.add_all([row[1] for row in rows], self._next):
+            return False
         kind = int(Kind.IMAGE)
-        self._db.execute("SAVEPOINT fresh")
-        try:
-            self._db.executemany(
-                f"INSERT INTO tasks(number, id, kind, origin, source, url, detail) VALUES(?,?,{kind},?,?,?,?)", rows
-            )
-            fresh = True
-        except sqlite3.IntegrityError:
-            self._db.execute("ROLLBACK TO fresh")
-            fresh = False
-        self._db.execute("RELEASE fresh")  # not after other errors: a full disk has ended the transaction already
-        if fresh:
-            self._next += len(rows)
-            self._db.execute(_WAIT, (rows[0][0], rows[-1][0]))
-        return fresh
+        self._db.executemany(
+            f"INSERT INTO tasks(number, id, kind, origin, source, url, detail) VALUES(?,?,{kind},?,?,?,?)", rows
+        )
+        self._next += len(rows)
+        self._db.execute(_WAIT, (rows[0][0], rows[-1][0]))
+        return True
 
     def mention_all(self, first: int, page: int, words: Sequence[bytes], run: int) -> None:
         """Note that a page mentions new images, numbered from `first` on, each with its words."""
@@ -171,16 +166,14 @@ class Tasks:
 
     def find_all(self, tasks: Sequence[bytes]) -> dict[bytes, Known]:
         """Return those of these ids that are known; asked for together they take less than half of the time."""
-        found: dict[bytes, Known] = {}
-        for start in range(0, len(tasks), MOST_PARAMETERS):
-            some = tasks[start : start + MOST_PARAMETERS]
-            marks = ",".join("?" * len(some))
-            rows = self._db.execute(
-                f"SELECT t.id, {_KNOWN} FROM tasks t LEFT JOIN settled s ON s.task = t.number WHERE t.id IN ({marks})",
-                some,
-            )
-            found.update([(row[0], Known._make(row[1:])) for row in rows])
-        return found
+        numbers = self.identities.find(tasks)
+        rows = self._db.execute(
+            f"SELECT {_KNOWN} FROM tasks t LEFT JOIN settled s ON s.task = t.number "
+            "WHERE t.number IN (SELECT value FROM json_each(?))",
+            (json.encode(list(numbers.values())),),
+        )
+        known = {row[0]: Known._make(row) for row in rows}
+        return {task: known[number] for task, number in numbers.items() if number in known}
 
     def source_of(self, number: int) -> int:
         row = self._db.execute("SELECT source FROM tasks WHERE number = ?", (number,)).fetchone()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from brokers.driver import KEY, Clock, served
-from crawler.brokers import waiting
+from crawler.brokers import identities, waiting
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.listen import listen_unix
 from crawler.brokers.sqlite import SqliteBroker
@@ -45,6 +45,7 @@ def local_broker(kind: str, clock: Clock, folder: Path) -> Iterator[Broker]:
             if kind == "full":
                 patch.setattr(waiting, "MOST_KEPT", 0)
                 patch.setattr(waiting, "FULL", -1)
+                patch.setattr(identities, "MOST_IN_MEMORY", 2)
             yield broker
         broker.close()
         return
