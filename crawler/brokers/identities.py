@@ -30,11 +30,15 @@ class Identities:
         self._parts: list[dict[bytes, int]] = [{} for _ in range(_PARTS)]
         self._in_memory = 0
         self._turn = 0  #: the part that is put away next
-        self._latest = self._before_turn = self._put_away_rest()
-        self._any_put_away = bool(self._latest)
+        self._latest = self._before_turn = 0
+        self._any_put_away = False
+        self._is_ready = False
 
-    def _put_away_rest(self) -> int:
-        """Put away what is left from the process before this one, and return the highest number."""
+    def _prepare(self) -> None:
+        """Put away what is left from the process before this one, once it matters: who only reads changes nothing."""
+        if self._is_ready:
+            return
+        self._is_ready = True
         latest = int(self._db.execute("SELECT coalesce(max(number), 0) FROM tasks").fetchone()[0])
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (_KEY,)).fetchone()
         before = row[0] if row else 0
@@ -43,10 +47,12 @@ class Identities:
                 "INSERT OR IGNORE INTO identities SELECT id, number FROM tasks WHERE number > ? ORDER BY id", (before,)
             )
             self._note(latest)
-        return latest
+        self._latest = self._before_turn = latest
+        self._any_put_away = bool(latest)
 
     def find(self, identities: Iterable[bytes]) -> dict[bytes, int]:
         """Return the numbers of those that are known."""
+        self._prepare()
         parts, found, others = self._parts, dict[bytes, int](), list[bytes]()
         for identity in identities:
             number = parts[identity[0]].get(identity)
@@ -67,11 +73,13 @@ class Identities:
 
     def add(self, identity: bytes, number: int) -> None:
         """Note a new one."""
+        self._prepare()
         self._parts[identity[0]][identity] = self._latest = number
         self._in_memory += 1
 
     def add_all(self, identities: Sequence[bytes], first: int) -> bool:
         """Note new ones, numbered from `first` on; False where one is known or there twice, and none is noted."""
+        self._prepare()
         parts = self._parts
         for identity in identities:
             if identity in parts[identity[0]]:

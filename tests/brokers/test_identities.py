@@ -57,6 +57,7 @@ def test_all_are_found_again(stretches: list[tuple[list[int], bool] | None], mos
         for stretch in stretches:
             if stretch is None:
                 state.made = Identities(state.db)
+                state.made.find([])
                 assert state.count() == len(state.known), "what was in memory is put away at the next start"
             else:
                 state.put([identity(number) for number in stretch[0]], together=stretch[1])
