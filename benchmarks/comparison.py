@@ -26,7 +26,7 @@ def compare(plan: Plan, entry: Set) -> Report | None:
     print(f"{entry.name}: {title}", flush=True)
     rows = [Row(each.tool.name, each.version, each.count if each.part else None, each.tool.encoded) for each in found]
     with course(plan, entry) as made:
-        limits = _ceilings(plan, made)
+        limits = ceilings(plan, made)
         for _ in range(plan.runs):
             for each, row in zip(found, rows, strict=True):
                 row.runs.append(made.run(each, each.count))
@@ -34,7 +34,7 @@ def compare(plan: Plan, entry: Set) -> Report | None:
     return Report(entry.name, title, f"{facts()}; {server}.", limits, rows, absent)
 
 
-def _ceilings(plan: Plan, made: Course) -> dict[str, float]:
+def ceilings(plan: Plan, made: Course) -> dict[str, float]:
     """Return what the server alone gives, by how it was asked."""
     if WRK.find(plan.data) is None:
         print(f"the server's limit is not measured, wrk is missing: {WRK.cure}", file=sys.stderr)

@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from benchmarks.plan import Plan
-from benchmarks.rounds import course
-from benchmarks.sets import SLOPE
+from benchmarks.comparison import ceilings
+from benchmarks.plan import Found, Plan
+from benchmarks.rounds import Course, course
+from benchmarks.sets import Set
 
 _SHORT_PART = 10
 
 
-def print_slopes(plan: Plan) -> bool:
-    """Print the slope of each tool, with its seconds for both lists; false where no tool is installed."""
-    found, _ = plan.find(SLOPE)
-    if not found:
-        return False
-    many = plan.count(SLOPE)
-    few = max(1, many // _SHORT_PART)
-    plan.check_room(SLOPE.kind, plan.runs * len(found) * (few + many))
-    seconds: dict[tuple[str, int], list[float]] = {}
-    with course(plan, SLOPE) as made:
+@dataclass
+class _Slope:
+    """A tool on a set, with the seconds that it took for few images and for many."""
+
+    entry: Set
+    tool: Found
+    many: int
+    seconds: dict[int, list[float]] = field(default_factory=dict)
+
+    @property
+    def few(self) -> int:
+        return max(1, self.many // _SHORT_PART)
+
+    def measure(self, made: Course) -> None:
+        for count in (self.few, self.many):
+            self.seconds.setdefault(count, []).append(made.run(self.tool, count).cost.seconds)
+
+    def told(self) -> str:
+        short, long = (statistics.median(self.seconds[count]) for count in (self.few, self.many))
+        rate = (self.many - self.few) / (long - short)
+        name = f"{self.entry.name}: {self.tool.tool.name} {self.tool.version}"
+        return f"{name}: {self.few:,} in {short:.2f} s, {self.many:,} in {long:.2f} s: {rate:,.0f} images/s"
+
+
+def print_slopes(plan: Plan, entries: Sequence[Set]) -> bool:
+    """Print the slope of each tool on each set, all by turns; false where no tool is installed."""
+    slopes = [_Slope(entry, each, plan.count(entry)) for entry in entries for each in plan.find(entry)[0]]
+    for entry in entries:
+        plan.check_room(entry.kind, plan.runs * sum(slope.few + slope.many for slope in slopes))
+    with contextlib.ExitStack() as stack:
+        made = {entry.name: stack.enter_context(course(plan, entry)) for entry in entries}
+        for each in made.values():
+            ceilings(plan, each)
         for _ in range(plan.runs):
-            for each in found:
-                for count in (few, many):
-                    taken = made.run(each, count).cost.seconds
-                    seconds.setdefault((each.tool.name, count), []).append(taken)
-    for each in found:
-        short, long = (statistics.median(seconds[each.tool.name, count]) for count in (few, many))
-        rate = (many - few) / (long - short)
-        print(
-            f"{each.tool.name} {each.version}: {few:,} in {short:.2f} s, {many:,} in {long:.2f} s: {rate:,.0f} images/s"
-        )
-    return True
+            for slope in slopes:
+                slope.measure(made[slope.entry.name])
+    for slope in slopes:
+        print(slope.told())
+    return bool(slopes)
