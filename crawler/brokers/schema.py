@@ -20,6 +20,9 @@ from crawler.errors import StateError
 
 #: Raised by every change of the tables.
 VERSION = 8
+#: Of 4 KiB each, after which the log is written into the tables: pages that many commits change are so written once.
+#: With 1,000, a task of many hosts took 2 to 3 µs more of 16 to 22.
+_LOGGED_PAGES = 8000
 
 _RESTING = """
 CREATE TABLE resting(origin INTEGER NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL, source INTEGER NOT NULL,
@@ -169,6 +172,7 @@ def open_database(path: Path | None) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint={_LOGGED_PAGES}")
         db.execute("PRAGMA cache_size=-65536")
         db.execute("PRAGMA temp_store=MEMORY")
         version = db.execute("PRAGMA user_version").fetchone()[0]
