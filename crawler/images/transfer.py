@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
-import certifi
 import msgspec
 import pycurl
 
@@ -80,6 +79,13 @@ class _Opened(socket.socket):
         self.close()
 
 
+def _authorities() -> str:
+    """Return the file of the authorities that are trusted; it takes some time to find, and not all jobs need it."""
+    import certifi
+
+    return os.environ.get("SSL_CERT_FILE") or certifi.where()
+
+
 class Handle:
     """A libcurl easy handle with what its callbacks fill, used again for one request after another."""
 
@@ -91,6 +97,7 @@ class Handle:
         self._obeyed = spec.obeyed
         self._agents = Agents(spec.user_agent, spec.access)
         self._verifies = True
+        self._has_authorities = False
         self._certificate = ""
         self._sent: list[str] = []
         self.task: Task | None = None
@@ -119,8 +126,6 @@ class Handle:
             pycurl.NOPROXY: "",  # without it the environment would say which hosts are asked directly
             pycurl.HEADEROPT: pycurl.HEADER_SEPARATE,  # what a site may see of who we are is not for its proxy
             pycurl.USERAGENT: spec.user_agent,
-            pycurl.CAINFO: (authorities := os.environ.get("SSL_CERT_FILE") or certifi.where()),
-            pycurl.PROXY_CAINFO: authorities,
             pycurl.CONNECTTIMEOUT_MS: int(spec.connect_timeout * 1000),
             pycurl.TIMEOUT_MS: int(spec.timeout * 1000),
             pycurl.LOW_SPEED_LIMIT: SLOW_BYTES,
@@ -151,6 +156,10 @@ class Handle:
         if proxy != self._proxy:
             self._proxy = proxy
             self.curl.setopt(pycurl.PROXY, proxy)
+        if not self._has_authorities and (proxy or task.at.startswith("https:")):
+            self._has_authorities = True
+            for option in (pycurl.CAINFO, pycurl.PROXY_CAINFO):
+                self.curl.setopt(option, _authorities())
         sent = [f"Referer: {referrer}"] if self._credentials.is_empty else self._signed(task.at, referrer)
         if conditions:
             sent += [f"{name}: {value}" for name, value in conditions.items()]
