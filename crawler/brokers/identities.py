@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 #: How many are in memory, beyond which one part after the other is put away; each takes some 150 bytes.
-MOST_IN_MEMORY = 2**18
+MOST_IN_MEMORY = 2**17
 #: One for each first byte.
 _PARTS = 256
 _KEY = "put_away"

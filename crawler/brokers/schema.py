@@ -173,7 +173,7 @@ def open_database(path: Path | None) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute(f"PRAGMA wal_autocheckpoint={_LOGGED_PAGES}")
-        db.execute("PRAGMA cache_size=-65536")
+        db.execute("PRAGMA cache_size=-32768")
         db.execute("PRAGMA temp_store=MEMORY")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
