@@ -63,6 +63,7 @@ class Beginning:
         """Let those sources of the run wait that it has not had yet."""
         for url, detail in sources:
             source, identity = Found(Kind.SOURCE, url, pack(detail)), task_id(Kind.SOURCE, url)
+            self._records.flush()
             known = self._records.tasks.find(identity)
             if known is None:
                 self._putter.insert(identity, source, 0)

@@ -172,7 +172,9 @@ class Dispatch:
         if most > 0:
             self._waiting.load(lane, kind, now, min(most, STRETCH))
             taken = self._take(worker, queue, most)
-        self._waiting.spare(queue)
+            self._waiting.spare(queue, kind)
+            if not taken and not self._is_ready(lane, kind, now):
+                return []  # all that was loaded is to be tried again later
         self._waiting.enrol(lane, kind, first=worker.waits_for_alone or worker.holds_alone)
         return taken
 
@@ -221,13 +223,17 @@ class Dispatch:
         return Counter(pending.source for pending in held if pending.task.kind is Kind.IMAGE)
 
     def _is_ready(self, lane: Lane, kind: Kind, now: float) -> bool:
-        """Tell whether a lane has a task for now; let it sleep until its time where it has not."""
+        """Tell whether a lane may have a task for now; let it sleep until its time where it has none.
+
+        Nothing is loaded for images: of most hosts, when there are many, this worker may have nothing now.
+        """
         queue = lane.queue(kind)
         if now - lane.robots_time > MAX_AGE:
             lane.robots = None
         queue.wake(now)
-        self._waiting.load(lane, kind, now)
-        if not queue.ready:
+        if kind is not Kind.IMAGE:
+            self._waiting.load(lane, kind, now)
+        if not queue.ready and queue.is_loaded:
             if queue.delayed:
                 self._waiting.sleep(lane, kind, queue.delayed[0][0])
             return False
@@ -239,7 +245,7 @@ class Dispatch:
     def _most(self, worker: Worker, lane: Lane, kind: Kind, now: float) -> int:
         """Return how many tasks of a lane `worker` may be given now."""
         queue = lane.queue(kind)
-        if not queue.loaded and not worker.room_for_orphans():
+        if not queue.loaded and queue.is_loaded and not worker.room_for_orphans():
             return 0  # before it has a share of requests that it would not use
         if kind is not Kind.IMAGE and self._waiting.crowded(queue.ready[0].source):
             return 0

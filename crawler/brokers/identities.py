@@ -27,6 +27,10 @@ class Identities:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget all that is in memory, which is found again in the state: a transaction was undone."""
         self._parts: list[dict[bytes, int]] = [{} for _ in range(_PARTS)]
         self._in_memory = 0
         self._turn = 0  #: the part that is put away next
@@ -38,17 +42,20 @@ class Identities:
         """Put away what is left from the process before this one, once it matters: who only reads changes nothing."""
         if self._is_ready:
             return
-        self._is_ready = True
         latest = int(self._db.execute("SELECT coalesce(max(number), 0) FROM tasks").fetchone()[0])
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (_KEY,)).fetchone()
         before = row[0] if row else 0
-        if latest > before:
+        for first in range(before + 1, latest + 1, MOST_IN_MEMORY + 1):  # so many at a time are sorted in memory
             self._db.execute(
-                "INSERT OR IGNORE INTO identities SELECT id, number FROM tasks WHERE number > ? ORDER BY id", (before,)
+                "INSERT OR IGNORE INTO identities "
+                "SELECT id, number FROM tasks WHERE number BETWEEN ? AND ? ORDER BY id",
+                (first, first + MOST_IN_MEMORY),
             )
+        if latest > before:
             self._note(latest)
         self._latest = self._before_turn = latest
         self._any_put_away = bool(latest)
+        self._is_ready = True
 
     def find(self, identities: Iterable[bytes]) -> dict[bytes, int]:
         """Return the numbers of those that are known."""
@@ -72,9 +79,12 @@ class Identities:
         return found
 
     def add(self, identity: bytes, number: int) -> None:
-        """Note a new one."""
+        """Note a new one. Raises ValueError where it was noted before and is still in memory."""
         self._prepare()
-        self._parts[identity[0]][identity] = self._latest = number
+        part = self._parts[identity[0]]
+        if identity in part:
+            raise ValueError(f"task {number} is task {part[identity]}")
+        part[identity] = self._latest = number
         self._in_memory += 1
 
     def add_all(self, identities: Sequence[bytes], first: int) -> bool:
@@ -94,7 +104,9 @@ class Identities:
 
     def flush(self) -> None:
         """Put away parts while there are too many in memory."""
-        while self._in_memory > MOST_IN_MEMORY:
+        for _ in range(_PARTS):
+            if self._in_memory <= MOST_IN_MEMORY:
+                break
             part = self._parts[self._turn]
             self._db.executemany("INSERT INTO identities VALUES(?,?)", sorted(part.items()))
             self._any_put_away = True

@@ -16,7 +16,7 @@ from crawler.brokers.tasks import Place
 from crawler.brokers.words import ALONE_AFTER
 from crawler.model import Kind, Task
 
-#: Tasks of a lane loaded at a time; while memory is full as many as a worker first has of a host.
+#: Tasks of a lane loaded at a time, and the least while memory is full: those that are held are passed over.
 STRETCH, SHORT_STRETCH = 512, 32
 
 

@@ -71,7 +71,10 @@ class Records:
             self._db.execute("COMMIT")
 
     def rollback(self) -> None:
+        """Undo the transaction, with what gathered for it."""
         self._db.rollback()
+        for table in (self.tasks, self.results, self.tally):
+            table.forget_gathered()
 
     def close(self) -> None:
         self._db.close()

@@ -82,6 +82,9 @@ class Results:
         self._parcels.append((self._next, run, worker, now, parcel))
         return parcel
 
+    def forget_gathered(self) -> None:
+        self._parcels.clear()
+
     def flush(self) -> None:
         """Send the gathered parcels into the open transaction."""
         if self._parcels:

@@ -13,10 +13,13 @@ are not of the run).
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from pathlib import Path
 
 from crawler.errors import StateError
+
+log = logging.getLogger(__name__)
 
 #: Raised by every change of the tables.
 VERSION = 8
@@ -94,6 +97,8 @@ DROP INDEX sources;
 ALTER TABLE tasks RENAME TO tasks_7;
 {_TASKS}
 INSERT INTO tasks SELECT * FROM tasks_7;
+INSERT INTO identities SELECT id, number FROM tasks_7 ORDER BY id;
+INSERT INTO meta SELECT 'put_away', coalesce(max(number), 0) FROM tasks_7;
 DROP TABLE tasks_7;
 """,
 }
@@ -174,13 +179,14 @@ def open_database(path: Path | None) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous=FULL")
         db.execute(f"PRAGMA wal_autocheckpoint={_LOGGED_PAGES}")
         db.execute("PRAGMA cache_size=-32768")
-        db.execute("PRAGMA temp_store=MEMORY")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={VERSION}; COMMIT;")
             version = VERSION
         if version in _MIGRATIONS:
+            log.info("making the state %s, of version %d, one of version %d", path, version, VERSION)
             version = _migrate(db)
+        db.execute("PRAGMA temp_store=MEMORY")  # not before: what is undone of a migration may be as large as the state
     except sqlite3.Error as error:
         db.close()
         raise StateError(f"the state {path} cannot be opened: {error}") from error

@@ -22,6 +22,9 @@ class Tally:
         entry[0] += number
         entry[1] += size
 
+    def forget_gathered(self) -> None:
+        self._changes.clear()
+
     def flush(self) -> None:
         """Send the gathered changes into the open transaction."""
         if self._changes:

@@ -50,6 +50,13 @@ class Tasks:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self.identities = Identities(db)
+        self._next = int(db.execute("SELECT coalesce(max(number), 0) FROM tasks").fetchone()[0]) + 1
+        self.forget_gathered()
+
+    def forget_gathered(self) -> None:
+        """Forget the changes that were not sent out, and what is in memory of those that were undone."""
+        self.identities.forget()
         self._inserted: list[tuple[Any, ...]] = []
         self._fresh: list[list[int]] = []  #: first and last of unbroken stretches of inserted tasks that wait
         self._waits: list[tuple[int, int, int, int, int]] = []
@@ -57,8 +64,6 @@ class Tasks:
         self._touched: list[tuple[int, int]] = []
         self._mentions: list[tuple[Any, ...]] = []
         self._gone: dict[tuple[int, int], list[int]] = {}
-        self._next = int(db.execute("SELECT coalesce(max(number), 0) FROM tasks").fetchone()[0]) + 1
-        self.identities = Identities(db)
 
     def flush(self) -> None:
         """Send the gathered changes into the open transaction."""

@@ -24,8 +24,8 @@ from crawler.urls import address, normalise, without_www
 #: New tasks are kept in memory up to this many, which spares reading them: what a source lets wait by default, and a
 #: few stretches more. Once one is not kept, no later one is until all are read: 5.4, not 2 µs an image of a long list.
 MOST_KEPT = 60_000
-#: Tasks in memory from which on a lane leaves there only what it has been asked for: of a hundred thousand lanes each
-#: would have most of a stretch.
+#: Tasks in memory from which on a lane loads only the images that it gives out: of a hundred thousand lanes each would
+#: have most of a stretch. What is to be tried again later stays.
 FULL = 2 * MOST_KEPT
 #: Kinds whose tasks belong to a host.
 HOSTED = (Kind.PAGE, Kind.IMAGE)
@@ -253,8 +253,8 @@ class Waiting:
     def load(self, lane: Lane, kind: Kind, now: float, least: int = 1) -> None:
         """Bring stretches of a lane into memory until at least so many of its tasks are there, or all."""
         queue = lane.queue(kind)
-        stretch = SHORT_STRETCH if self._is_full() else STRETCH
         while len(queue.loaded) < least and not queue.is_loaded:
+            stretch = max(SHORT_STRETCH, least - len(queue.loaded), min(STRETCH, FULL - len(self.resident)))
             self._records.flush()
             rows = self._records.tasks.waiting(lane.number, kind, queue.cursor, stretch)
             if not rows:
@@ -269,12 +269,9 @@ class Waiting:
                 else:
                     queue.load(pending)
 
-    def _is_full(self) -> bool:
-        return len(self.resident) > FULL
-
-    def spare(self, queue: Queue) -> None:
-        """Leave to the state what a queue has not given out in its turn, while memory is full."""
-        if self._is_full():
+    def spare(self, queue: Queue, kind: Kind) -> None:
+        """Leave to the state what images a queue has not given out in its turn, while memory is full."""
+        if kind is Kind.IMAGE and len(self.resident) > FULL:
             for pending in queue.unload():
                 del self.resident[pending.task.number]
 

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brokers.driver import Clock, Job, images
 from crawler.brokers import identities
 from crawler.brokers.identities import Identities
 from crawler.brokers.schema import open_database
+from crawler.brokers.sqlite import SqliteBroker
+from crawler.errors import UsageError
 
 
 def identity(number: int) -> bytes:
@@ -67,6 +70,27 @@ def test_all_are_found_again(stretches: list[tuple[list[int], bool] | None], mos
         again = Identities(state.db)
         assert again.find(everything) == state.known and state.count() == len(state.known)
     state.db.close()
+
+
+def test_one_cannot_belong_to_two_tasks() -> None:
+    state = State()
+    state.made.add(identity(1), 1)
+    with pytest.raises(ValueError, match="task 2 is task 1"):
+        state.made.add(identity(1), 2)
+    state.db.close()
+
+
+def test_what_was_undone_is_found_in_the_state_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identities, "MOST_IN_MEMORY", 10)
+    broker = SqliteBroker(None, clock=Clock(), chance=lambda: 0.5)
+    job = Job(broker, broker._clock)  # type: ignore[arg-type]
+    job.begin(images(1000))
+    with pytest.raises(UsageError), broker.group():
+        broker.put(images(1000, "b.test"), job.source.number)
+        broker.results("no cursor", 1)
+    assert broker.put(images(1000), job.source.number) == 0
+    assert broker.put(images(1000, "b.test"), job.source.number) == 1000
+    broker.close()
 
 
 def test_a_start_puts_away_only_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -406,6 +406,20 @@ def test_several_processes_may_open_an_older_state_at_once(tmp_path: Path) -> No
             assert opened.result().execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
 
 
+def test_an_older_state_becomes_what_a_new_one_is(tmp_path: Path) -> None:
+    SqliteBroker(tmp_path / "q", clock=Clock()).close()
+    make_older(tmp_path / "q")
+    tables = [
+        {name: columns(db, name) for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for db in (schema.open_database(tmp_path / "q"), schema.open_database(None))
+    ]
+    assert tables[0] == tables[1]
+
+
+def columns(db: sqlite3.Connection, table: str) -> set[tuple[object, ...]]:
+    return {row[1:] for row in db.execute(f"PRAGMA table_info({table})")}
+
+
 def make_older(path: Path) -> None:
     """Make a state of version 4 of one of version 8."""
     db = sqlite3.connect(path)
