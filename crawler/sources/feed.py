@@ -13,8 +13,8 @@ from crawler.outcomes import Outcome
 from crawler.sources.lists import Row, read_list, reading_of
 from crawler.urls import MAX_URL, normalise
 
-#: Rows of a list, and characters of them, between two positions that a restart goes on from. With 2,000 the broker took
-#: 9 µs a row to put 200,000, not 8: each commit writes most of an index whose order is that of hashes.
+#: Rows of a list, and characters of them, between two positions that a restart goes on from. With 2,000, a list of
+#: 20,000 took 1.63 s, not 1.58.
 STRETCH = 4000
 #: Rows of the first stretch: workers begin the sooner.
 FIRST_STRETCH = 200

@@ -472,6 +472,11 @@ def lose_many(job: Job, hosts: int) -> set[int]:
     return lost
 
 
+def test_a_source_that_is_named_twice_is_one(job: Job) -> None:
+    job.begin(sources=(("http://a.test/", SourceDetail()),) * 2)
+    assert len(job.collector.held) == 1 and job.worker("other", {Kind.SOURCE: 2}).exchange() == []
+
+
 @pytest.mark.parametrize("hosts", [1, 40])
 def test_few_orphans_are_held_at_a_time_beside_other_tasks(job: Job, hosts: int) -> None:
     orphans = lose_many(job, hosts)
