@@ -127,6 +127,12 @@ class Store(Protocol):
         Storing the same twice is harmless. `done` may be called before `put` returns, and by another thread.
         """
 
+    def put_now(self, name: str, body: bytes) -> bool:
+        """Store `body` as `put` does, before this returns, or do nothing where it takes long: False.
+
+        Raises StoreError.
+        """
+
     def holds(self, name: str, size: int) -> bool:
         """Tell whether a file of so many bytes has this name; where that takes long, it is taken to be there."""
 

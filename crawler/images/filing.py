@@ -8,7 +8,7 @@ from functools import partial
 from msgspec import Raw
 
 from crawler.contracts import Broker, Store
-from crawler.errors import FetchError, Unstorable
+from crawler.errors import FetchError, StoreError, Unstorable
 from crawler.images.loop import DownloadLoop
 from crawler.model import ImageResult, Settlement, Task, Verb, pack
 from crawler.outcomes import Outcome
@@ -37,14 +37,27 @@ class FileLoop(DownloadLoop):
 
     def _store_new(self, task: Task, body: bytes, result: ImageResult) -> None:
         result.file = name = self._name(task.url, result.sha256, result.format)
-        self._hold(len(body))
-        self._store.put(name, body, partial(self._told, partial(self._stored, task, len(body), pack(result))))
+        size, packed = len(body), pack(result)
+        try:
+            is_stored = self._store.put_now(name, body)
+        except StoreError as error:
+            self._not_stored(task, error)
+            return
+        if is_stored:
+            self._agenda.stored(task, size, packed)
+        else:
+            self._hold(size)
+            self._store.put(name, body, partial(self._told, partial(self._put, task, size, packed)))
 
-    def _stored(self, task: Task, size: int, result: Raw, error: Exception | None) -> None:
+    def _put(self, task: Task, size: int, result: Raw, error: Exception | None) -> None:
         self._let_go(size)
         if error is None:
             self._agenda.stored(task, size, result)
-        elif isinstance(error, Unstorable):
+        else:
+            self._not_stored(task, error)
+
+    def _not_stored(self, task: Task, error: Exception) -> None:
+        if isinstance(error, Unstorable):
             self._give_up(task, FetchError(Outcome.UNSTORABLE, str(error)))
         else:
             self._agenda.settle(Settlement(number=task.number, verb=Verb.RETURNED))

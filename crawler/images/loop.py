@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 
 from msgspec.structs import replace
 
@@ -52,7 +52,12 @@ log = logging.getLogger(__name__)
 PROBE_EVERY = 5.0
 #: Bytes of images that wait to be looked at, transformed and stored, beyond which no request is made.
 MOST_WAITING = 128 * 2**20
-_NOTHING_KNOWN = ImageResult()
+
+
+@lru_cache(maxsize=256)
+def _detail(packed: bytes) -> ImageDetail:
+    """Return what is told of images, for many of which it is the same."""
+    return decode(packed, ImageDetail)
 
 
 class DownloadLoop(WorkLoop):
@@ -137,7 +142,7 @@ class DownloadLoop(WorkLoop):
 
     def _ask(self, task: Task, now: float) -> None:
         """Make the request for an image, unless it cannot bring news."""
-        asked, detail = NO_CONDITIONS, decode(task.detail, ImageDetail)
+        asked, detail = NO_CONDITIONS, _detail(bytes(task.detail))
         if (known := task.known) is not None:
             past = decode(known.result, ImageResult)
             if not self._place.holds(past.file, known.size):
@@ -194,7 +199,7 @@ class DownloadLoop(WorkLoop):
         if task.known is None:
             return False
         past = decode(task.known.result, ImageResult)
-        if not conditions(task, past) or not is_compared(past, decode(task.detail, ImageDetail).digest):
+        if not conditions(task, past) or not is_compared(past, _detail(bytes(task.detail)).digest):
             return False
         result = confirmed(past, transfer.status, transfer.headers, time.time())
         self._agenda.unchanged(task, task.known.size, pack(result))
@@ -240,7 +245,7 @@ class DownloadLoop(WorkLoop):
         if error.outcome in PAUSING:
             self._agenda.pause(task, error.retry_after, time.monotonic())
         if task.kind is Kind.IMAGE and not error.retriable and error.outcome not in LEFT_ALONE:
-            fallbacks = decode(task.detail, ImageDetail).fallbacks
+            fallbacks = _detail(bytes(task.detail)).fallbacks
             if task.candidate < len(fallbacks):
                 move = Move(fallbacks[task.candidate], 0, task.candidate + 1)
                 self._agenda.settle(Settlement(number=task.number, verb=Verb.MOVED, move=move))
@@ -260,7 +265,7 @@ class DownloadLoop(WorkLoop):
     def _keep(self, transfer: Transfer) -> None:
         task, body = transfer.task, transfer.body
         picture = checked(body, self._spec)
-        digest = decode(task.detail, ImageDetail).digest
+        digest = _detail(bytes(task.detail)).digest
         if other := difference(body, digest):
             raise FetchError(Outcome.WRONG_HASH, other)
         if self._limits_size:
@@ -280,18 +285,21 @@ class DownloadLoop(WorkLoop):
 
     def _result(self, transfer: Transfer, picture: Picture, digest: str) -> ImageResult:
         """Return what is known of an image; it has a file already where an earlier run stored the same bytes."""
-        task, sha256 = transfer.task, hashlib.sha256(transfer.body).hexdigest()
-        same = _NOTHING_KNOWN
+        task, headers = transfer.task, transfer.headers
+        format, width, height, active = picture
+        result = ImageResult(
+            sha256=hashlib.sha256(transfer.body).hexdigest(), format=format, width=width, height=height, active=active,
+            final_url=moved_to(task), status=transfer.status, etag=headers.get("etag", ""),
+            last_modified=headers.get("last-modified", ""), max_age=max_age(headers, time.time()), digest=digest,
+        )  # fmt: skip
         if task.known is not None:
             past = decode(task.known.result, ImageResult)
-            same = past if past.sha256 == sha256 else ImageResult(previous=past.file)
-        return ImageResult(
-            file=same.file, sha256=sha256, format=picture.format, width=picture.width, height=picture.height,
-            active=picture.active, final_url=moved_to(task), status=transfer.status,
-            etag=transfer.headers.get("etag", ""), last_modified=transfer.headers.get("last-modified", ""),
-            max_age=max_age(transfer.headers, time.time()), previous=same.previous,
-            digest=digest, stored_sha256=same.stored_sha256, phash=same.phash,
-        )  # fmt: skip
+            if past.sha256 != result.sha256:
+                result.previous = past.file
+            else:
+                result.file, result.previous = past.file, past.previous
+                result.stored_sha256, result.phash = past.stored_sha256, past.phash
+        return result
 
     def _look_at(self, task: Task, body: bytes, result: ImageResult) -> None:
         """Look at an image in the thread for it."""

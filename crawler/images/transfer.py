@@ -49,11 +49,11 @@ _CODES: dict[int, str] = {
 _RETRIABLE = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TIMEOUT, Outcome.TOO_SLOW, Outcome.TRUNCATED})
 
 
-# Lines are kept by a built-in and searched once: with a callback for each, an image took 180 µs of CPU, not 154.
+# Lines are kept by a built-in and searched once: with a callback for each, an image took 180 µs of CPU, not 154. They
+# are searched in lower case, which takes a third of the time that it takes to heed no case.
 _FIELD = re.compile(
     rb"\n(etag|last-modified|cache-control|expires|age|location|retry-after|content-encoding|x-robots-tag|"
-    rb"tdm-reservation)[ \t]*:([^\r\n]*)",
-    re.IGNORECASE,
+    rb"tdm-reservation)[ \t]*:([^\r\n]*)"
 )
 _STATUS = re.compile(rb"\nHTTP/[0-9.]+ ([0-9]{3})")
 _OPT_OUTS = frozenset({"x-robots-tag", "tdm-reservation"})
@@ -216,8 +216,8 @@ class Handle:
                 answer = match.start()
         headers: dict[str, str] = {}
         self._headers = headers
-        for name, value in _FIELD.findall(text, answer):
-            field, said = name.lower().decode(), header_text(value.strip())
+        for match in _FIELD.finditer(text.lower(), answer):
+            field, said = match[1].decode(), header_text(text[match.start(2) : match.end(2)].strip())
             if field in headers and field in _LISTS:
                 headers[field] += "\n" + said
             else:

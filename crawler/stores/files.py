@@ -76,12 +76,17 @@ class FileStore:
         self._folders.open(self._incoming)
 
     def put(self, name: str, body: bytes, done: Callable[[Exception | None], None]) -> None:
-        self._count += 1
-        draft = str(self._count)
+        draft = self._next_draft()
         if self._pool is not None:
             self._pool.submit(self._put, name, body, draft, done)
         else:
             self._put(name, body, draft, done)
+
+    def put_now(self, name: str, body: bytes) -> bool:
+        if self._pool is not None:
+            return False
+        self._store(name, body, self._next_draft())
+        return True
 
     def holds(self, name: str, size: int) -> bool:
         if self._pool is not None:
@@ -108,18 +113,29 @@ class FileStore:
             os.rmdir(INCOMING, dir_fd=self._folders.open("").descriptor)
         self._folders.forget()
 
+    def _next_draft(self) -> str:
+        self._count += 1
+        return str(self._count)
+
     def _put(self, name: str, body: bytes, draft: str, done: Callable[[Exception | None], None]) -> None:
+        try:
+            self._store(name, body, draft)
+        except StoreError as error:
+            done(error)
+        else:
+            done(None)
+
+    def _store(self, name: str, body: bytes, draft: str) -> None:
+        """Write a draft and put it into its place; raises StoreError, and then nothing is left of it."""
         try:
             self._rename(self._write(draft, body), draft, name)
         except OSError as error:
             self._discard(draft)
             kind = Unstorable if error.errno in _OF_THE_NAME else StoreError
-            done(kind(f"{self._root}/{name}: {error.strerror}"))
+            raise kind(f"{self._root}/{name}: {error.strerror}") from error
         except ValueError as error:  # a NUL in the name
             self._discard(draft)
-            done(Unstorable(f"{self._root}/{name!r}: {error}"))
-        else:
-            done(None)
+            raise Unstorable(f"{self._root}/{name!r}: {error}") from error
 
     def _probe(self, done: Callable[[Exception | None], None]) -> None:
         error: StoreError | None = None

@@ -67,6 +67,9 @@ class Held:
     def put(self, name: str, body: bytes, done: Done) -> None:
         self.puts.append((name, done))
 
+    def put_now(self, name: str, body: bytes) -> bool:
+        return False
+
     def probe(self, done: Done) -> None:
         self.probes.append(done)
 
