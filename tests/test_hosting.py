@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from brokers.driver import KEY, spec
 from crawler.brokers.client import ManagerBroker, ServerAddress
 from crawler.brokers.local import is_running, job_lock, whereabouts, write_whereabouts
+from crawler.brokers.offline import STATE_FILE
 from crawler.errors import AlreadyRunning, BrokerUnreachable, CrawlerError, StateError, UsageError
 from crawler.hosting import _FirstTime, hosted_broker, local_link
 from crawler.model import State
@@ -104,6 +106,18 @@ class TestHostedBroker:
         boss.watch()
         assert boss.children[0].done and not boss.children[0].is_alive, "it is not started again"
         assert not is_running(job)
+
+    def test_one_that_is_refused_leaves_the_state_as_it_was_closed(self, boss: Supervisor, job: Path) -> None:
+        with hosted(boss, job) as broker:
+            broker.begin(spec(job="night", output=str(job.parent)))
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            address = ServerAddress("127.0.0.1", taken.getsockname()[1])
+            with pytest.raises(UsageError), hosted(Supervisor(), job, address):
+                raise AssertionError("it has begun")
+        with contextlib.closing(sqlite3.connect(job / STATE_FILE)) as db:
+            assert db.execute("SELECT value FROM meta WHERE key = 'clean'").fetchone() == (1,), "no lease is waited for"
 
     def test_a_key_that_can_be_guessed_is_for_this_machine_alone(self, boss: Supervisor, job: Path) -> None:
         assert LINK.key == b"0123456789abcdef" * 4

@@ -50,14 +50,12 @@ def run_broker(directory: Path, listen: ServerAddress | None, key: bytes, encryp
     try:
         refuse_network_file_system(directory)
         with job_lock(directory):
+            path = socket_path(directory)
+            # Before the state is opened: where this is refused, no worker can have come since it was closed.
+            listeners = [listen_unix(path), *([_listen_far(listen, key)] if listen is not None else [])]
             broker = SqliteBroker(directory / STATE_FILE)
             manager = Manager(broker, key, encrypt=encrypt)
-            path = socket_path(directory)
-            manager.listen(listen_unix(path))
-            if listen is not None:
-                listener = listen_tcp(listen.host, listen.port)
-                if not is_loopback(listener.getsockname()[0]):
-                    refuse_guessable(key)
+            for listener in listeners:
                 manager.listen(listener)
             write_whereabouts(directory, path, str(listen or ""))
             ready.send(None)
@@ -71,6 +69,14 @@ def run_broker(directory: Path, listen: ServerAddress | None, key: bytes, encryp
         if not _is_unwritable(error):
             raise
         _refuse(StateError(f"the state in {directory} cannot be written: {error}; the same command goes on"), ready)
+
+
+def _listen_far(listen: ServerAddress, key: bytes) -> socket.socket:
+    """Return a socket for workers of other machines; raises UsageError."""
+    listener = listen_tcp(listen.host, listen.port)
+    if not is_loopback(listener.getsockname()[0]):
+        refuse_guessable(key)
+    return listener
 
 
 def _is_unwritable(error: OSError | sqlite3.OperationalError) -> bool:
