@@ -20,6 +20,7 @@ class Fresh:
 
     def __init__(self, records: Records, waiting: Waiting) -> None:
         self._tasks = records.tasks
+        self._mentions = records.mentions
         self._waiting = waiting
         self.expected = True
 
@@ -43,7 +44,7 @@ class Fresh:
         if not self._tasks.insert_all(rows):
             self.expected = False
             return False
-        self._tasks.mention_all(first, source, [encode(item.words) for item in found], run)
+        self._mentions.add_all(first, source, [encode(item.words) for item in found], run)
         for lane, tasks in of_lanes.items():
             self._waiting.add_all(lane, tasks, source)
         return True

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from crawler.account import Counts, LedgerPage
+from crawler.brokers.mentions import Mentions
 from crawler.brokers.records import Records
 from crawler.brokers.results import Results
 from crawler.brokers.run import Run
@@ -67,7 +68,7 @@ class StateReader:
         self._one_at_a_time = threading.Lock()
         self._db = open_unchanged(path)
         try:
-            self._results = Results(self._db)
+            self._results = Results(self._db, Mentions(self._db))
         except (sqlite3.Error, msgspec.MsgspecError) as error:
             self._db.close()
             raise self._unreadable(error) from error

@@ -79,7 +79,7 @@ class Putter:
                 if item.kind is Kind.PAGE:
                     self._met.add_page(identity, number)
             if item.words is not None:
-                self._records.tasks.mention(number, parent, encode(item.words), self._run.number)
+                self._records.mentions.add(number, parent, encode(item.words), self._run.number)
         self._waiting.hand_over(resting)
         if parent != source and (new or met):
             self._records.tasks.name(parent, self._run.number, sorted({*new.values(), *met.values()}))
@@ -120,7 +120,7 @@ class Putter:
                 images += [known.number] if kind is Kind.IMAGE else []
                 if self._rests_for_others(item, known, source):
                     resting[known.number] = source
-        tasks.named_again(page, images, self._run.number)
+        self._records.mentions.renew(page, images, self._run.number)
         self._waiting.hand_over(resting)
         self._traps.warn(log)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from msgspec import MsgspecError
 
 from crawler.brokers.forgetting import Forgetting
+from crawler.brokers.mentions import Mentions
 from crawler.brokers.origins import Origins
 from crawler.brokers.resting import Resting
 from crawler.brokers.results import Results
@@ -41,7 +42,8 @@ class Records:
         try:
             self.tasks = Tasks(db)
             self.resting = Resting(db)
-            self.results = Results(db)
+            self.mentions = Mentions(db)
+            self.results = Results(db, self.mentions)
             self.origins = Origins(db)
             self.tally = Tally(db)
             self.shards = Shards(db)
@@ -62,6 +64,7 @@ class Records:
     def flush(self) -> None:
         """Send the gathered changes into the open transaction."""
         self.tasks.flush()
+        self.mentions.flush()
         self.results.flush()
         self.tally.flush()
 
@@ -73,7 +76,7 @@ class Records:
     def rollback(self) -> None:
         """Undo the transaction, with what gathered for it."""
         self._db.rollback()
-        for table in (self.tasks, self.results, self.tally):
+        for table in (self.tasks, self.mentions, self.results, self.tally):
             table.forget_gathered()
 
     def close(self) -> None:

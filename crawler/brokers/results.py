@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import TypeAlias
 
 import msgspec
 
 from crawler.account import LedgerPage, LedgerRow
+from crawler.brokers.mentions import Mentions
 from crawler.brokers.parcels import Current, Parcel, Result, Told
-from crawler.brokers.words import LEDGER_PAGE_BYTES, MENTIONS_SHOWN, shown_of, site_name
+from crawler.brokers.words import LEDGER_PAGE_BYTES, MENTIONS_SHOWN, site_name
 from crawler.model import Kind, Known, Stored, decode, encode
 from crawler.outcomes import KEPT, PAGES_READ, Outcome
 
@@ -24,8 +23,6 @@ _CURRENT = f"""
 SELECT number, url, source, result, kept, coalesce(before, ''), CASE WHEN outcome IS NULL THEN 0 ELSE gone END
 FROM tasks JOIN settled ON task = number
 WHERE number > ? AND kind = {int(Kind.IMAGE)} AND url <> '' ORDER BY number LIMIT ?"""
-_MENTIONS = """
-SELECT m.image, p.url, m.words FROM mentions m JOIN tasks p ON p.number = m.page WHERE {} LIMIT {}"""
 # One statement for a parcel took less than half of the time of one for each task (0.9 to 2.3 µs a task).
 _SETTLE = """
 INSERT INTO settled(task, outcome, result, run, kept) SELECT value, ?1, ?2 + key, ?3, ?4 * (?2 + key)
@@ -37,17 +34,15 @@ _ASKED_AGAIN = KEPT | PAGES_READ
 _DECODED = 16
 
 
-#: The first mentions of each image (page and packed Words), and how many it has.
-_Said: TypeAlias = "dict[int, tuple[list[tuple[str, msgspec.Raw]], int]]"
-
 _NONE = (0, Told(0, 0.0, ""), Parcel(0, "", [], [], [], []))
 
 
 class Results:
     """The tables `parcels` and `settled`, and what the ledger shows of them."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, mentions: Mentions) -> None:
         self._db = db
+        self._mentions = mentions
         self._parcels: list[tuple[int, int, int, float, Parcel]] = []
         self._decoded: dict[int, tuple[Told, Parcel]] = {}
         self._latest = _NONE
@@ -147,7 +142,7 @@ class Results:
         """
         found = self._db.execute(_CURRENT, (after, limit)).fetchall()
         last = found[-1][0] if found else after
-        said = self._mentions(f"image BETWEEN {after + 1} AND {last}", len(found), mentions)
+        said = self._mentions.between(after + 1, last, len(found), mentions)
         sites = self._sites({source for _, _, source, *_ in found})
         rows: list[LedgerRow] = []
         size = 0
@@ -187,42 +182,6 @@ class Results:
             parcel, told = decode(body, Parcel), Told(run, time, worker)
             for place in range(max(after + 1 - first, 0), len(parcel)):
                 yield first + place, told, parcel[place]
-
-    def mentions(self, tasks: list[int], most: int = MENTIONS_SHOWN) -> dict[int, list[tuple[str, msgspec.Raw]]]:
-        """Return the first mentions of each task, so many at most: page and packed Words."""
-        first, last = min(tasks), max(tasks)
-        which = f"BETWEEN {first} AND {last}" if last - first < len(tasks) else f"IN ({_marks(tasks)})"
-        said = self._mentions(f"image {which}", len(tasks), most)
-        return {task: shown for task, (shown, _) in said.items()}
-
-    def _mentions(self, which: str, images: int, most: int) -> _Said:
-        """Return the first mentions of each of the images that `which` chooses, so many at most, and their number."""
-        bound = MENTIONS_SHOWN * images
-        rows = self._db.execute(f"SELECT image, page, words FROM mentions WHERE {which} LIMIT {bound + 1}").fetchall()
-        if len(rows) > bound:
-            return self._counted_mentions(which, most)
-        urls = dict(self._db.execute(f"SELECT number, url FROM tasks WHERE number IN ({_marks({r[1] for r in rows})})"))
-        totals = Counter([image for image, _, _ in rows])
-        shown: dict[int, list[tuple[str, msgspec.Raw]]] = {image: [] for image in totals}
-        for image, page, words in rows:
-            if page in urls:  # no page names what a stock client puts
-                shown[image].append((urls[page], msgspec.Raw(words)))
-        for image in [image for image, total in totals.items() if total > MENTIONS_SHOWN]:
-            shown[image] = shown_of(shown[image], most)
-        return {image: (shown[image], total) for image, total in totals.items()}
-
-    def _counted_mentions(self, which: str, most: int) -> _Said:
-        """Return the same where some image may have more mentions than are to be read."""
-        totals = dict(self._db.execute(f"SELECT image, count(*) FROM mentions WHERE {which} GROUP BY image"))
-        often = [task for task, total in totals.items() if total > MENTIONS_SHOWN]
-        shown: dict[int, list[tuple[str, msgspec.Raw]]] = {}
-        few = f"{which} AND image NOT IN ({_marks(often)})" if often else which
-        for task, page, words in self._db.execute(_MENTIONS.format(few, MENTIONS_SHOWN * len(totals))):
-            shown.setdefault(task, []).append((page, msgspec.Raw(words)))
-        for task in often:
-            rows = self._db.execute(_MENTIONS.format(f"image = {task}", most))
-            shown[task] = shown_of(((page, msgspec.Raw(words)) for _, page, words in rows), most)
-        return {task: (shown.get(task, []), total) for task, total in totals.items()}
 
     def known(self, seq: int) -> Known:
         """Return what the result with this number says, which must be there; those beside it come quickly then."""

@@ -187,7 +187,7 @@ class SqliteBroker:
         if self._spec.store != "shards" or not tasks:
             return tasks
         self._records.flush()
-        shown = self._records.results.mentions([task.number for task in tasks])
+        shown = self._records.mentions.first_of([task.number for task in tasks])
         return [replace(task, mentions=shown.get(task.number, [])) for task in tasks]
 
     def _shard_for(self, worker: Worker, report: Report) -> int:

@@ -1,4 +1,4 @@
-"""What the state knows of tasks: what they are, which wait, how they ended, and who mentions them.
+"""What the state knows of tasks: what they are, which wait, and how they ended.
 
 Changes gather in memory and go out in few statements at `flush`; whoever reads flushes first.
 """
@@ -46,7 +46,7 @@ class Known(NamedTuple):
 
 
 class Tasks:
-    """The tables `tasks`, `waiting` and `mentions`, and what `settled` says of tasks that are named again."""
+    """The tables `tasks` and `waiting`, and what `settled` says of tasks that are named again."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -62,7 +62,6 @@ class Tasks:
         self._waits: list[tuple[int, int, int, int, int]] = []
         self._rearmed: list[tuple[int, bytes | None, int, int, int, bool]] = []
         self._touched: list[tuple[int, int]] = []
-        self._mentions: list[tuple[Any, ...]] = []
         self._gone: dict[tuple[int, int], list[int]] = {}
 
     def flush(self) -> None:
@@ -91,13 +90,6 @@ class Tasks:
         if self._waits:
             many("INSERT INTO waiting(origin, kind, number, source, known) VALUES(?,?,?,?,?)", self._waits)
             self._waits.clear()
-        if self._mentions:
-            many(
-                "INSERT INTO mentions(image, page, words, run) VALUES(?,?,?,?) "
-                "ON CONFLICT(image, page, words) DO UPDATE SET run = excluded.run WHERE run <> excluded.run",
-                self._mentions,
-            )
-            self._mentions.clear()
         if self._gone:
             many("DELETE FROM waiting WHERE origin = ? AND kind = ? AND number BETWEEN ? AND ?", self._stretches())
             self._gone.clear()
@@ -153,17 +145,6 @@ class Tasks:
         self._next += len(rows)
         self._db.execute(_WAIT, (rows[0][0], rows[-1][0]))
         return True
-
-    def mention_all(self, first: int, page: int, words: Sequence[bytes], run: int) -> None:
-        """Note that a page mentions new images, numbered from `first` on, each with its words."""
-        if words.count(words[0]) < len(words):
-            self._mentions += [(image, page, said, run) for image, said in enumerate(words, first)]
-        else:
-            self._db.execute(
-                "INSERT INTO mentions(image, page, words, run) "
-                "SELECT number, ?, ?, ? FROM tasks WHERE number BETWEEN ? AND ?",
-                (page, words[0], run, first, first + len(words) - 1),
-            )
 
     def find(self, task: bytes) -> Known | None:
         """Return the task with this id."""
@@ -239,16 +220,6 @@ class Tasks:
     def found_gone(self, images: list[tuple[int, int]]) -> None:
         """Note which run found an image gone: (run, number)."""
         self._db.executemany("UPDATE settled SET gone = ? WHERE task = ?", images)
-
-    def named_again(self, page: int, images: Sequence[int], run: int) -> None:
-        """Remember that a page mentions these images in `run` as it did before."""
-        self._db.execute(
-            "UPDATE mentions SET run = ? WHERE image IN (SELECT value FROM json_each(?)) AND page = ?",
-            (run, json.encode(images), page),
-        )
-
-    def mention(self, image: int, page: int, words: bytes, run: int) -> None:
-        self._mentions.append((image, page, words, run))
 
     def touch(self, number: int, run: int) -> None:
         """Remember that `run` named this task, which is done."""
