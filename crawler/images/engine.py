@@ -71,8 +71,9 @@ class Engine:
         handle = self._free.pop() if self._free else self._new_handle()
         handle.prepare(task, referrer, conditions)
         if len(self._pools) > 1:
-            handle.authority = address(task.at).authority
-            handle.pool = self._pool_for(handle.authority)
+            authority = address(task.at).authority
+            if handle.authority != authority or handle.pool.running.get(authority, 0) >= SHARING:
+                handle.authority, handle.pool = authority, self._pool_for(authority)
         handle.pool.add(handle.curl, handle.authority)
         self._begun[handle] = time.monotonic()
         self.running += 1
@@ -92,19 +93,22 @@ class Engine:
 
     def wait(self, timeout: float) -> list[Transfer]:
         """Let transfers go on for up to `timeout` seconds, and return those that ended."""
-        rests = [pool.rest() for pool in self._pools]
         began = time.monotonic()
-        events = self._sockets.poll(min(timeout, *rests))
-        waited = time.monotonic() - began
-        for pool, rest in zip(self._pools, rests, strict=True):
-            if rest <= waited:
-                pool.act_in_time()
+        for pool in self._pools:
+            if pool.is_stirred:
+                pool.ask(began)
+        due = min([pool.due for pool in self._pools])
+        events = self._sockets.poll(max(0.0, min(timeout, due - began)))
+        if due <= (now := time.monotonic()):
+            for pool in self._pools:
+                if pool.due <= now:
+                    pool.act_in_time()
         for descriptor, event in events:
             if descriptor == self._wake_read:
                 os.read(self._wake_read, 4096)
             else:
                 self._sockets.act(descriptor, event)
-        return [transfer for pool in self._pools for transfer in self._collect(pool)]
+        return [transfer for pool in self._pools if pool.is_stirred for transfer in self._collect(pool)]
 
     def abandon(self) -> list[Task]:
         """End all that runs, and return its tasks; of a request that has not reached its host nothing is sent later."""

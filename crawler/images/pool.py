@@ -30,30 +30,36 @@ class Pool:
     def __init__(self, sockets: Sockets, connections: int) -> None:
         """At most so many connections are kept."""
         self.running: dict[str, int] = {}  #: transfers by authority, where there are several pools
+        self.is_stirred = True  #: since it was last asked when it is `due`
+        self.due = inf  #: when transfers want to go on that wait for no socket, by the monotonic clock
         self.multi: Any = pycurl.CurlMulti()
         self.multi.setopt(pycurl.M_SOCKETFUNCTION, partial(sockets.heed, self))
         self.multi.setopt(pycurl.M_MAXCONNECTS, connections)
         self.act = self.multi.socket_action
 
     def add(self, curl: Any, authority: str) -> None:
+        self.is_stirred = True
         self.multi.add_handle(curl)
         if authority:
             self.running[authority] = self.running.get(authority, 0) + 1
 
     def remove(self, curl: Any, authority: str) -> None:
+        self.is_stirred = True
         self.multi.remove_handle(curl)
         if authority:
             self.running[authority] -= 1
             if not self.running[authority]:
                 del self.running[authority]
 
-    def rest(self) -> float:
-        """Return in how many seconds transfers want to go on that wait for no socket."""
+    def ask(self, now: float) -> None:
+        """Ask when transfers want to go on that wait for no socket."""
         milliseconds = self.multi.timeout()  # told by libcurl itself, it came twice for each transfer
-        return inf if milliseconds < 0 else milliseconds / 1000
+        self.due = inf if milliseconds < 0 else now + milliseconds / 1000
+        self.is_stirred = False
 
     def act_in_time(self) -> None:
         """Let transfers go on that wait for no socket."""
+        self.is_stirred = True
         self.act(pycurl.SOCKET_TIMEOUT, 0)
 
 
@@ -92,6 +98,7 @@ class Sockets:
         if pool is None:
             self._forget(descriptor)  # it rests, and its server hangs up
         else:
+            pool.is_stirred = True
             readable = pycurl.CSELECT_IN if event & _READABLE else 0
             pool.act(descriptor, readable | (pycurl.CSELECT_OUT if event & _WRITABLE else 0))
 
