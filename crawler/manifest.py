@@ -19,6 +19,7 @@ from crawler.model import ImageResult, Words, decode
 from crawler.outcomes import Outcome
 from crawler.shards.samples import NOT_FETCHED, Sample, Table
 from crawler.shards.shard import FOLDER, names_of
+from crawler.shards.tar import is_whole
 from crawler.stores.files import draft_of
 
 MANIFEST, FAILURES = f"{FOLDER}/manifest.json", f"{FOLDER}/failures.parquet"
@@ -32,7 +33,7 @@ def conclude_shards(broker: Broker, folder: JobFolder, directory: Path) -> None:
     rows = broker.shards()
     gaps = [row for row in rows if not row.settled]
     folder.remove([name for row in gaps for name in names_of(row.number)])
-    _placed(folder, directory, MANIFEST, lambda path: _write_manifest(rows, path))
+    _placed(folder, directory, MANIFEST, lambda path: _write_manifest(rows, folder, path))
 
 
 class _Shard(msgspec.Struct):
@@ -87,15 +88,26 @@ def _told(folder: JobFolder, name: str) -> Iterator[None]:
         raise StoreError(f"{folder}/{name} cannot be written: {error.strerror or error}") from error
 
 
-def _write_manifest(rows: list[ShardRow], path: Path) -> None:
+def _write_manifest(rows: list[ShardRow], folder: JobFolder, path: Path) -> None:
     """Write which shards there are, and which numbers were handed out for nothing: their workers died."""
     shards = [
-        {"number": row.number, "tar": f"{row.number:05d}.tar", "samples": row.samples, "failures": row.failures,
+        {"number": row.number, "tar": f"{row.number:05d}.tar" if _has_tar(row, folder) else None,
+         "samples": row.samples, "failures": row.failures,
          "bytes": row.bytes, "run": row.run, "worker": row.worker, "settled": row.settled}
         for row in rows if row.settled
     ]  # fmt: skip
     gaps = [{"number": row.number, "run": row.run, "worker": row.worker} for row in rows if not row.settled]
     path.write_text(json.dumps({"shards": shards, "gaps": gaps}, indent=1) + "\n")
+
+
+def _has_tar(row: ShardRow, folder: JobFolder) -> bool:
+    """Tell whether a shard has its tar: some image came into it, and it was not cut off here since."""
+    if not row.samples or folder.path is None:
+        return bool(row.samples)
+    try:
+        return is_whole(folder.path / names_of(row.number)[-1])
+    except OSError:
+        return True  # workers may keep theirs on their own machines
 
 
 class FailureTable:

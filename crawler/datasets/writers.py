@@ -14,6 +14,7 @@ from crawler.errors import FetchError
 from crawler.ledger import Kept
 from crawler.mentions import TEXTS
 from crawler.outcomes import Outcome
+from crawler.shards.exif import NO_EXIF
 from crawler.shards.samples import NOT_FETCHED, NOT_TRANSFORMED, Sample
 from crawler.shards.shard import FOLDER, Shard
 from crawler.transforms.imaging import Transformed
@@ -155,11 +156,11 @@ def _sample(item: Item, image: Transformed) -> Sample:
     line = item.line
     return Sample(
         url=line.url, caption=item.caption, width=image.width, height=image.height,
-        original_width=image.original_width, original_height=image.original_height, exif=item.exif or None,
+        original_width=image.original_width, original_height=image.original_height, exif=item.exif or NO_EXIF,
         sha256=line.sha256,
         outcome=line.outcome, format=image.format, size=len(image.body), final_url=line.final_url,
-        http_status=line.status, etag=line.etag or None, last_modified=line.last_modified or None,
-        time=_seconds(line), mentions=line.mentions, phash=line.phash or None,
+        http_status=line.status, etag=line.etag, last_modified=line.last_modified,
+        time=_seconds(line), mentions=line.mentions, phash=line.phash,
     )  # fmt: skip
 
 

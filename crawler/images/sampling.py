@@ -9,7 +9,7 @@ from functools import lru_cache
 from crawler.captions import caption
 from crawler.mentions import shown_mentions
 from crawler.model import ImageResult, Settlement, Task, Words, decode
-from crawler.shards.exif import exif_of
+from crawler.shards.exif import NO_EXIF, exif_of
 from crawler.shards.samples import Sample
 from crawler.transforms.imaging import Transformed
 
@@ -21,11 +21,10 @@ def sample_of(task: Task, result: ImageResult, body: bytes, image: Transformed, 
     """
     return Sample(
         url=task.url, caption=_caption(task, order), width=image.width, height=image.height,
-        original_width=image.original_width, original_height=image.original_height, exif=exif_of(body) or None,
+        original_width=image.original_width, original_height=image.original_height, exif=exif_of(body) or NO_EXIF,
         sha256=result.sha256, format=image.format, size=len(image.body), final_url=result.final_url or task.url,
-        http_status=result.status, etag=result.etag or None, last_modified=result.last_modified or None,
-        time=time.time(), mentions=shown_mentions(task.mentions),
-        phash=result.phash or None,
+        http_status=result.status, etag=result.etag, last_modified=result.last_modified,
+        time=time.time(), mentions=shown_mentions(task.mentions), phash=result.phash,
     )  # fmt: skip
 
 

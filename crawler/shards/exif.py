@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 #: Where Exif is looked for, from the beginning; characters of one value, and of all names and values together.
 _EXIF_WITHIN, _MOST_OF_VALUE, _MOST_OF_EXIF = 4096, 1000, 65_536
+#: What is said of an image that has none, as img2dataset says it.
+NO_EXIF = "{}"
 _SIGN = b"Exif\0\0"
 #: Directories below the first: Exif's own, and that of places (Exif 2.32, 4.6.3).
 _OWN, _PLACES = 0x8769, 0x8825

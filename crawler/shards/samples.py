@@ -25,7 +25,7 @@ class Sample(msgspec.Struct, gc=False):
     """A row of a shard, an image that is in its tar or one that failed; up to `sha256` the columns are img2dataset's.
 
     `sha256` and `phash` are of the bytes that were fetched, `size` and `format` are of those that are in the shard;
-    `mentions` are objects of the ledger's.
+    `mentions` are objects of the ledger's. Of an image in the tar only `error_message` is None.
     """
 
     url: str
@@ -56,8 +56,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def member(sample: Sample) -> bytes:
-    """Return the JSON that stands beside an image in the tar."""
-    return _encode(sample)
+    """Return the JSON that stands beside an image in the tar.
+
+    A loader takes the types of all from the first few, so no value is there in some and null in others, and what has
+    objects in it, which may differ, is a text of JSON: `exif`, and `mentions`.
+    """
+    return _encode(msgspec.structs.asdict(sample) | {"mentions": _encode(sample.mentions).decode()})
 
 
 def check_installed() -> None:

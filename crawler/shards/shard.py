@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Collection
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Shard:
         self.samples: list[Sample] = []  #: its rows
         self._begins: list[int] = []  #: where each is in the tar; where it is not, because it failed, the next is
         self._next = 0
-        self._tar = TarWriter(self._draft(), int(self.began))
+        self._tar = TarWriter(self._draft(self.tar), int(self.began))
 
     def __len__(self) -> int:
         """Return how many rows it has."""
@@ -63,6 +64,11 @@ class Shard:
     def size(self) -> int:
         """Return the bytes of the tar."""
         return self._tar.size
+
+    @property
+    def has_samples(self) -> bool:
+        """Tell whether an image came into it; without one it has no tar: to loaders an empty one is broken."""
+        return self._tar.size > 0
 
     @property
     def tar(self) -> str:
@@ -77,7 +83,8 @@ class Shard:
     @property
     def files(self) -> list[tuple[Path, str]]:
         """Return its drafts, each with the name that it is to have in the job's folder."""
-        return [(self._folder / name.rpartition("/")[2], name) for name in names_of(self.number)]
+        names = names_of(self.number)
+        return [(self._draft(name), name) for name in (names if self.has_samples else names[:-1])]
 
     def add(self, sample: Sample, body: bytes) -> str:
         """Add an image, and return its name in the ledger."""
@@ -96,16 +103,20 @@ class Shard:
 
     def finish(self) -> None:
         """Have the whole of it on the disk; raises Unstorable where a table cannot hold a row."""
-        self._tar.finish()
+        if self.has_samples:
+            self._tar.finish()
+        else:
+            self._tar.abandon()
+            self._draft(self.tar).unlink()
         self._write_beside()
 
-    def drop(self, keys: Collection[str], tar: Path) -> None:
-        """Make it anew, to the end, without the rows with these keys; `tar` is its tar as it was finished."""
+    def drop(self, keys: Collection[str], tar: Path | None) -> None:
+        """Make it anew, to the end, without the rows with these keys; `tar` is the one that it had, if any."""
         places = pairwise([*self._begins, self._tar.size])
         kept = [(sample, place) for sample, place in zip(self.samples, places, strict=True) if sample.key not in keys]
-        self._tar = TarWriter(self._draft(), int(self.began))
+        self._tar = TarWriter(self._draft(self.tar), int(self.began))
         self.samples, self._begins = [], []
-        with tar.open("rb") as source:
+        with tar.open("rb") if tar is not None else BytesIO() as source:
             for sample, (begin, end) in kept:
                 source.seek(begin)
                 self._note(sample, self._tar.size)
@@ -115,8 +126,8 @@ class Shard:
     def discard(self) -> None:
         """Remove what there is of it."""
         self._tar.abandon()
-        for path, _ in self.files:
-            path.unlink(missing_ok=True)
+        for name in names_of(self.number):
+            self._draft(name).unlink(missing_ok=True)
 
     def _note(self, sample: Sample, begin: int) -> None:
         self.samples.append(sample)
@@ -127,11 +138,11 @@ class Shard:
         self._next += 1
         return sample.key
 
-    def _draft(self) -> Path:
-        return self._folder / f"{self.number:05d}.tar"
+    def _draft(self, name: str) -> Path:
+        return self._folder / name.rpartition("/")[2]
 
     def _write_beside(self) -> None:
-        stats, table, _ = (path for path, _ in self.files)
+        stats, table, *_ = (path for path, _ in self.files)
         rows = Table(table)
         rows.write(self.samples)
         rows.finish()

@@ -81,6 +81,15 @@ class TarWriter:
         self._gathered_bytes = 0
 
 
+def is_whole(path: Path) -> bool:
+    """Tell whether a tar file ends as a TarWriter ends it; raises OSError where it cannot be read."""
+    end = bytes(2 * BLOCK)
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - len(end)))
+        return size % BLOCK == 0 and file.read() == end
+
+
 def members(path: Path) -> Iterator[tuple[str, int, int]]:
     """Give name, first byte and size of each file in a tar that a TarWriter wrote.
 

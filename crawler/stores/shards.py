@@ -8,7 +8,8 @@ from pathlib import Path
 
 from crawler.contracts import JobFolder
 from crawler.errors import StoreError
-from crawler.shards.shard import Shard, tar_of
+from crawler.shards.shard import Shard, names_of, tar_of
+from crawler.shards.tar import is_whole
 from crawler.stores.files import INCOMING, FileStore
 
 
@@ -20,6 +21,7 @@ class Shards:
         self._store = FileStore(drafts, worker)  # makes the folder of the drafts, and removes it
         self._drafts = drafts / INCOMING / worker
         self._suffix = suffix
+        self._whole: dict[Path, tuple[int, int]] = {}  #: with time and size, of those that were seen to be
 
     def begin(self, number: int, most: int) -> Shard:
         try:
@@ -33,6 +35,10 @@ class Shards:
             self._folder.place(path, name)
 
     def drop(self, shard: Shard, keys: Collection[str]) -> None:
+        if not shard.has_samples:
+            self._make_drafts()
+            shard.drop(keys, None)
+            return
         tar = self._folder.fetched(shard.tar, self._drafts)
         if tar is None:
             raise StoreError(f"{self._folder}/{shard.tar} is gone")
@@ -41,17 +47,30 @@ class Shards:
         if self._drafts in tar.parents:
             tar.unlink()
             tar.parent.rmdir()
+        if not shard.has_samples:
+            self._folder.remove([shard.tar])
 
     def remove(self, shard: Shard) -> None:
-        self._folder.remove([name for _, name in shard.files])
+        self._folder.remove(names_of(shard.number))
 
     def holds(self, name: str, size: int) -> bool:
         path, tar = self._folder.path, tar_of(name)
         if path is None:
             return True
         with contextlib.suppress(OSError, ValueError):
-            return bool(tar) and (path / tar).is_file()
+            return bool(tar) and self._is_whole(path / tar)
         return False
+
+    def _is_whole(self, tar: Path) -> bool:
+        """Tell whether a shard was not cut off since it was placed; raises OSError where it is gone."""
+        there = tar.stat()
+        seen = (there.st_mtime_ns, there.st_size)
+        if self._whole.get(tar) != seen:
+            self._whole.pop(tar, None)
+            if not is_whole(tar):
+                return False
+            self._whole[tar] = seen
+        return True
 
     def probe(self, done: Callable[[Exception | None], None]) -> None:
         self._store.probe(done)

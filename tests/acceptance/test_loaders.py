@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas
 import pytest
+from PIL import Image
 
 from acceptance.here import Here
 from servers.faulty import FaultySite
@@ -86,6 +88,37 @@ for row in load_dataset("webdataset", data_files={"train": files}, split="train"
 @pytest.mark.parametrize("how", ["streaming", "whole"])
 def test_datasets_of_hugging_face(tars: list[str], site: FaultySite, tmp_path: Path, how: str) -> None:
     check(seen_by(DATASETS, tmp_path, how, *tars), site)
+
+
+@pytest.fixture
+def uneven(here: Here) -> Iterator[list[str]]:
+    """Shards whose first images have less to tell than later ones: Exif, an ETag, a column of the list."""
+    exif = Image.new("RGB", (16, 16)).getexif()
+    exif[0x010F] = "Camera"
+    turned = BytesIO()
+    Image.new("RGB", (16, 16)).save(turned, "JPEG", exif=exif)
+    with FaultySite() as site:
+        for n in range(7):
+            site.add(f"/{n}.jpg", jpeg(n), headers={"ETag": f'"{n}"'} if n == 6 else {})
+        site.add("/7.jpg", turned.getvalue())
+        rows: list[dict[str, str]] = [{"url": f"{site.url}/{n}.jpg"} for n in range(8)]
+        rows[6]["extra"] = "more"
+        listed = here.folder / "list.jsonl"
+        listed.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        one = ["--processes", "1", "--connections", "1", "--requests-per-host", "1"]
+        code, _, errors = here.crawl("--urls", str(listed), "--store", "shards", *one)
+        assert code == 0, errors
+        code, _, errors = here.run("crawler.export", "--job", "j", "--format", "webdataset", str(here.folder / "made"))
+        assert code == 0, errors
+        yield [str(here.output / "j" / "shards" / "00000.tar"), str(here.folder / "made" / "00000.tar")]
+
+
+@pytest.mark.parametrize("made", [0, 1], ids=["crawled", "exported"])
+def test_types_that_the_first_samples_tell_fit_all(uneven: list[str], tmp_path: Path, made: int) -> None:
+    program = DATASETS.replace('"key"', '"exif": about["exif"], "etag": about["etag"], "key"')
+    rows = seen_by(program, tmp_path, "whole", uneven[made])
+    assert [row["etag"] for row in rows] == [""] * 6 + ['"6"', ""], "in the order in which they came"
+    assert [row["exif"] for row in rows] == ["{}"] * 7 + ['{"Make": "Camera"}']
 
 
 WEBDATASET = """

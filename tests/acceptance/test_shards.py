@@ -129,15 +129,21 @@ def test_what_changed_goes_into_a_new_shard(here: Here, site: FaultySite) -> Non
     assert found.rows[url] == 2 and sum(found.rows.values()) == IMAGES + 1
 
 
-def test_a_shard_that_was_removed_is_fetched_again(here: Here, site: FaultySite) -> None:
+@pytest.mark.parametrize("is_cut", [False, True], ids=["removed", "cut off"])
+def test_a_shard_that_is_not_whole_any_more_is_fetched_again(here: Here, site: FaultySite, is_cut: bool) -> None:
     assert here.crawl(site.url, *SHARDS)[0] == 0
-    (here.output / "j" / "shards" / "00000.tar").unlink()
+    tar = here.output / "j" / "shards" / "00000.tar"
+    if is_cut:
+        os.truncate(tar, 5000)
+    else:
+        tar.unlink()
     lost = [row for row in here.rows("metadata.jsonl").values() if "/00000.tar/" in row["file_name"]]
     assert here.crawl(site.url, *SHARDS, "--refresh", "always")[0] == 0
     now = here.rows("metadata.jsonl")
     for row in lost:
-        tar = now[row["url"]]["file_name"].rpartition("/")[0]
-        assert tar != "shards/00000.tar" and (here.output / "j" / tar).is_file()
+        name = now[row["url"]]["file_name"].rpartition("/")[0]
+        assert name != "shards/00000.tar" and (here.output / "j" / name).is_file()
+    assert (manifest(here)["shards"][0]["tar"] is None) is is_cut
 
 
 # Limits and signals

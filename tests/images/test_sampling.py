@@ -80,7 +80,7 @@ def test_what_was_fetched() -> None:
     assert (sample.url, sample.caption, sample.status, sample.outcome) == (URL, "a cat", "success", "success")
     assert (sample.width, sample.original_width, sample.height, sample.original_height) == (3, 3, 2, 2)
     assert (sample.size, sample.format, sample.final_url, sample.http_status) == (4, "png", "http://b.test/", 200)
-    assert (sample.etag, sample.last_modified, sample.exif, sample.error_message) == ("e", None, None, None)
+    assert (sample.etag, sample.last_modified, sample.exif, sample.error_message) == ("e", "", "{}", None)
     assert len(sample.mentions) == 2 and sample_of(task(), ImageResult(), b"", IMAGE, DEFAULT).final_url == URL
 
 

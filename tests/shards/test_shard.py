@@ -93,9 +93,18 @@ def test_its_numbers_are_those_of_img2dataset(tmp_path: Path) -> None:
     assert told["end_time"] - told["start_time"] == pytest.approx(told["duration"])  # type: ignore[operator]
 
 
-def test_one_without_images_is_whole(tmp_path: Path) -> None:
-    filled(tmp_path, [None]).finish()
-    assert members(tmp_path / "00000.tar") == {} and len(table(tmp_path)) == 1
+def test_one_without_images_has_no_tar(tmp_path: Path) -> None:
+    shard = filled(tmp_path, [None])
+    shard.finish()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000.parquet", "00000_stats.json"]
+    assert sorted(name for _, name in shard.files) == ["shards/00000.parquet", "shards/00000_stats.json"]
+    assert len(table(tmp_path)) == 1
+
+
+def members_of(shard: Shard, folder: Path) -> dict[str, bytes]:
+    """Return what is in the tar of a shard, nothing where it has none."""
+    assert (folder / "00000.tar").exists() is shard.has_samples
+    return members(folder / "00000.tar") if shard.has_samples else {}
 
 
 @settings(max_examples=60, deadline=None)
@@ -106,13 +115,13 @@ def test_without_some_rows_the_others_are_as_they_were(bodies: list[bytes | None
         shard = filled(folder, bodies)
         shard.finish()
         for _ in range(2):
-            before, rows, keys = members(folder / "00000.tar"), table(folder), [s.key for s in shard.samples]
+            before, rows, keys = members_of(shard, folder), table(folder), [s.key for s in shard.samples]
             dropped = data.draw(st.sets(st.sampled_from(keys))) if keys else set()
-            (folder / "00000.tar").rename(folder / "placed.tar")
-            shard.drop(dropped, folder / "placed.tar")
+            placed = (folder / "00000.tar").rename(folder / "placed.tar") if shard.has_samples else None
+            shard.drop(dropped, placed)
             kept = [row for row in rows if row["key"] not in dropped]
             assert table(folder) == kept and len(shard) == len(kept)
-            after = members(folder / "00000.tar")
+            after = members_of(shard, folder)
             assert list(after.items()) == [at for at in before.items() if at[0].partition(".")[0] not in dropped]
             assert stats(folder)["count"] == len(kept)
             assert stats(folder)["successes"] == sum(row["status"] == SUCCESS for row in kept)

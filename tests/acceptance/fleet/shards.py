@@ -32,8 +32,10 @@ def read_shards(directory: Path) -> Shards:
     manifest = json.loads((folder / "manifest.json").read_text())
     found.names.add("shards/manifest.json")
     for shard in manifest["shards"]:
-        stem = shard["tar"].removesuffix(".tar")
-        found.names |= {f"shards/{stem}{suffix}" for suffix in (".tar", ".parquet", "_stats.json")}
+        stem = f"{shard['number']:05d}"
+        assert shard["tar"] == (f"{stem}.tar" if shard["samples"] else None)
+        suffixes = (".tar", ".parquet", "_stats.json") if shard["tar"] else (".parquet", "_stats.json")
+        found.names |= {f"shards/{stem}{suffix}" for suffix in suffixes}
         _read_shard(folder, stem, found)
     if (failures := folder / "failures.parquet").exists():
         found.names.add("shards/failures.parquet")
@@ -45,6 +47,9 @@ def _read_shard(folder: Path, stem: str, found: Shards) -> None:
     rows = pyarrow.parquet.read_table(folder / f"{stem}.parquet").to_pylist()
     found.rows.update(row["url"] for row in rows)
     told = {row["key"]: row for row in rows if row["status"] == "success"}
+    if not told:
+        assert not (folder / f"{stem}.tar").exists(), "an empty tar is broken to what loads it"
+        return
     try:
         with tarfile.open(folder / f"{stem}.tar") as tar:
             bodies = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
