@@ -63,7 +63,7 @@ def choose(
     rows.choose(settings.where, files_only=files_only, once=settings.dedupe != "no")
     if settings.dedupe == "perceptual":
         rows.leave_out(groups(_hashed(rows, bodies, reader.spec().max_pixels), settings.distance))
-    rows.settle(settings.shuffle)
+    rows.settle(settings.shuffle, by_row=reader.spec().per_row)
 
 
 def _by_row(stretches: Stretches) -> Iterator[list[Line]]:
@@ -105,7 +105,7 @@ def make_dataset(settings: ExportSettings, reader: Reader, stretches: Stretches)
     folder = open_folder(parse_output(spec.output), spec.job, settings.store_endpoint)
     with ExitStack() as stack:
         draft = stack.enter_context(opened_draft(target, settings.state_directory, settings.store_endpoint))
-        draft.begin(_digest(settings))
+        draft.begin(_digest(settings, target))
         rows = stack.enter_context(selection(draft.folder, order))
         bodies = Bodies(folder, draft.folder / "copies")
         choose(rows, reader, settings, stretches, bodies, files_only=True)
@@ -148,9 +148,10 @@ def _writer(settings: ExportSettings, draft: Draft, transform: Transform) -> Wri
     return Shards(drafts, settings.shard_samples, int(settings.shard_bytes), transform.encode or "jpg")
 
 
-def _digest(settings: ExportSettings) -> str:
+def _digest(settings: ExportSettings, target: Output) -> str:
     """Return what two exports have in common of which one can go on with the other."""
     said = {key: value for key, value in vars(settings).items() if key not in _OF_A_START}
+    said["output"] = str(target)  # however it is written
     return hashlib.sha256(msgspec.json.encode(said, enc_hook=str)).hexdigest()
 
 

@@ -11,7 +11,10 @@ import msgspec
 from crawler.model import Words, decode
 
 #: What a mention says in words.
-TEXTS = "page found_in alt title caption label link_text heading author image_license credit".split()
+TEXTS = (
+    "page found_in alt title caption label link_text heading author image_license credit page_title page_language "
+    "page_license"
+).split()
 _encode = msgspec.json.Encoder().encode
 _read = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -36,6 +39,9 @@ def _shown(page: str, packed: bytes) -> msgspec.Raw:
         "author": words.author,
         "image_license": words.image_license,
         "credit": words.credit,
+        "page_title": words.page_title,
+        "page_language": words.page_language,
+        "page_license": words.page_license,
         "columns": words.columns or None,
         "row": words.row or None,
     }

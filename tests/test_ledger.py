@@ -78,6 +78,9 @@ def test_what_is_there_and_the_rest(tmp_path: Path) -> None:
             "author": "",
             "image_license": "",
             "credit": "",
+            "page_title": "",
+            "page_language": "",
+            "page_license": "",
             "columns": {"id": "7"},
             "row": None,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,7 +25,10 @@ _TRUTHS = frozenset({"active", "gone"})
 COLUMNS = tuple(name for name in Kept.__struct_fields__ if name != "mentions") + _OURS
 #: Memory of DuckDB, which uses files beyond it.
 _MEMORY = "128MB"
+#: Rows that are looked for at a time: in the order in which they lie there, so that only they are looked at.
 _STRETCH = 1000
+#: Where the row of a ledger lies in the file of all, and how long it is; it takes far more room than what is chosen by.
+_PLACE = ("line_at", "line_bytes")
 #: Of an image that its list says has other bytes the file of an earlier run is not it.
 _HAS_FILE = f"file_name IS NOT NULL AND outcome <> '{Outcome.WRONG_HASH}'"
 
@@ -41,11 +45,13 @@ class _Mention(msgspec.Struct):
     link_text: str = ""
     heading: str = ""
     image_license: str = ""
+    page_title: str = ""
+    page_license: str = ""
 
     def words(self) -> Words:
         return Words(
             found_in=self.found_in, alt=self.alt, title=self.title, caption=self.caption, label=self.label,
-            link_text=self.link_text, heading=self.heading,
+            link_text=self.link_text, heading=self.heading, page_title=self.page_title,
         )  # fmt: skip
 
 
@@ -59,7 +65,7 @@ def caption_of(line: Line, order: Sequence[str]) -> str:
 
 
 class Selection:
-    """The rows of a ledger in a database below `folder`, and those of them that are wanted, in their order.
+    """The rows of a ledger in a file below `folder`, and in a database which of them are wanted, in their order.
 
     What was chosen stays chosen: a database that is there, and whole, is used as it is. Raises UsageError where DuckDB
     is missing or an expression is none.
@@ -76,6 +82,7 @@ class Selection:
         self._duckdb = duckdb
         self._order = order
         self._folder = folder
+        self._lines = folder / "lines.jsonl"
         try:
             self._db = duckdb.connect(
                 str(folder / "rows.duckdb"),
@@ -92,12 +99,13 @@ class Selection:
     def load(self, stretches: Iterable[Sequence[Line]]) -> None:
         """Take the rows of a ledger; raises StateError where they cannot be kept."""
         path = self._folder / "rows.jsonl"
-        number = 0
-        with path.open("wb") as file:
-            for lines in stretches:
-                file.write(b"".join(self._record(number + place, line) for place, line in enumerate(lines)))
-                number += len(lines)
-        types = {"number": "BIGINT", "line": "VARCHAR"} | {name: _type(name) for name in COLUMNS}
+        at = 0
+        with path.open("wb") as rows, self._lines.open("wb") as whole:
+            for number, line in enumerate(chain.from_iterable(stretches)):
+                said = _encode(line)
+                rows.write(self._record(number, at, len(said), line))
+                at += whole.write(said)
+        types = dict.fromkeys(("number", *_PLACE), "BIGINT") | {name: _type(name) for name in COLUMNS}
         columns = ", ".join(f"{name}: '{kind}'" for name, kind in types.items())
         read = f"read_json(?, columns = {{{columns}}}, format = 'newline_delimited')"
         try:
@@ -116,33 +124,35 @@ class Selection:
         first = "QUALIFY row_number() OVER (PARTITION BY coalesce(sha256, url) ORDER BY number) = 1" if once else ""
         try:
             self._db.execute(
-                f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT number, url FROM rows WHERE {wanted} {first}"
+                f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT number, url, {', '.join(_PLACE)} FROM rows "
+                f"WHERE {wanted} {first} ORDER BY number"
             )
         except self._duckdb.Error as error:
             raise UsageError(f"--where: {_first_line(error)}; the columns are {', '.join(COLUMNS)}") from error
 
     def wanted(self) -> Iterator[tuple[int, Line]]:
         """Give number and row of what is chosen so far, in the ledger's order."""
-        last = -1
-        while rows := self._db.execute(
-            "SELECT number, line FROM rows WHERE number > ? AND number IN (SELECT number FROM wanted) "
-            f"ORDER BY number LIMIT {_STRETCH}",
-            [last],
-        ).fetchall():
-            yield from ((number, decode_line(line)) for number, line in rows)
-            last = rows[-1][0]
+        yield from self._rows("wanted", "number", 0, self._count("rows"))
 
     def leave_out(self, numbers: Iterable[int]) -> None:
         """Take rows out of what is chosen so far."""
         for some in _stretches(numbers):
             self._db.execute("DELETE FROM wanted WHERE number IN (SELECT unnest(?))", [some])
 
-    def settle(self, seed: int | None) -> None:
-        """Let what is chosen be so for good, in the ledger's order, or shuffled by `seed`."""
-        place = "number" if seed is None else f"md5('{seed}:' || url), number"
-        self._db.execute(
-            f"CREATE TABLE chosen AS SELECT row_number() OVER (ORDER BY {place}) AS place, number FROM wanted"
-        )
+    def settle(self, seed: int | None, *, by_row: bool = False) -> None:
+        """Let what is chosen be so for good, in the ledger's order, or shuffled by `seed`.
+
+        With `by_row` several rows may have one URL, and are shuffled each by itself.
+        """
+        shuffled = "url || ':' || number" if by_row else "url"
+        place = "number" if seed is None else f"md5('{seed}:' || {shuffled}), number"
+        try:
+            self._db.execute(
+                f"CREATE TABLE chosen AS SELECT row_number() OVER (ORDER BY {place}) AS place, {', '.join(_PLACE)} "
+                "FROM wanted ORDER BY place"
+            )
+        except self._duckdb.Error as error:
+            raise StateError(f"what was chosen cannot be kept in {self._folder}: {_first_line(error)}") from error
 
     def __len__(self) -> int:
         return self._count("chosen")
@@ -153,31 +163,37 @@ class Selection:
 
     def lines(self, after: int = 0) -> Iterator[tuple[int, Line]]:
         """Give place (from 1) and row of what is chosen, from the place after `after` on."""
-        while rows := self._db.execute(
-            "SELECT place, number, line FROM (SELECT place, number FROM chosen WHERE place > ? ORDER BY place "
-            f"LIMIT {_STRETCH}) JOIN rows USING (number) ORDER BY place",
-            [after],
-        ).fetchall():
-            for place, _, line in rows:
-                yield place, decode_line(line)
-            after = rows[-1][0]
+        yield from self._rows("chosen", "place", after + 1, len(self) + 1)
+
+    def _rows(self, table: str, order: str, first: int, end: int) -> Iterator[tuple[int, Line]]:
+        """Give the rows of a table that lies in its order, each with its number there, from `first` on before `end`."""
+        with self._lines.open("rb") as whole:
+            for start in range(first, end, _STRETCH):
+                found = self._db.execute(
+                    f"SELECT {order}, {', '.join(_PLACE)} FROM {table} "
+                    f"WHERE {order} BETWEEN {start} AND {start + _STRETCH - 1} ORDER BY {order}"
+                ).fetchall()
+                for number, at, size in found:
+                    whole.seek(at)
+                    yield number, decode_line(whole.read(size))
 
     def close(self) -> None:
         self._db.close()
 
-    def _record(self, number: int, line: Line) -> bytes:
+    def _record(self, number: int, at: int, size: int, line: Line) -> bytes:
         values: dict[str, Any] = msgspec.structs.asdict(line)
         del values["mentions"]
         mentions = [_mention(raw) for raw in line.mentions]
         values["caption"] = caption([mention.words() for mention in mentions], self._order)
-        values["license"] = next((m.image_license for m in mentions if m.image_license), "")
+        licenses = [*(m.image_license for m in mentions), *(m.page_license for m in mentions)]
+        values["license"] = next(filter(None, licenses), "")
         values["page"] = mentions[0].page if mentions else ""
-        return _encode({"number": number, "line": _encode(line).decode(), **values}) + b"\n"
+        return _encode({"number": number, **dict(zip(_PLACE, (at, size), strict=True)), **values}) + b"\n"
 
 
-def decode_line(text: str) -> Line:
+def decode_line(text: bytes) -> Line:
     """Return a line of the ledger, with a file or without."""
-    if text.startswith('{"file_name":'):
+    if text.startswith(b'{"file_name":'):
         return msgspec.json.decode(text, type=Kept)
     return msgspec.json.decode(text, type=Failure)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crawler.captions import DEFAULT
-from crawler.datasets.selection import COLUMNS, Line, Selection, selection
+from crawler.datasets.selection import COLUMNS, Line, Selection, caption_of, selection
 from crawler.errors import UsageError
 from crawler.ledger import Failure, Kept
 
@@ -67,7 +68,8 @@ def test_all_rows_come_as_they_were(rows: Selection) -> None:
         ("outcome = 'http_404'", ["1.png"]),
         ("outcome LIKE 'http_%' OR size = 100", ["0.png", "1.png"]),
         ("caption <> ''", ["0.png"]),
-        ("license <> '' -- a comment", ["2.png"]),
+        ("license <> '' -- a comment", ["2.png", "3.png"]),
+        ("license = 'CC-BY'", ["3.png"]),
         ("page IS NOT NULL AND active", []),
         ("gone", ["3.png"]),
     ],
@@ -75,7 +77,7 @@ def test_all_rows_come_as_they_were(rows: Selection) -> None:
 def test_expressions_are_over_columns(rows: Selection, where: str, names: list[str]) -> None:
     lines = [
         kept(0, words=[mention(alt="a bear")]), failure(1), kept(2, words=[mention(image_license="CC0")]),
-        kept(3, gone=True),
+        kept(3, gone=True, words=[mention(page_license="CC-BY")]),
     ]  # fmt: skip
     assert chosen(rows, lines, where) == names
 
@@ -118,6 +120,22 @@ def test_a_seed_is_an_order(tmp_path: Path) -> None:
     assert plain == [f"{n}.png" for n in range(50)]
     assert first == again != other and first != plain
     assert sorted(first) == sorted(other) == sorted(plain)
+
+
+def test_rows_of_one_url_are_shuffled_each_by_itself(rows: Selection) -> None:
+    lines: list[Line] = [kept(n // 4, words=[mention(alt=str(n % 4))]) for n in range(80)]
+    rows.load([lines])
+    rows.choose("", files_only=True, once=False)
+    rows.settle(1, by_row=True)
+    urls = [line.url for _, line in rows.lines()]
+    assert sorted(urls) == sorted(line.url for line in lines)
+    assert sum(one == other for one, other in pairwise(urls)) < 20, "side by side they are 60"
+
+
+def test_a_caption_may_be_the_title_of_a_page() -> None:
+    assert caption_of(kept(0, words=[mention(page_title="Bears of the north")]), ["alt", "page_title"]) == (
+        "Bears of the north"
+    )
 
 
 def test_what_was_chosen_stays_chosen(tmp_path: Path) -> None:
