@@ -193,6 +193,12 @@ class JobFolder(Protocol):
         None where nothing has the name.
         """
 
+    def is_empty(self) -> bool:
+        """Tell whether nothing is in it."""
+
+    def check_free(self) -> None:
+        """Raise NotShared where a job has this folder."""
+
     def mark(self, job_id: str) -> None:
         """Let the job have this folder; raises NotShared where another has it."""
 

@@ -28,7 +28,7 @@ def export(settings: ExportSettings) -> int:
     """Write the table that is asked for, and return the exit code; raises UsageError, StateError, StoreError."""
     wanted = _wanted(settings.outcome)
     is_table = settings.format not in ("imagefolder", "webdataset")
-    path = _checked(Path(settings.output)) if settings.output and is_table else None
+    path = _checked(str(settings.output)) if settings.output and is_table else None
     format = _format(settings.format, path)
     if not settings.job:
         jobs = ", ".join(job_names(settings)) or "none"
@@ -106,15 +106,17 @@ def _format(format: str, path: Path | None) -> str:
     return format
 
 
-def _checked(output: Path) -> Path:
+def _checked(output: str) -> Path:
     """Return where the file is to be, be it at the end of links."""
-    path = absolute(output, "--output")
+    if "://" in output:
+        raise UsageError(f"--output: a table is written into a file of this machine, and {shown(output)} is none")
+    path = absolute(Path(output), "--output")
     try:
         path = path.resolve()
         if path.exists() and not path.is_file():
             raise UsageError(f"--output: {shown(str(path))} is no file; leave it away to write to standard output")
     except (OSError, RuntimeError) as error:
-        raise UsageError(f"--output: {shown(str(output))} cannot be looked at: {error}") from error
+        raise UsageError(f"--output: {shown(output)} cannot be looked at: {error}") from error
     return path
 
 

@@ -337,6 +337,11 @@ class TestOutput:
         with pytest.raises(UsageError, match="is no file"):
             export(settings(output=Path(path), format="csv"))
 
+    def test_is_no_bucket(self, settings: Callable[..., ExportSettings], state: Path) -> None:
+        made(state, "j", IMAGES)
+        with pytest.raises(UsageError, match=r"a file of this machine, and s3://b/t\.csv is none"):
+            export(settings(output="s3://b/t.csv", format="csv"))
+
     def test_where_it_cannot_be_is_said(self, settings: Callable[..., ExportSettings], state: Path) -> None:
         made(state, "j", IMAGES)
         with pytest.raises(StoreError, match=r"t\.csv cannot be written: No such file or directory"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from array import array
 from collections import OrderedDict
 from pathlib import Path
@@ -27,11 +28,13 @@ class _Tar(NamedTuple):
 
 
 class Bodies:
-    """Reads images of a job; what a bucket has is kept in the directory `copies` for a while."""
+    """Reads images of a job, for any thread; what a bucket has is kept in the directory `copies` for a while."""
 
     def __init__(self, folder: JobFolder, copies: Path) -> None:
         self._folder = folder
         self._copies = copies
+        self.is_far = folder.path is None  #: each takes a request
+        self._one_at_a_time = threading.Lock()
         self._tars: dict[str, _Tar] = {}
         self._latest: OrderedDict[str, Path] = OrderedDict()
 
@@ -54,16 +57,17 @@ class Bodies:
         return body
 
     def _member(self, tar: str, name: str) -> bytes:
-        path = self._shard(tar)
-        found = self._tars.get(tar)
-        if found is None:
-            found = self._tars[tar] = _listed(path)
-        place = _place(name)
-        if place >= len(found.sizes) or not found.begins[place]:
-            raise FileNotFoundError(f"it is not in {tar}")
-        with path.open("rb") as file:
-            file.seek(found.begins[place])
-            return file.read(found.sizes[place])
+        with self._one_at_a_time:
+            path = self._shard(tar)
+            found = self._tars.get(tar)
+            if found is None:
+                found = self._tars[tar] = _listed(path)
+            place = _place(name)
+            if place >= len(found.sizes) or not found.begins[place]:
+                raise FileNotFoundError(f"it is not in {tar}")
+            with path.open("rb") as file:
+                file.seek(found.begins[place])
+                return file.read(found.sizes[place])
 
     def _shard(self, tar: str) -> Path:
         """Return where a shard is on this machine; of a bucket's only the latest are kept."""

@@ -7,7 +7,8 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,8 @@ from crawler.stores import open_folder
 
 #: The object that a dataset in a bucket has when it is whole.
 WHOLE = "export.json"
+#: Files that are put into a bucket, or taken out of one, at a time: each waits for its answer.
+AT_A_TIME = 16
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -37,14 +40,30 @@ class Progress(msgspec.Struct):
 
 
 class Draft:
-    """A folder with what is made; `place` puts a file into the dataset under a name, `end` makes it whole."""
+    """A folder with what is made; `place` puts files into the dataset under their names, `end` makes it whole."""
 
-    def __init__(self, folder: Path, place: Callable[[Path, str], None], end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        place: Callable[[Sequence[tuple[Path, str]]], None],
+        end: Callable[[], None] = lambda: None,
+        check: Callable[[], None] = lambda: None,
+        *,
+        is_far: bool = False,
+    ) -> None:
+        """`check` raises UsageError where nothing new may be begun; what is `is_far` is placed outside of `folder`."""
         self.folder = folder
-        self.place = place
+        self._place = place
         self._end = end
+        self._check = check
+        self._is_far = is_far
         self._file = folder / "progress.json"
         self.progress = Progress("", "")
+        self.is_begun = False  #: there is something to go on with
+
+    def place(self, files: Sequence[tuple[Path, str]]) -> None:
+        self.is_begun = self.is_begun or self._is_far
+        self._place(files)
 
     def begin(self, settings: str) -> None:
         """Go on with what was begun with the same settings; raises UsageError where it was with others.
@@ -54,15 +73,21 @@ class Draft:
         boot = _BOOT.read_text().strip() if _BOOT.exists() else ""
         with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
             self.progress = msgspec.json.decode(self._file.read_bytes(), type=Progress)
-        if self.progress.settings not in ("", settings):
+        self.is_begun = bool(self.progress.parts or (self._is_far and self.progress.settings))
+        is_another = self.progress.settings not in ("", settings)
+        if is_another and self.is_begun:
             raise UsageError(
                 f"another export is unfinished in {shown(str(self.folder))}: give it to the end with its own settings, "
                 "or remove that folder"
             )
-        if self.progress.boot != boot:
+        if is_another or self.progress.boot != boot:
             for entry in self.folder.iterdir():
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            if not self.progress.settings:
+                self._check()
             self.progress = Progress(settings, boot)
+            self._save()
+            self.is_begun = False
         for name in ("drafts", "copies"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for name in ("drafts", "copies", "parts"):
@@ -72,8 +97,12 @@ class Draft:
         """Note that another part is whole."""
         now = self.progress
         now.parts, now.images, now.failures = now.parts + 1, now.images + images, now.failures + failures
+        self.is_begun = True
+        self._save()
+
+    def _save(self) -> None:
         draft = self._file.with_suffix(".new")
-        draft.write_bytes(msgspec.json.encode(now))
+        draft.write_bytes(msgspec.json.encode(self.progress))
         draft.replace(self._file)
 
     def end(self) -> None:
@@ -99,7 +128,7 @@ def opened_draft(target: Output, state: Path, endpoint: str) -> Iterator[Draft]:
             try:
                 yield draft
             finally:
-                if not draft.progress.parts:
+                if not draft.is_begun:
                     shutil.rmtree(draft.folder, ignore_errors=True)
                 if not draft.folder.exists():
                     Path(lock.name).unlink()
@@ -112,6 +141,10 @@ def _lock_of(folder: Path) -> Path:
 
 
 def _in_directory(directory: Path) -> Draft:
+    if directory.is_symlink():
+        directory = directory.resolve()
+    if directory.is_mount():
+        raise UsageError(f"{shown(str(directory))} is where something is mounted: name a new directory in it")
     folder = directory.with_name(f".{directory.name}~export")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         if not (folder / "dataset").exists():  # who made it was killed before the rest was removed
@@ -120,10 +153,11 @@ def _in_directory(directory: Path) -> Draft:
         raise UsageError(f"{shown(str(directory))} is there already: name a directory that is new or empty")
     directory.parent.mkdir(parents=True, exist_ok=True)
 
-    def place(path: Path, name: str) -> None:
-        there = folder / "dataset" / name
-        there.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(there)
+    def place(files: Sequence[tuple[Path, str]]) -> None:
+        for path, name in files:
+            there = folder / "dataset" / name
+            there.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(there)
 
     def end() -> None:
         os.sync()
@@ -142,4 +176,14 @@ def _in_bucket(target: Output, state: Path, endpoint: str) -> Draft:
     if bucket.fetched(WHOLE, folder.parent) is not None:
         (folder.parent / WHOLE).unlink()
         raise UsageError(f"{target} has a whole dataset already: name another place")
-    return Draft(folder, bucket.place, lambda: None)
+
+    def check() -> None:
+        if not bucket.is_empty():
+            raise UsageError(f"{target} has something already: name another place, or remove what is there")
+
+    def place(files: Sequence[tuple[Path, str]]) -> None:
+        with ThreadPoolExecutor(AT_A_TIME, "place") as pool:
+            for _ in pool.map(lambda file: bucket.place(*file), files):
+                pass
+
+    return Draft(folder, place, check=check, is_far=True)

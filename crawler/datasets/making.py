@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
 from typing import NamedTuple
 
 from crawler.datasets.bodies import Bodies
-from crawler.datasets.draft import WHOLE, Draft
-from crawler.datasets.selection import Line, Selection, caption_of
+from crawler.datasets.draft import AT_A_TIME, WHOLE, Draft
+from crawler.datasets.selection import Selection, caption_of
 from crawler.datasets.writers import Item, Writer
 from crawler.errors import FetchError
 from crawler.images.verify import verify
@@ -70,21 +72,31 @@ class Making:
         items = self._items(progress.rows)
         for first in items:
             part = self._writer.write(progress.parts, chain([first], items))
-            for path, name in part.files:
-                self._draft.place(path, name)
+            self._draft.place(part.files)
             self._draft.count(part.images, part.failures)
             told(part.images + part.failures)
-        for path, name in self._writer.finish(progress.parts):
-            self._draft.place(path, name)
+        self._draft.place(self._writer.finish(progress.parts))
         path = self._draft.folder / "drafts" / WHOLE
         path.write_text(json.dumps({**about, "images": progress.images, "failures": progress.failures}, indent=1))
-        self._draft.place(path, WHOLE)
+        self._draft.place([(path, WHOLE)])
         self._draft.end()
 
     def _items(self, after: int) -> Iterator[Item]:
-        reads = (self._read(line) for _, line in self._selection.lines(after) if isinstance(line, Kept))
-        for read, image in self._images(reads):
+        lines = (line for _, line in self._selection.lines(after) if isinstance(line, Kept))
+        for read, image in self._images(self._reads(lines)):
             yield Item(read.line, caption_of(read.line, self._order), exif_of(read.body), read.error or image)
+
+    def _reads(self, lines: Iterator[Kept]) -> Iterator[_Read]:
+        """Read images in their order; those of a bucket some at a time, each of which waits for its answer."""
+        if not self._bodies.is_far:
+            yield from map(self._read, lines)
+            return
+        with ThreadPoolExecutor(AT_A_TIME, "read") as pool:
+            ahead = deque(pool.submit(self._read, line) for line in islice(lines, 2 * AT_A_TIME))
+            while ahead:
+                read = ahead.popleft().result()
+                ahead.extend(pool.submit(self._read, line) for line in islice(lines, 1))
+                yield read
 
     def _images(self, reads: Iterator[_Read]) -> Iterator[tuple[_Read, Transformed | FetchError]]:
         if self._pool is not None:
@@ -93,8 +105,7 @@ class Making:
         for read in reads:
             yield read, _as_stored(read)
 
-    def _read(self, line: Line) -> _Read:
-        assert isinstance(line, Kept)
+    def _read(self, line: Kept) -> _Read:
         try:
             check_size(line.width, line.height, self._transform)
             if line.format not in LOADED:

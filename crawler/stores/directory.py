@@ -38,6 +38,16 @@ class FileFolder:
         path = self.path / name
         return path if path.is_file() else None
 
+    def is_empty(self) -> bool:
+        try:
+            return not self.path.exists() or not any(self.path.iterdir())
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be read: {error.strerror}") from error
+
+    def check_free(self) -> None:
+        if _marked(self.path) is not None:
+            raise _taken(self.path)
+
     def mark(self, job_id: str) -> None:
         mark(self.path, job_id)
 
@@ -160,15 +170,19 @@ def mark(root: Path, job_id: str) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         if _marked(root) not in (None, job_id):
-            raise NotShared(
-                f"{root} belongs to another job, whose state is elsewhere or was removed: choose another --output or "
-                f"--job, make its state anew with --adopt, or remove {root / MARK} to let this job have it"
-            )
+            raise _taken(root)
         draft = root / draft_of(MARK)
         write_file(draft, f"{job_id}\n".encode())
         draft.replace(root / MARK)
     except OSError as error:
         raise StoreError(f"cannot write below {root}: {error.strerror}; choose another --output") from error
+
+
+def _taken(root: Path) -> NotShared:
+    return NotShared(
+        f"{root} belongs to another job, whose state is elsewhere or was removed: choose another --output or "
+        f"--job, make its state anew with --adopt, or remove {root / MARK} to let this job have it"
+    )
 
 
 def check_mark(root: Path, job_id: str) -> None:

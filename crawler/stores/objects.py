@@ -144,17 +144,27 @@ class ObjectFolder:
                     file.write(piece)
         return path
 
+    def is_empty(self) -> bool:
+        with told(self._url):
+            return not any(obstore.list(self._remote, chunk_size=1))
+
+    def check_free(self) -> None:
+        if self._marked() is not None:
+            raise self._taken()
+
     def mark(self, job_id: str) -> None:
         with told(self._url):
             try:
                 obstore.put(self._remote, MARK, f"{job_id}\n".encode(), mode="create")
             except AlreadyExistsError:
                 if self._marked() != job_id:
-                    raise NotShared(
-                        f"{self._url} belongs to another job, whose state is elsewhere or was removed: choose another "
-                        f"--output or --job, make its state anew with --adopt, or remove its object {MARK} to let this "
-                        "job have it"
-                    ) from None
+                    raise self._taken() from None
+
+    def _taken(self) -> NotShared:
+        return NotShared(
+            f"{self._url} belongs to another job, whose state is elsewhere or was removed: choose another --output or "
+            f"--job, make its state anew with --adopt, or remove its object {MARK} to let this job have it"
+        )
 
     def check_mark(self, job_id: str) -> None:
         seen = self._marked()

@@ -229,3 +229,6 @@ def test_a_dataset_may_be_in_a_bucket(
     names = {name.removeprefix("datasets/one/") for name in s3.names() if name.startswith("datasets/one/")}
     assert names == {f"0000{n}{end}" for n in range(3) for end in (".tar", ".parquet", "_stats.json")} | {WHOLE}
     assert "has a whole dataset already" in export(here, "--format", "webdataset", PLACE, code=2)
+    above = PLACE.rpartition("/")[0]
+    assert f"{above} has something already" in export(here, "--format", "webdataset", above, code=2)
+    assert sum(name.startswith("datasets/") for name in s3.names()) == len(names)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def target(tmp_path: Path) -> Output:
 def put(draft: drafts.Draft, name: str, text: str) -> None:
     path = draft.folder / "drafts" / "file"
     path.write_text(text)
-    draft.place(path, name)
+    draft.place([(path, name)])
 
 
 def test_a_dataset_is_there_when_it_is_whole(tmp_path: Path) -> None:
@@ -62,6 +63,33 @@ def test_one_that_was_cut_off_goes_on_where_it_was(tmp_path: Path) -> None:
         put(draft, "1", "1")
         draft.end()
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["0", "1"]
+
+
+def test_a_link_to_an_empty_directory_is_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "set").symlink_to("there")
+    with opened_draft(target(tmp_path), tmp_path, "") as draft:
+        draft.begin("settings")
+        put(draft, "0", "0")
+        draft.end()
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["0"]
+
+
+def test_where_something_is_mounted_nothing_is_begun(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="/proc is where something is mounted: name a new directory in it"):  # noqa: SIM117
+        with opened_draft(Output(Path("/proc")), tmp_path, ""):
+            raise AssertionError("it is begun")
+
+
+def test_one_that_was_cut_off_before_its_first_part_may_become_another(tmp_path: Path) -> None:
+    with opened_draft(target(tmp_path), tmp_path, "") as draft:
+        draft.begin("settings")
+        kept = tmp_path / "kept"
+        shutil.copytree(draft.folder, kept)
+    kept.rename(tmp_path / ".set~export")
+    with opened_draft(target(tmp_path), tmp_path, "") as draft:
+        draft.begin("others")
+        assert draft.progress.settings == "others"
 
 
 def test_one_with_other_settings_does_not_go_on_with_it(tmp_path: Path) -> None:
