@@ -172,6 +172,8 @@ class Crawl:
                 f"job {self._spec.job} has images, but {self._folder} is gone: mount it or name its place with "
                 f"--output, or remove {self._directory} to fetch everything anew"
             )
+        if not before.run:
+            self._look(self._folder.check_free)  # a state that is begun could not be adopted any more
         begun = self._patiently(lambda: open_run(self._spec))
         self._look(lambda: self._folder.mark(begun.job_id))
         forget_others(self._directory, {Path(detail.path) for _, detail in self._spec.sources})

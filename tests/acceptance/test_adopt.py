@@ -33,7 +33,6 @@ def test_nothing_is_fetched_again(here: Here, site: FaultySite) -> None:
     shutil.rmtree(here.state / "j")
     code, _, errors = here.crawl(site.url)
     assert code == 2 and "belongs to another job, whose state is elsewhere or was removed" in errors
-    shutil.rmtree(here.state / "j")
     count = len(site.requests)
     code, _, errors = here.crawl(site.url, "--adopt", "--refresh", "always")
     assert code == 0 and "j: run 3 finished" in errors and "6 images" in errors, errors
