@@ -66,12 +66,29 @@ def _plain(arrow: Any, batch: Any) -> Iterator[dict[str, Any]]:
 
 
 def _values(arrow: Any, column: Any) -> list[Any]:
-    """Return the values of a column; times as text, for they may be finer than those of Python."""
-    if arrow.types.is_timestamp(column.type):
-        column = column.cast(arrow.string())
+    """Return the values of a column; times as text, for they may be finer than those of Python, and dates later."""
+    if arrow.types.is_temporal(column.type):
+        column = _as_text(arrow, column)
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:  # what calls itself a text need not be UTF-8
         data = column.cast(arrow.large_binary()).to_pylist()
         values = [None if value is None else value.decode("utf-8", "replace") for value in data]
+    except (OverflowError, ValueError):  # within others there may be times, too
+        values = [_value(each) for each in column]
     return values
+
+
+def _as_text(arrow: Any, column: Any) -> Any:
+    try:
+        return column.cast(arrow.string())
+    except arrow.ArrowException:  # in a time zone that is none that is known
+        return column.cast(arrow.int64()).cast(arrow.string())
+
+
+def _value(scalar: Any) -> Any:
+    """Return a value, None where Python has none for it."""
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return None

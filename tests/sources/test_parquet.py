@@ -77,6 +77,22 @@ def test_values_of_all_kinds_are_text(tmp_path: Path) -> None:
     }
 
 
+def test_times_that_python_has_no_value_for_spoil_no_other_row(tmp_path: Path) -> None:
+    dates = arrow.array([0, 3_000_000, 2**31 - 1], arrow.date32())
+    columns = {
+        "url": [f"{A}?{n}" for n in range(3)],
+        "date": dates,
+        "zone": arrow.array([0, 1, 2**62], arrow.timestamp("us", "Mars/Phobos")),
+        "within": arrow.StructArray.from_arrays([dates], ["date"]),
+        "span": arrow.array([1, 2, 2**62], arrow.duration("s")),
+    }
+    rows = list(read_list(table(tmp_path / "a.parquet", columns)))
+    assert [row.url for row in rows] == columns["url"]
+    assert [row.columns["date"] for row in rows[:2]] == ["1970-01-01", "10183-09-21"]
+    assert [row.columns["zone"] for row in rows] == ["0", "1", str(2**62)]
+    assert rows[0].columns["within"] == '{"date": "1970-01-01"}' and "within" not in rows[1].columns
+
+
 def test_a_text_that_is_no_utf8_spoils_no_other_row(tmp_path: Path) -> None:
     texts = arrow.array([b"B\xe4r", b"one"], arrow.binary()).cast(arrow.binary())
     bad = arrow.Array.from_buffers(arrow.string(), 2, texts.buffers())
