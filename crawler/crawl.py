@@ -48,8 +48,8 @@ _T = TypeVar("_T")
 
 #: Seconds between looks at results and limits.
 LOOK_EVERY = 0.2
-#: Seconds between counts; they cost the broker some work on jobs of many hosts.
-COUNT_EVERY = 1.0
+#: Seconds between counts, and times what the last one took: they cost the broker some work on jobs of many hosts.
+COUNT_EVERY, COUNT_TIMES = 1.0, 20.0
 #: Seconds in which a run that is stopped finishes or returns what is under way.
 STOP_TIME = 30.0
 #: Seconds of patience with a broker that is being started again.
@@ -220,13 +220,15 @@ class Crawl:
         """Watch the run to its end, and return how it ended."""
         counts = self._counts()
         self._limits.begin(counts)
-        next_count = 0.0
+        next_count = rest = 0.0
         while True:
             now = time.monotonic()
             self._supervisor.watch()
             self._check_children()
             if now >= next_count or counts.state is State.FINISHED:
-                counts, next_count = self._counts(), now + COUNT_EVERY
+                counts = self._counts()
+                rest = COUNT_TIMES * (time.monotonic() - now)
+                next_count = now + max(COUNT_EVERY, rest)
                 self._show(counts, now)
             lines = self._lines.pass_on(self._broker)
             if counts.state is State.FINISHED and not lines:
@@ -237,7 +239,7 @@ class Crawl:
                 return (f"stopped at {limit}" if limit else "stopped by a signal"), self._last
             if not lines:
                 ended = self._supervisor.wait(LOOK_EVERY if counts.waiting_images > 100 else LOOK_EVERY / 4)
-                next_count = 0.0 if ended else min(next_count, now + LOOK_EVERY)
+                next_count = 0.0 if ended else min(next_count, now + max(LOOK_EVERY, rest))
 
     def _check_children(self) -> None:
         for child in self._supervisor.children:

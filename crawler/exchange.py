@@ -42,6 +42,7 @@ class Host(msgspec.Struct, eq=False):
     busy: int = 0
     not_before: float = 0.0
     queued: bool = False
+    delayed: bool = False  #: it waits for its time
     pause: float = 0.0
     latency: float = 0.0
     answers: int = 0
@@ -106,7 +107,9 @@ class Agenda:
         if now > self._valid_until:
             return None
         while self._delayed and self._delayed[0][0] <= now:
-            self._enrol(heapq.heappop(self._delayed)[2])
+            host = heapq.heappop(self._delayed)[2]
+            host.delayed = False
+            self._enrol(host)
         while self._runnable:
             host = self._runnable[0]
             if not host.ready or host.busy >= host.grant.count:
@@ -115,7 +118,9 @@ class Agenda:
             elif now < host.not_before:
                 self._runnable.popleft()
                 host.queued = False
-                heapq.heappush(self._delayed, (host.not_before, id(host), host))
+                if not host.delayed:
+                    host.delayed = True
+                    heapq.heappush(self._delayed, (host.not_before, id(host), host))
             else:
                 self._runnable.rotate(-1)
                 host.busy += 1

@@ -43,6 +43,18 @@ def done(number: int) -> Settlement:
     return Settlement(number=number, verb=Verb.DONE, outcome="success")
 
 
+def test_a_host_waits_for_its_time_once_however_often_the_broker_answers() -> None:
+    agenda = agenda_with(task(1), a_example=Grant(1, wait=5.0))
+    for serial in range(2, 100):
+        assert agenda.next(1.0) is None
+        agenda.report({}, 1.0)
+        agenda.absorb(reply(serial=serial), 1.0)
+    assert len(agenda._delayed) == 1
+    agenda.pause(task(1), 9.0, 4.0)
+    assert numbers(agenda, 6.0) == [] and len(agenda._delayed) == 1
+    assert numbers(agenda, 13.5) == [1]
+
+
 class TestGrants:
     def test_nothing_starts_without_one(self) -> None:
         agenda = agenda_with(task(1))

@@ -4,14 +4,17 @@ import gzip
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import pycurl
 import pytest
 
 from crawler.errors import UsageError
 from crawler.guard import Guard
+from crawler.images import transfer as transfers
 from crawler.images.engine import SHARING, Engine, referrer_for
-from crawler.images.transfer import Transfer
+from crawler.images.transfer import Handle, Transfer
 from crawler.model import ImageDetail, Kind, Task, pack
 from crawler.outcomes import Outcome
 from crawler.robots import MAX_BYTES
@@ -212,6 +215,29 @@ def test_the_deadline_is_for_all_of_it(site: FaultySite, make: Any, how: str) ->
     began = time.monotonic()
     assert outcome(make(timeout=0.5), site.url + "/a.jpg") == (Outcome.TIMEOUT, True)
     assert time.monotonic() - began < 2.0
+
+
+@pytest.mark.parametrize(("how", "said"), [("hang", Outcome.TIMEOUT), ("drip", Outcome.TOO_SLOW)])
+def test_slow_is_what_has_begun_to_answer(
+    site: FaultySite, make: Any, how: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "SLOW_SECONDS", 1)
+    if how == "hang":
+        site.hang("/a.jpg")
+    else:
+        site.drip("/a.jpg", BODY, 0.05)
+    assert outcome(make(), site.url + "/a.jpg") == (said, True)
+
+
+def test_an_answer_is_never_there_before_it_was_asked_for(make: Any) -> None:
+    """libcurl times the request that it made anew, where the server had closed the connection, as beginning later."""
+    engine = make()
+    handle = Handle(
+        engine._spec, engine._guard, engine._credentials, engine._proxies, engine._pools[0]
+    )  # fmt: skip
+    times = {pycurl.RESPONSE_CODE: 200, pycurl.STARTTRANSFER_TIME: 0.1, pycurl.PRETRANSFER_TIME: 0.2}
+    handle.curl, handle.task = SimpleNamespace(getinfo=times.__getitem__), task("http://a.test/")
+    assert handle.answer().latency == 0.0
 
 
 class TestTooLarge:
