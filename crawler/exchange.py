@@ -30,6 +30,18 @@ SURE = 0.9
 MOST_BYTES = 8 * 2**20
 #: Longest time between two exchanges in seconds, and least number of them in a lease.
 EVERY, IN_A_LEASE = 5.0, 3
+#: Shortest time between two that could be one: of many hosts that fail or rest, one or other always has news.
+BREATH = 0.05
+#: Longest time between two while nothing can be started.
+HUNGER = 1.0
+#: Seconds after which a request, and a host that ends none, is taken to be held up.
+LAG = 2.0
+#: Requests under way at a host that has not answered yet: one that never does takes no more connections from others.
+UNTRIED = 2
+#: Seconds after which a host is looked at again that was to have no spare connection.
+LOOK_AGAIN = 0.5
+#: Tasks of hosts that rest or hold up, for each for which there is room otherwise.
+RESTING = 8
 #: Seconds for which a host that fails or complains is left alone while the broker has not answered.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 4.0
 
@@ -40,12 +52,35 @@ class Host(msgspec.Struct, eq=False):
     grant: Grant = msgspec.field(default_factory=lambda: Grant(0))
     ready: deque[Task] = msgspec.field(default_factory=deque)
     busy: int = 0
+    most: int = 0  #: that may be under way
+    tried: bool = False  #: it has answered
+    slow: bool = False  #: its last request took long
+    moved: float = 0.0  #: when one was begun after none, or ended
     not_before: float = 0.0
     queued: bool = False
     delayed: bool = False  #: it waits for its time
     pause: float = 0.0
     latency: float = 0.0
     answers: int = 0
+
+    def __post_init__(self) -> None:
+        self.allow(self.grant)
+
+    def allow(self, grant: Grant) -> None:
+        self.grant = grant
+        self.most = grant.count if self.tried else min(grant.count, UNTRIED)
+
+    def answered(self) -> None:
+        self.tried = True
+        self.most = self.grant.count
+
+    def holds_up(self, now: float) -> bool:
+        """Tell whether its requests keep connections for long."""
+        return self.slow or (self.busy > 0 and now - self.moved > LAG)
+
+    def rests(self, now: float) -> bool:
+        """Tell whether what is to be asked of it is not begun soon."""
+        return self.delayed or self.holds_up(now)
 
 
 class Agenda:
@@ -70,7 +105,8 @@ class Agenda:
         self._stored = Stored()
         self._unchanged = Stored()
         self._ready = 0
-        self._level = 0
+        self._level = 0  #: what could be begun soon at the last reply
+        self._begun = 0  #: requests since then
         self._heard = 0
         self._urgent = False
         self._sent = 0.0
@@ -100,10 +136,18 @@ class Agenda:
         """Tell whether something is under way though the lease may be over: others may have our tasks and grants."""
         return self.under_way > 0 and now > self._valid_until
 
+    def room(self, most: int, now: float) -> int:
+        """Return how many more tasks there is room for, of `most`; those whose hosts rest take none of it."""
+        resting = sum(len(host.ready) + host.busy for host in self._hosts.values() if host.rests(now))
+        return max(0, min(most - self.held + resting, RESTING * most - resting))
+
     # Starting and ending requests
 
-    def next(self, now: float) -> Task | None:
-        """Return the next task that may be started, counted as under way from now on."""
+    def next(self, now: float, *, spare: bool = False) -> Task | None:
+        """Return the next task that may be started, counted as under way from now on.
+
+        A `spare` connection is for no host that holds up those that it has.
+        """
         if now > self._valid_until:
             return None
         while self._delayed and self._delayed[0][0] <= now:
@@ -112,30 +156,44 @@ class Agenda:
             self._enrol(host)
         while self._runnable:
             host = self._runnable[0]
-            if not host.ready or host.busy >= host.grant.count:
+            if not host.ready or host.busy >= host.most:
                 self._runnable.popleft()
                 host.queued = False
             elif now < host.not_before:
-                self._runnable.popleft()
-                host.queued = False
-                if not host.delayed:
-                    host.delayed = True
-                    heapq.heappush(self._delayed, (host.not_before, id(host), host))
+                self._delay(host, host.not_before)
+            elif spare and (host.holds_up(now) or (host.busy and not host.tried)):
+                self._delay(host, now + LOOK_AGAIN)
             else:
                 self._runnable.rotate(-1)
+                if not host.busy:
+                    host.moved = now
                 host.busy += 1
                 self._ready -= 1
+                self._begun += 1
                 return host.ready.popleft()
         return None
+
+    def _delay(self, host: Host, until: float) -> None:
+        self._runnable.popleft()
+        host.queued = False
+        if not host.delayed:
+            host.delayed = True
+            heapq.heappush(self._delayed, (until, id(host), host))
 
     def wakes_in(self, now: float, most: float) -> float:
         """Return the seconds until a delayed host may be asked, or `most`."""
         return min(most, max(0.0, self._delayed[0][0] - now)) if self._delayed else most
 
-    def ended(self, task: Task, now: float, latency: float = 0.0) -> None:
-        """Count a request of `task` as over."""
+    def ended(
+        self, task: Task, now: float, latency: float = 0.0, *, lasted: float = 0.0, answered: bool = False
+    ) -> None:
+        """Count a request of `task` as over, which was under way for `lasted` seconds; 0 where none was made."""
         host = self._held[task.number]
         host.busy -= 1
+        if lasted:
+            host.moved, host.slow = now, lasted > LAG
+            if answered and not host.tried:
+                host.answered()
         if host.grant.delay:
             host.not_before = max(host.not_before, now + host.grant.delay)
         if latency:
@@ -153,7 +211,7 @@ class Agenda:
         if now >= host.not_before:  # one pause for all answers of the same moment
             host.pause = min(max(2 * host.pause, FIRST_PAUSE), LONGEST_PAUSE)
         host.not_before = max(host.not_before, now + max(seconds, host.pause))
-        host.grant = replace(host.grant, count=min(host.grant.count, 1))
+        host.allow(replace(host.grant, count=min(host.grant.count, 1)))
         self._urgent = True
 
     def again(self, task: Task) -> None:
@@ -199,14 +257,17 @@ class Agenda:
     def return_ready(self) -> None:
         """Return all that is not under way."""
         for host in self._hosts.values():
-            for task in host.ready:
-                self.settle(Settlement(number=task.number, verb=Verb.RETURNED))
-                self._urgent = True
-            host.ready.clear()
-        self._ready = 0
+            self._urgent = self._urgent or bool(host.ready)
+            self._return(host)
+
+    def _return(self, host: Host) -> None:
+        for task in host.ready:
+            self.settle(Settlement(number=task.number, verb=Verb.RETURNED))
+        self._ready -= len(host.ready)
+        host.ready.clear()
 
     def _enrol(self, host: Host) -> None:
-        if not host.queued and host.ready and host.busy < host.grant.count:
+        if not host.queued and host.ready and host.busy < host.most:
             host.queued = True
             self._runnable.append(host)
 
@@ -216,12 +277,17 @@ class Agenda:
         """Tell whether it is time to exchange."""
         if self._waiting:
             return False
-        if self._urgent or self.wants_shard or self._to_tell >= BATCH or now - self._sent >= self._every:
+        if self.wants_shard or self._to_tell >= BATCH or now - self._sent >= self._every:
             return True
-        if self._level and self._ready <= self._level // 2 and self.state is State.OPEN:
+        if self._level and self._begun >= self._level - self._level // 2 and self.state is State.OPEN:
+            return True
+        if self._urgent and now - self._sent >= BREATH:
             return True
         if self._to_tell and not self.under_way and not self._runnable:
-            return True  # what is left must wait, and others may wait for the hosts that we are done with
+            # what is left must wait, and others may wait for the hosts that we are done with
+            return not self._delayed or now - self._sent >= BREATH
+        if self._ready and not self._runnable and now - self._sent >= HUNGER:
+            return True
         return now >= self._retry_at and not self._ready
 
     def report(self, room: dict[Kind, int], now: float) -> Report:
@@ -251,7 +317,7 @@ class Agenda:
         """Give up what the last lease gave: tasks that were not begun, and grants; the broker is to tell all anew."""
         self.return_ready()
         for host in self._hosts.values():
-            host.grant = Grant(0)
+            host.allow(Grant(0))
         self._heard = 0
 
     def _bounded(self) -> list[Settlement]:
@@ -275,9 +341,13 @@ class Agenda:
         self.robots.update(reply.robots)
         for authority, grant in reply.grants.items():
             host = self._hosts.setdefault(authority, Host())
-            host.grant, host.pause = grant, 0.0
+            host.allow(grant)
+            host.pause = 0.0
             if grant.wait:
                 host.not_before = max(host.not_before, now + grant.wait)
+        for host in self._hosts.values():
+            if host.not_before > now + host.grant.delay:
+                self._return(host)  # it is left alone for longer than is usual, and may be taken to be down
         for task in reply.tasks:
             if task.number in self._held:
                 continue
@@ -286,9 +356,10 @@ class Agenda:
             self._held[task.number] = host
             host.ready.append(task)
             self._ready += 1
+        self._level = self._begun = 0
         for host in self._hosts.values():
             self._enrol(host)
-        self._level = self._ready
+            self._level += 0 if host.rests(now) else len(host.ready)
         self._retry_at = now + reply.retry_in
 
 

@@ -100,7 +100,7 @@ class PooledLoop(WorkLoop):
     def _settle(self, task: Task, settlements: list[Settlement], again: Task | None, latency: float) -> None:
         now = time.monotonic()
         self._running -= 1
-        self._agenda.ended(task, now, latency)
+        self._agenda.ended(task, now, latency, lasted=latency, answered=True)
         if again is not None:
             self._agenda.again(again)
         for settlement in settlements:

@@ -9,8 +9,9 @@ from msgspec import Raw
 
 from crawler import exchange
 from crawler.errors import BrokerUnreachable, CrawlerError, WireError
-from crawler.exchange import BATCH, EVERY, SURE, Agenda, Courier
+from crawler.exchange import BATCH, BREATH, EVERY, HUNGER, LAG, LOOK_AGAIN, RESTING, SURE, Agenda, Courier
 from crawler.model import Grant, ImageDetail, Kind, Reply, Report, Settlement, State, Stored, Task, Verb, pack
+from crawler.urls import address
 
 LEASE = 15.0
 HOST = "a.example"
@@ -29,6 +30,8 @@ def agenda_with(*tasks: Task, now: float = 0.0, **grants: Grant) -> Agenda:
     agenda = Agenda(LEASE)
     agenda.report({}, now)
     agenda.absorb(reply(*tasks, grants={name.replace("_", "."): grant for name, grant in grants.items()}), now)
+    for host in agenda._hosts.values():
+        host.answered()
     return agenda
 
 
@@ -44,7 +47,7 @@ def done(number: int) -> Settlement:
 
 
 def test_a_host_waits_for_its_time_once_however_often_the_broker_answers() -> None:
-    agenda = agenda_with(task(1), a_example=Grant(1, wait=5.0))
+    agenda = agenda_with(task(1), a_example=Grant(1, delay=5.0, wait=5.0))
     for serial in range(2, 100):
         assert agenda.next(1.0) is None
         agenda.report({}, 1.0)
@@ -160,6 +163,112 @@ class TestDelays:
                 agenda.pause(started, 0.0, now)
             now += 0.5
         assert starts == [1.0, 3.0, 7.0, 11.0]
+
+
+class TestRest:
+    """Hosts that rest take no room of others."""
+
+    def test_what_a_broker_knows_to_fail_goes_back(self) -> None:
+        agenda = agenda_with(*map(task, range(4)), a_example=Grant(2))
+        assert numbers(agenda, 0) == [0, 1]
+        agenda.ended(task(0), 1.0)
+        agenda.pause(task(0), 0.0, 1.0)
+        assert agenda.held == 4, "until it is known to be alive, the broker may have none to give it to"
+        agenda.report({}, 1.0)
+        agenda.absorb(reply(serial=2), 1.1)
+        assert {(s.number, s.verb) for s in agenda.report({}, 1.1).settlements} == {(n, Verb.RETURNED) for n in (2, 3)}
+        assert (agenda.held, agenda.under_way) == (2, 2)
+
+    def test_what_another_worker_saw_fail_goes_back(self) -> None:
+        agenda = agenda_with(*map(task, range(3)), a_example=Grant(1))
+        assert numbers(agenda, 0) == [0]
+        agenda.report({}, 1.0)
+        agenda.absorb(reply(task(7, "b.example"), serial=2, grants={HOST: Grant(1, wait=30.0)}), 1.0)
+        assert {s.number for s in agenda.report({}, 1.0).settlements} == {1, 2}
+        assert agenda.held == 2
+
+    def test_an_ordinary_delay_is_waited_for(self) -> None:
+        agenda = agenda_with(*map(task, range(3)), a_example=Grant(1, delay=2.0))
+        assert numbers(agenda, 0) == [0]
+        agenda.ended(task(0), 1.0)
+        agenda.report({}, 1.0)
+        agenda.absorb(reply(serial=2, grants={HOST: Grant(1, delay=2.0, wait=2.0)}), 1.0)
+        assert not agenda.report({}, 1.0).settlements
+        assert numbers(agenda, 3.0) == [1]
+
+    def test_what_waits_for_a_delay_takes_no_room(self) -> None:
+        waiting = [task(number, f"h{number // 5}.example") for number in range(10)]
+        agenda = agenda_with(*waiting, **{f"h{n}_example": Grant(1, delay=9.0) for n in range(2)})
+        assert agenda.room(16, 0.0) == 6
+        for number in numbers(agenda, 0):
+            agenda.ended(waiting[number], 0.0)
+            agenda.settle(done(number))
+        assert agenda.next(0.1) is None and agenda.held == 8
+        assert agenda.room(16, 0.1) == 16
+
+    def test_what_waits_is_bounded(self) -> None:
+        most = 4
+        waiting = [task(number, f"h{number}.example") for number in range(RESTING * most - 1)]
+        delays = {f"h{n}_example": Grant(1, delay=9.0, wait=9.0) for n in range(len(waiting))}
+        agenda = agenda_with(*waiting, **delays)
+        assert agenda.next(0.0) is None
+        assert agenda.room(most, 0.0) == 1
+
+    def test_of_many_hosts_that_fail_news_is_gathered(self) -> None:
+        agenda = agenda_with(*map(task, range(4)), a_example=Grant(4), now=1.0)
+        assert agenda.next(1.0) is not None
+        agenda.pause(task(0), 0.0, 1.0)
+        assert not agenda.is_due(1.0 + BREATH / 2)
+        assert agenda.is_due(1.0 + BREATH)
+
+
+class TestHeldUp:
+    """Hosts that keep connections for long take them, and room, from no other."""
+
+    def untried(self, *tasks: Task, count: int = 8) -> Agenda:
+        agenda = Agenda(LEASE)
+        agenda.report({}, 0.0)
+        agenda.absorb(reply(*tasks, grants={address(task.at).authority: Grant(count) for task in tasks}), 0.0)
+        return agenda
+
+    def test_one_that_has_not_answered_is_asked_little(self) -> None:
+        agenda = self.untried(*map(task, range(9)))
+        assert numbers(agenda, 0.0) == [0, 1]
+        agenda.ended(task(0), 0.1, lasted=0.1)
+        agenda.settle(done(0))
+        assert numbers(agenda, 0.1) == [2], "it could not be reached"
+        agenda.ended(task(1), 0.1, lasted=0.1, answered=True)
+        agenda.settle(done(1))
+        assert numbers(agenda, 0.1) == [3, 4, 5, 6, 7, 8]
+
+    def test_a_spare_connection_is_for_hosts_that_answer_quickly(self) -> None:
+        slow = [task(number, "slow.example") for number in range(9)]
+        quick = [task(10 + number, "quick.example") for number in range(9)]
+        agenda = self.untried(*slow, *quick, count=4)
+        assert numbers(agenda, 0.0) == [0, 10, 1, 11]
+        for number, lasted in ((0, 3.0), (10, 0.1)):
+            agenda.ended(task(number, "slow.example"), 3.0, lasted=lasted, answered=True)
+            agenda.settle(done(number))
+        spare = [next.number for _ in range(9) if (next := agenda.next(3.0, spare=True)) is not None]
+        assert spare == [12, 13, 14]
+        assert agenda.next(3.0) is None, "it is not looked at again at once"
+        assert numbers(agenda, 3.0 + LOOK_AGAIN) == [2, 3, 4]
+
+    def test_one_that_has_not_answered_has_one_spare_connection(self) -> None:
+        agenda = self.untried(*map(task, range(9)))
+        assert [agenda.next(0.0, spare=True) is None for _ in range(3)] == [False, True, True]
+
+    def test_what_it_holds_takes_no_room(self) -> None:
+        agenda = self.untried(*map(task, range(9)))
+        assert len(numbers(agenda, 0.0)) == 2
+        assert agenda.room(16, LAG) == 7
+        assert agenda.room(16, LAG + 0.1) == 16
+
+    def test_while_nothing_can_be_started_more_is_asked_for(self) -> None:
+        agenda = self.untried(*map(task, range(9)))
+        assert len(numbers(agenda, 0.0)) == 2
+        assert not agenda.is_due(HUNGER - 0.1)
+        assert agenda.is_due(HUNGER)
 
 
 class TestLease:
@@ -348,7 +457,7 @@ class TestReturning:
         assert numbers(agenda, 0) == [0]
         agenda.return_ready()
         assert (agenda.held, agenda.under_way) == (1, 1)
-        assert agenda.is_due(0.01)
+        assert agenda.is_due(BREATH)
         assert {(s.number, s.verb) for s in agenda.report({}, 0).settlements} == {(n, Verb.RETURNED) for n in (1, 2, 3)}
         agenda.ended(task(0), 1)
         assert agenda.next(1) is None

@@ -11,7 +11,7 @@ import msgspec
 from crawler.model import Grant
 from crawler.outcomes import COMPLAINTS, PAUSING, Outcome
 
-#: Failed connections in a row that open the circuit.
+#: Failed connections in a row that open the circuit; one that timed out counts for more, since it took that long.
 DOWN_AFTER = 20
 #: Seconds of the first pause after a complaint (429, 503) or silence; doubled by each that follows, to these.
 FIRST_PAUSE = 1.0
@@ -24,7 +24,7 @@ SLOW_SECONDS = 1.0
 #: Seconds that a worker may keep a host with a delay to itself while others wait for it.
 TURN = 5.0
 
-NO_CONNECTION = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TLS, Outcome.TIMEOUT})
+NO_CONNECTION = {Outcome.DNS: 1, Outcome.CONNECT: 1, Outcome.TLS: 1, Outcome.TIMEOUT: 2}
 
 
 class Share(msgspec.Struct):
@@ -166,10 +166,8 @@ class Pace(msgspec.Struct):
 
     def failed(self, outcome: str, retry_after: float, now: float) -> None:
         """Take a failure: complaint and silence pause the host, no connection counts towards the circuit breaker."""
-        if outcome in NO_CONNECTION:
-            self.failures_in_row += 1
-        else:
-            self.failures_in_row = 0
+        failures = NO_CONNECTION.get(outcome, 0)
+        self.failures_in_row = self.failures_in_row + failures if failures else 0
         if outcome not in PAUSING:
             return
         if now >= self.blocked_until:  # one pause for all answers of the same moment

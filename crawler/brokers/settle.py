@@ -254,7 +254,9 @@ class Settler:
         else:
             lane.pace.failed(outcome, min(retry_after, MAX_RETRY_AFTER), now)
             if lane.pace.down and not lane.closed:
-                self._dispatch.close(lane, Outcome.HOST_DOWN, "20 connections in a row failed; last: " + outcome)
+                self._dispatch.close(
+                    lane, Outcome.HOST_DOWN, "its connections failed one after another; last: " + outcome
+                )
         return False
 
     def close_lanes(self, now: float) -> None:

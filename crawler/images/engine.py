@@ -10,8 +10,10 @@ import pycurl
 
 from crawler.access import Credentials
 from crawler.errors import UsageError
+from crawler.exchange import LAG
 from crawler.guard import Guard
 from crawler.images.pool import Pool, Sockets
+from crawler.images.reach import Reach
 from crawler.images.transfer import OLDEST_LIBCURL, Handle, Transfer
 from crawler.model import Task
 from crawler.proxies import Proxies
@@ -19,8 +21,6 @@ from crawler.refresh import NO_CONDITIONS
 from crawler.spec import Spec
 from crawler.urls import address
 
-#: Seconds after which a transfer is taken to be held up by its server.
-LAG = 2.0
 #: Requests to one host that share a pool: at each request libcurl looks through all connections to its host. With 1,024
 #: of them that was a fourth of a worker's instructions.
 SHARING = 64
@@ -49,6 +49,7 @@ class Engine:
         self._begun: dict[Handle, float] = {}  # when those that run were, in their order
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._sockets = Sockets(self._wake_read)
+        self.reach = Reach()
         pools = -(-connections // SHARING)
         kept = max(2 * connections // pools, 2 * SHARING)
         self._pools = [Pool(self._sockets, kept) for _ in range(pools)]
@@ -65,6 +66,11 @@ class Engine:
                 break
             late += 1
         return room + late
+
+    @property
+    def is_crowded(self) -> bool:
+        """Tell whether only connections are left that others hold up."""
+        return self.running >= self._connections
 
     def start(self, task: Task, referrer: str, conditions: Mapping[str, str] = NO_CONDITIONS) -> None:
         """Begin the request of `task`; with `conditions` (header fields), the answer may be 304 without a body."""
@@ -108,7 +114,7 @@ class Engine:
                 os.read(self._wake_read, 4096)
             else:
                 self._sockets.act(descriptor, event)
-        return [transfer for pool in self._pools if pool.is_stirred for transfer in self._collect(pool)]
+        return [transfer for pool in self._pools if pool.is_stirred for transfer in self._collect(pool, now)]
 
     def abandon(self) -> list[Task]:
         """End all that runs, and return its tasks; of a request that has not reached its host nothing is sent later."""
@@ -134,25 +140,28 @@ class Engine:
         write, self._wake_write = self._wake_write, -1  # a store that ends later may still wake us
         os.close(write)
 
-    def _collect(self, pool: Pool) -> list[Transfer]:
+    def _collect(self, pool: Pool, now: float) -> list[Transfer]:
         ended: list[Transfer] = []
         while True:
             left, succeeded, failed = pool.multi.info_read()
             for curl in succeeded:
                 ended.append(curl.handle.answer())
-                self._release(curl.handle)
+                ended[-1].lasted = now - self._release(curl.handle)
+                if curl.handle.connected is not None:
+                    self.reach.answered, curl.handle.connected = curl.handle.connected, None
             for curl, code, message in failed:
                 ended.append(curl.handle.failure(code, message))
-                self._release(curl.handle)
+                ended[-1].lasted = now - self._release(curl.handle)
             if not left:
                 return ended
 
-    def _release(self, handle: Handle) -> None:
+    def _release(self, handle: Handle) -> float:
+        """Let others use a handle, and return when its transfer was begun."""
         handle.pool.remove(handle.curl, handle.authority)
         self.running -= 1
-        del self._begun[handle]
         handle.release()
         self._free.append(handle)
+        return self._begun.pop(handle)
 
 
 def referrer_for(url: str, page: str) -> str:

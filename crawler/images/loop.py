@@ -112,14 +112,15 @@ class DownloadLoop(WorkLoop):
     def _room(self, now: float) -> dict[Kind, int]:
         if self._closed_store_until:
             return {}
-        room = max(0, max(self._least_room, 8 * self._connections) - self._agenda.held)
+        room = self._agenda.room(max(self._least_room, 8 * self._connections), now)
         return {Kind.IMAGE: room, Kind.ROBOTS: self._connections}
 
     def _start(self, now: float) -> None:
         if self._closed_store_until:
             self._try_store(now)
             self._agenda.return_ready()
-        while self._engine.free and not self._is_full and (task := self._agenda.next(now)) is not None:
+        agenda, engine = self._agenda, self._engine
+        while engine.free and not self._is_full and (task := agenda.next(now, spare=engine.is_crowded)) is not None:
             self._begin(task, now)
 
     def _progress(self, now: float) -> None:
@@ -167,12 +168,15 @@ class DownloadLoop(WorkLoop):
     def _take(self, transfer: Transfer) -> None:
         now = time.monotonic()
         task = transfer.task
-        self._agenda.ended(task, now, transfer.latency if task.kind is Kind.IMAGE else 0.0)  # robots.txt comes quickly
+        latency = transfer.latency if task.kind is Kind.IMAGE else 0.0  # robots.txt comes quickly
+        self._agenda.ended(task, now, latency, lasted=transfer.lasted, answered=transfer.error is None)
         try:
             self._accept(transfer)
         except FetchError as error:
             if error.outcome == Outcome.DNS:
                 self._aside(self._resolver, task, partial(self._look_up, task, error))
+            elif error.suspect and self._engine.reach.answered is not None:
+                self._aside(self._resolver, task, partial(self._look_about, task, error))
             else:
                 self._give_up(task, error)
 
@@ -224,6 +228,11 @@ class DownloadLoop(WorkLoop):
             error.suspect = error.retriable = False
         else:
             error.suspect = False
+        self._aside_done(lambda: self._give_up(task, error))
+
+    def _look_about(self, task: Task, error: FetchError) -> None:
+        """Tell a host that is silent from a network that is down (in a thread: it waits)."""
+        error.suspect = not self._engine.reach.works()
         self._aside_done(lambda: self._give_up(task, error))
 
     def _aside(self, pool: ThreadPoolExecutor, task: Task, work: Callable[[], None]) -> None:

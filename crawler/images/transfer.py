@@ -20,6 +20,7 @@ from crawler.coding import ACCEPTED, Decoder, decoder_of
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
 from crawler.images.pool import Pool
+from crawler.images.reach import Where
 from crawler.model import Kind, Task
 from crawler.optout import of_answer
 from crawler.outcomes import Outcome
@@ -72,6 +73,7 @@ class Transfer(msgspec.Struct, eq=False):
     headers: dict[str, str] = msgspec.field(default_factory=dict)  #: those of _FIELD, by lower-case name
     location: str = ""
     latency: float = 0.0
+    lasted: float = 0.0  #: seconds that it took a connection
     error: FetchError | None = None
 
 
@@ -104,6 +106,7 @@ class Handle:
         self._certificate = ""
         self._sent: list[str] = []
         self.task: Task | None = None
+        self.connected: Where | None = None  #: by this request, where it made a connection
         self.pool = pool  #: in which it runs, or ran last
         self.authority = ""  #: by which it is counted there
         self._header_lines: list[bytes] = []
@@ -148,7 +151,7 @@ class Handle:
         curl.handle = self
 
     def prepare(self, task: Task, referrer: str, conditions: Mapping[str, str]) -> None:
-        self.task = task
+        self.task, self.connected = task, None
         self._received = self._size = 0
         self._refused = self._opted_out = ""
         self._decoder = self._unreadable = None
@@ -208,6 +211,7 @@ class Handle:
         if not allows(where[0], where[1]):
             self._refused, self._refused_port = where[0], where[1]
             return pycurl.SOCKET_BAD
+        self.connected = family, where
         return _Opened(family, kind, protocol)
 
     def _read_headers(self) -> None:

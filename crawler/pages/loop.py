@@ -60,7 +60,7 @@ class PageLoop(PooledLoop):
         self._reserving = threading.Lock()
 
     def _room(self, now: float) -> dict[Kind, int]:
-        return {Kind.PAGE: max(0, 4 * THREADS - self._agenda.held), Kind.ROBOTS: THREADS}
+        return {Kind.PAGE: self._agenda.room(4 * THREADS, now), Kind.ROBOTS: THREADS}
 
     def _refusal(self, task: Task) -> Settlement | None:
         if task.kind is not Kind.PAGE:

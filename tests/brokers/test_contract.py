@@ -889,6 +889,16 @@ def test_a_host_is_down_after_twenty_failed_connections(job: Job) -> None:
     assert len(worker.held) == 3
 
 
+def test_a_host_that_is_silent_is_down_after_ten(job: Job) -> None:
+    job.begin(images(60))
+    worker = job.worker(room={Kind.IMAGE: 1000})
+    tasks = worker.exchange()
+    worker.exchange(*(done(task, "timeout") for task in tasks[:9]), room={})
+    assert "host_down" not in job.broker.counts().images
+    worker.exchange(done(tasks[9], "timeout"), room={})
+    assert job.broker.counts().images["host_down"] > 0
+
+
 def test_the_next_run_tries_a_dead_host_again(job: Job) -> None:
     job.begin(images(60))
     job.finish(lambda task: done(task, "connect"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -164,6 +165,18 @@ def test_those_that_are_held_up_take_no_connection_from_the_others(
     assert {transfer.error and transfer.error.outcome for transfer in ended} == {Outcome.TIMEOUT}
     assert time.monotonic() - began < 2.0 + 1.0
     assert (engine.running, engine.free) == (0, 4)
+
+
+def test_what_answered_last_is_known_whatever_fails_later(site: FaultySite, make: Any) -> None:
+    site.add("/a.jpg", BODY)
+    engine = make(timeout=1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        dead = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        assert outcome(engine, dead)[0] == Outcome.TIMEOUT
+        assert engine.reach.answered is None
+        run(engine, site.url + "/a.jpg")
+        assert outcome(engine, dead)[0] == Outcome.TIMEOUT
+    assert engine.reach.answered == (socket.AF_INET, ("127.0.0.1", site.port))
 
 
 def _one(engine: Engine, url: str) -> list[Transfer]:

@@ -239,7 +239,7 @@ class Settling:
         if outcome in SUCCESSES:
             return _OK, False
         why = {
-            "connects": outcome in NO_CONNECTION,
+            "connects": NO_CONNECTION.get(outcome, 0),
             "pauses": outcome in PAUSING,
             "complains": outcome in COMPLAINTS,
         }

@@ -131,9 +131,10 @@ local function succeeded(pace)
   pace.failures, pace.pause = 0, FIRST_PAUSE
 end
 
--- `why` tells what a failure is: {connects = no connection came about, pauses, complains = the host said so}.
+-- `why` tells what a failure is: {connects = for how many failed connections it counts, pauses, complains = the host
+-- said so}.
 local function failed(pace, why, retry_after)
-  pace.failures = why.connects and pace.failures + 1 or 0
+  pace.failures = why.connects > 0 and pace.failures + why.connects or 0
   if not why.pauses then return end
   if now >= pace.blocked then
     pace.limit = math.max(1, pace.limit / 2)

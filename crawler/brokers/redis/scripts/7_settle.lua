@@ -11,7 +11,7 @@ local function learn(origin, lesson)
   end
   failed(pace, lesson.why, lesson.retry_after)
   if pace.failures >= DOWN_AFTER then
-    close(origin, call.host_down, '20 connections in a row failed; last: ' .. lesson.outcome)
+    close(origin, call.host_down, 'its connections failed one after another; last: ' .. lesson.outcome)
   end
 end
 
