@@ -231,7 +231,7 @@ class Crawl:
                 next_count = now + max(COUNT_EVERY, rest)
                 self._show(counts, now)
             lines = self._lines.pass_on(self._broker)
-            if counts.state is State.FINISHED and not lines:
+            if counts.state is State.FINISHED and not lines and not self._lines.are_held_up:
                 return "finished", self._counts()
             limit = self._limits.reached(counts, self._folder.path)
             if limit or self._signals:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import logging
 import os
@@ -184,6 +185,50 @@ class TestReaderLeaves:
         monkeypatch.setattr(sys, "stdout", out := io.StringIO())
         assert all_of(Lines(tmp_path, wanted=True), broker) == 3
         assert out.getvalue().count("success") == 3
+
+
+class TestReaderTakesItsTime:
+    @pytest.fixture
+    def pipe(self) -> Iterator[tuple[TextIO, TextIO]]:
+        """Both ends of a pipe that holds 4 kB."""
+        reading, writing = os.pipe()
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+        with os.fdopen(reading) as reader, os.fdopen(writing, "w") as out:
+            yield reader, out
+
+    @pytest.mark.parametrize("message", ["short", "x" * 4000, "\u6f22" * 3000])
+    def test_it_is_not_waited_for(
+        self,
+        wanted: Lines,
+        tmp_path: Path,
+        pipe: tuple[TextIO, TextIO],
+        message: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        reader, out = pipe
+        monkeypatch.setattr(sys, "stdout", out)
+        broker = Results(*[row(number, "protocol", message) for number in range(1, 201)])
+        expected = "".join(f"https://a.example/{n}.jpg--->protocol: {message}\n" for n in range(1, 201))
+        text = ""
+        while all_of(wanted, broker) or wanted.are_held_up:
+            assert len(text) < len(expected)
+            taken = os.read(reader.fileno(), 65536)
+            assert len(taken) <= 4096
+            text += taken.decode()
+        out.close()
+        assert text + reader.read() == expected
+        assert (tmp_path / "printed").read_text() == "200"
+
+    def test_what_it_has_not_taken_is_printed_by_the_next(
+        self, wanted: Lines, tmp_path: Path, pipe: tuple[TextIO, TextIO], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "stdout", pipe[1])
+        broker = Results(*[row(number, "protocol", "x" * 3000) for number in range(1, 5)])
+        assert all_of(wanted, broker) == 0 and wanted.are_held_up
+        assert not (tmp_path / "printed").exists()
+        monkeypatch.setattr(sys, "stdout", out := io.StringIO())
+        assert all_of(Lines(tmp_path, wanted=True), broker) == 4
+        assert out.getvalue().count("protocol") == 4
 
 
 def test_what_the_output_cannot_spell_is_escaped(wanted: Lines, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.here import OPEN, Here, children, page, wait_for
+from acceptance.here import OPEN, Here, asked, children, page, wait_for
 from servers.faulty import FaultySite
 from servers.pictures import gif, jpeg, png
 from servers.ports import free_port
@@ -123,6 +124,22 @@ def test_a_reader_of_the_lines_may_leave(here: Here, gallery: FaultySite) -> Non
     errors = collect.stderr.read()
     assert collect.wait(60) == 0 and "nobody reads" in errors and "Traceback" not in errors
     assert len(here.rows("metadata.jsonl")) == 1200
+
+
+def test_a_reader_of_the_lines_that_takes_its_time_holds_nothing_up(here: Here, gallery: FaultySite) -> None:
+    flags = ["--site", gallery.url, "--listen", f"127.0.0.1:{free_port()}", "--job", "j", "--output", str(here.output)]
+    collect = here.start("crawler.collect", *flags, *OPEN, "--processes", "1")
+    assert collect.stdout is not None
+    fcntl.fcntl(collect.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    wait_for(lambda: len(asked(gallery)) == 1200)
+    collect.send_signal(signal.SIGINT)
+    assert collect.wait(20) == 130
+    read = collect.stdout.read().splitlines()
+    assert 0 < len(read) < 200
+    code, out, errors = here.run("crawler.collect", *flags, *OPEN, "--processes", "1")
+    assert code == 0, errors
+    every = {f"{gallery.url}/i/{p}-{n}.png--->success" for p in range(20) for n in range(60)}
+    assert every <= {*read, *out.splitlines()}
 
 
 def test_troubles_of_a_worker_have_their_messages(here: Here, gallery: FaultySite, tmp_path: Path) -> None:
