@@ -297,21 +297,32 @@ class Agenda:
         settlements, stored, unchanged, shards = self._bounded(), self._stored, self._unchanged, self._shards
         self._stored, self._unchanged, self._shards = Stored(), Stored(), []
         self._waiting, self._urgent, self._sent, self._level = True, bool(self._settlements), now, 0
-        busy, latency = {}, {}
-        for authority, host in list(self._hosts.items()):
+        busy, latency, idle = {}, {}, []
+        for authority, host in self._hosts.items():
             if host.busy:
                 busy[authority] = host.busy
+            elif not host.ready:
+                idle.append(authority)
             if host.answers:
                 latency[authority] = host.latency / host.answers
                 host.latency, host.answers = 0.0, 0
-            if not host.busy and not host.ready and not host.grant.count:
-                del self._hosts[authority]
+        if not self._settlements:
+            self._forget(idle)
         bound = self._bound.difference(*(shard.numbers for shard in shards))
         return Report(
             stored=stored, unchanged=unchanged, settlements=settlements, held=list(self._held.keys() - self._bound),
             bound=list(bound), shards=shards, shard_numbers=self.shard_numbers, wants_shard=self.wants_shard,
             busy=busy, latency=latency, room=room, heard=self._heard,
         )  # fmt: skip
+
+    def _forget(self, idle: list[str]) -> None:
+        """Forget those hosts of which we hold nothing, as the broker does when it is told so."""
+        needed = set(self._held.values())
+        for authority in idle:
+            if self._hosts[authority] not in needed:
+                del self._hosts[authority]
+                for scheme in ("https://", "http://"):
+                    self.robots.pop(scheme + authority, None)
 
     def _let_go(self) -> None:
         """Give up what the last lease gave: tasks that were not begun, and grants; the broker is to tell all anew."""
@@ -391,6 +402,10 @@ class Courier(threading.Thread):
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+    def forget(self, digests: Iterable[str]) -> None:
+        """Bring these robots texts again where a reply names them; only while there is no report under way."""
+        self._known.difference_update(digests)
 
     def stop(self) -> None:
         self._reports.put(None)

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 #: How long ago a request is taken to have ended that was not made, so that none waits for it.
 NO_REQUEST = 3600.0
+#: Texts of robots.txt that are kept beyond those of the hosts of which we have tasks.
+SPARE_TEXTS = 256
 #: Seconds that a stopping worker gives to what is under way.
 STOP_TIME = 25.0
 
@@ -79,7 +81,9 @@ class WorkLoop(ABC):
             self._start(now)
         if self._agenda.is_due(now):
             room = {} if self._stop_at or self._changed() else self._room(now)
-            self._courier.send(self._agenda.report(room, now))
+            report = self._agenda.report(room, now)
+            self._forget_rules()
+            self._courier.send(report)
 
     def _receive(self, now: float) -> None:
         received = self._courier.received()
@@ -102,6 +106,15 @@ class WorkLoop(ABC):
     def _learn(self, digest: str, text: str) -> None:
         """Keep what a robots.txt says, for each name that we have anywhere."""
         self._rules[digest] = {agent: Rules(text, agent) for agent in self._agents.tokens}
+
+    def _forget_rules(self) -> None:
+        """Forget, now and then, what the robots.txt of hosts said that the agenda has forgotten."""
+        if len(self._rules) <= SPARE_TEXTS + len(self._agenda.robots):
+            return
+        forgotten = self._rules.keys() - {"", *self._agenda.robots.values()}
+        for digest in forgotten:
+            del self._rules[digest]
+        self._courier.forget(forgotten)
 
     def _rules_of(self, url: str) -> Rules:
         """Return what the robots.txt of a URL's origin says to us."""

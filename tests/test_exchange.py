@@ -10,7 +10,7 @@ from msgspec import Raw
 from crawler import exchange
 from crawler.errors import BrokerUnreachable, CrawlerError, WireError
 from crawler.exchange import BATCH, BREATH, EVERY, HUNGER, LAG, LOOK_AGAIN, RESTING, SURE, Agenda, Courier
-from crawler.model import Grant, ImageDetail, Kind, Reply, Report, Settlement, State, Stored, Task, Verb, pack
+from crawler.model import Found, Grant, ImageDetail, Kind, Reply, Report, Settlement, State, Stored, Task, Verb, pack
 from crawler.urls import address
 
 LEASE = 15.0
@@ -432,6 +432,34 @@ class TestReport:
         agenda.absorb(reply(task(2), serial=3, grants={HOST: Grant(1)}), 1)
         assert numbers(agenda, 1) == [2]
 
+    def test_a_host_of_which_nothing_is_held_is_forgotten_as_its_broker_does(self) -> None:
+        agenda = agenda_with(task(1), task(2, "b.example"), a_example=Grant(2), b_example=Grant(2))
+        agenda.robots = {f"{scheme}://{host}": "d" for scheme in ("http", "https") for host in (HOST, "b.example")}
+        assert numbers(agenda, 0) == [1, 2]
+        for each in (task(1), task(2, "b.example")):
+            agenda.ended(each, 0)
+        agenda.settle(done(1))
+        agenda.report({}, 0)
+        assert agenda._hosts.keys() == {"b.example"}, "its image is on its way into the store"
+        assert agenda.robots.keys() == {"http://b.example", "https://b.example"}
+        agenda.absorb(reply(task(3), serial=2, grants={HOST: Grant(1)}), 0)
+        assert numbers(agenda, 0) == [3]
+
+    def test_a_host_is_not_forgotten_before_all_is_told_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(exchange, "MOST_BYTES", 10)
+        agenda = agenda_with(task(1), task(2), a_example=Grant(2))
+        assert numbers(agenda, 0) == [1, 2]
+        for number in (1, 2):
+            agenda.ended(task(number), 0)
+            found = Found(Kind.IMAGE, f"https://b.example/{number}.png", pack(ImageDetail()))
+            agenda.settle(Settlement(number=number, verb=Verb.DONE, outcome="success", found=[found]))
+        told = []
+        for serial in (2, 3):
+            told.append(len(agenda.report({}, 0).settlements))
+            assert bool(agenda._hosts) == (serial == 2)
+            agenda.absorb(reply(serial=serial), 0)
+        assert told == [1, 1]
+
 
 class TestAbsorb:
     def test_a_task_that_is_held_already_is_not_taken_twice(self) -> None:
@@ -586,3 +614,12 @@ class TestCourier:
         assert woken()
         assert one.received()[1] == {"d2": "text of d2"}
         assert broker.asked == ["d1", "d2"]
+
+    def test_a_robots_text_that_was_forgotten_is_asked_for_again(self, courier: Any) -> None:
+        broker = Scripted(*[reply(robots={"https://a.example": "d1", "https://b.example": "d2"})] * 2)
+        one, woken = courier(broker)
+        one.send(Report())
+        assert woken() and one.received()[1].keys() == {"d1", "d2"}
+        one.forget({"d1"})
+        one.send(Report())
+        assert woken() and one.received()[1] == {"d1": "text of d1"}

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from crawler import exchange, work
 from crawler.contracts import Broker
 from crawler.errors import BrokerUnreachable, CrawlerError, WrongKey
 from crawler.model import Grant, ImageDetail, Kind, Reply, Report, Settlement, State, Task, Verb, pack
 from crawler.spec import Spec
+from crawler.urls import address
 from crawler.work import WorkLoop
 
 HOST = "a.example"
@@ -398,6 +400,29 @@ class TestRobots:
         loop = Loop(broker)
         assert run(loop) is State.FINISHED
         assert loop.denied == [2]
+
+    def test_of_hosts_that_are_done_are_forgotten(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Many(Manager):
+            def exchange(self, worker: str, report: Report) -> Reply:
+                reply = super().exchange(worker, report)
+                origins = {address(task.at).origin: task.number % 40 for task in reply.tasks}
+                robots = {origin: f"User-agent: *\nDisallow: /{number}.jpg\n" for origin, number in origins.items()}
+                return replace(reply, robots=robots, grants={address(each).authority: Grant(1) for each in origins})
+
+        monkeypatch.setattr(work, "SPARE_TEXTS", 4)
+        urls = [f"https://{number % 40}.example/{number % 40}.jpg" for number in range(80)]
+        broker = Many(*[Task(number, Kind.IMAGE, url, url, pack(ImageDetail())) for number, url in enumerate(urls)])
+        loop = Loop(broker)
+        most = 0
+
+        def look() -> None:
+            nonlocal most
+            most = max(most, len(loop._rules))
+
+        loop.each_turn = look
+        assert run(loop) is State.FINISHED
+        assert sorted(loop.denied) == list(range(80)), "what was forgotten is learned again"
+        assert 4 < most <= 4 + 2 * loop.room
 
 
 def test_a_notice_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,7 @@ class Dispatch:
                 pace.confirm(worker.name, report.busy.get(authority, 0), heard, authority in worker.held_at, now)
             if pace is None or worker.name not in pace.shares:
                 del worker.granted[authority]
+                worker.allowances.pop(authority, None)
         if not heard:
             worker.granted = dict.fromkeys(worker.granted, Grant(-1))
         if worker.serial == 0:

@@ -73,3 +73,15 @@ def test_nothing_is_read_of_hosts_of_which_a_worker_has_enough(monkeypatch: pyte
     for worker in workers * 10:
         counted.exchange(worker)
     assert (counted.read, counted.given) == before and HOSTS < counted.given < HOSTS * AT_EACH
+
+
+def test_nothing_is_kept_of_a_workers_hosts_that_it_is_done_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Counted(monkeypatch)
+    worker = counted.job.worker(room={Kind.IMAGE: 100})
+    most, met = 0, set[str]()
+    while worker.reply.state is not State.FINISHED:
+        counted.exchange(worker, *map(done, worker.held.values()))
+        kept = counted.broker._dispatch.workers[worker.name]
+        most = max(most, len(kept.granted), len(kept.allowances))
+        met |= kept.granted.keys()
+    assert most <= 100 < len(met) == HOSTS
