@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
+from math import inf
 from queue import SimpleQueue
 
-import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
 from crawler.contracts import Broker
 from crawler.errors import BrokerUnreachable
 from crawler.model import Grant, Kind, Reply, Report, Settlement, ShardReport, State, Stored, Task, Verb, encode
+from crawler.turns import Host, Turns
 from crawler.urls import address
 
 log = logging.getLogger(__name__)
@@ -34,59 +33,16 @@ EVERY, IN_A_LEASE = 5.0, 3
 BREATH = 0.05
 #: Longest time between two while nothing can be started.
 HUNGER = 1.0
-#: Seconds after which a request, and a host that ends none, is taken to be held up.
-LAG = 2.0
-#: Requests under way at a host that has not answered yet: one that never does takes no more connections from others.
-UNTRIED = 2
-#: Seconds after which a host is looked at again that was to have no spare connection.
-LOOK_AGAIN = 0.5
-#: Tasks of hosts that rest or hold up, for each for which there is room otherwise.
-RESTING = 8
+#: Tasks of hosts that rest, for each for which there is room otherwise; and the most of either kind.
+RESTING, MOST_HELD = 8, 50_000
 #: Seconds for which a host that fails or complains is left alone while the broker has not answered.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 4.0
-
-
-class Host(msgspec.Struct, eq=False):
-    """What is to be asked of one authority, and how fast."""
-
-    grant: Grant = msgspec.field(default_factory=lambda: Grant(0))
-    ready: deque[Task] = msgspec.field(default_factory=deque)
-    busy: int = 0
-    most: int = 0  #: that may be under way
-    tried: bool = False  #: it has answered
-    slow: bool = False  #: its last request took long
-    moved: float = 0.0  #: when one was begun after none, or ended
-    not_before: float = 0.0
-    queued: bool = False
-    delayed: bool = False  #: it waits for its time
-    pause: float = 0.0
-    latency: float = 0.0
-    answers: int = 0
-
-    def __post_init__(self) -> None:
-        self.allow(self.grant)
-
-    def allow(self, grant: Grant) -> None:
-        self.grant = grant
-        self.most = grant.count if self.tried else min(grant.count, UNTRIED)
-
-    def answered(self) -> None:
-        self.tried = True
-        self.most = self.grant.count
-
-    def holds_up(self, now: float) -> bool:
-        """Tell whether its requests keep connections for long."""
-        return self.slow or (self.busy > 0 and now - self.moved > LAG)
-
-    def rests(self, now: float) -> bool:
-        """Tell whether what is to be asked of it is not begun soon."""
-        return self.delayed or self.holds_up(now)
 
 
 class Agenda:
     """The tasks that a worker holds, started only as the broker's grants allow. No I/O; one thread uses it."""
 
-    def __init__(self, lease: float) -> None:
+    def __init__(self, lease: float, connections: int) -> None:
         self.state = State.OPEN
         self.spec_digest = ""
         self.notice = ""
@@ -99,8 +55,7 @@ class Agenda:
         self._bound: set[int] = set()  #: held, and in a shard that is not settled
         self._held: dict[int, Host] = {}  #: by number of the task
         self._hosts: dict[str, Host] = {}
-        self._runnable: deque[Host] = deque()
-        self._delayed: list[tuple[float, int, Host]] = []
+        self._turns = Turns(connections)
         self._settlements: list[Settlement] = []
         self._stored = Stored()
         self._unchanged = Stored()
@@ -109,6 +64,7 @@ class Agenda:
         self._begun = 0  #: requests since then
         self._heard = 0
         self._urgent = False
+        self._reaches = False
         self._sent = 0.0
         self._retry_at = 0.0
         self._valid_until = 0.0
@@ -139,67 +95,35 @@ class Agenda:
     def room(self, most: int, now: float) -> int:
         """Return how many more tasks there is room for, of `most`; those whose hosts rest take none of it."""
         resting = sum(len(host.ready) + host.busy for host in self._hosts.values() if host.rests(now))
-        return max(0, min(most - self.held + resting, RESTING * most - resting))
+        most, most_resting = min(most, MOST_HELD), min(RESTING * most, MOST_HELD)
+        return max(0, min(most - self.held + resting, most_resting - resting))
 
     # Starting and ending requests
 
-    def next(self, now: float, *, spare: bool = False) -> Task | None:
+    def next(self, now: float, spare: float = inf) -> Task | None:
         """Return the next task that may be started, counted as under way from now on.
 
-        A `spare` connection is for no host that holds up those that it has.
+        Where all connections are in use, some are `spare` for those that are held up.
         """
-        if now > self._valid_until:
+        if now > self._valid_until or (host := self._turns.next(now, spare)) is None:
             return None
-        while self._delayed and self._delayed[0][0] <= now:
-            host = heapq.heappop(self._delayed)[2]
-            host.delayed = False
-            self._enrol(host)
-        while self._runnable:
-            host = self._runnable[0]
-            if not host.ready or host.busy >= host.most:
-                self._runnable.popleft()
-                host.queued = False
-            elif now < host.not_before:
-                self._delay(host, host.not_before)
-            elif spare and (host.holds_up(now) or (host.busy and not host.tried)):
-                self._delay(host, now + LOOK_AGAIN)
-            else:
-                self._runnable.rotate(-1)
-                if not host.busy:
-                    host.moved = now
-                host.busy += 1
-                self._ready -= 1
-                self._begun += 1
-                return host.ready.popleft()
-        return None
-
-    def _delay(self, host: Host, until: float) -> None:
-        self._runnable.popleft()
-        host.queued = False
-        if not host.delayed:
-            host.delayed = True
-            heapq.heappush(self._delayed, (until, id(host), host))
+        self._ready -= 1
+        self._begun += 1
+        return host.ready.popleft()
 
     def wakes_in(self, now: float, most: float) -> float:
         """Return the seconds until a delayed host may be asked, or `most`."""
-        return min(most, max(0.0, self._delayed[0][0] - now)) if self._delayed else most
+        return self._turns.wakes_in(now, most)
 
     def ended(
         self, task: Task, now: float, latency: float = 0.0, *, lasted: float = 0.0, answered: bool = False
     ) -> None:
         """Count a request of `task` as over, which was under way for `lasted` seconds; 0 where none was made."""
         host = self._held[task.number]
-        host.busy -= 1
-        if lasted:
-            host.moved, host.slow = now, lasted > LAG
-            if answered and not host.tried:
-                host.answered()
-        if host.grant.delay:
-            host.not_before = max(host.not_before, now + host.grant.delay)
         if latency:
             host.latency += latency
             host.answers += 1
-        self._enrol(host)
+        self._turns.ended(host, now, lasted, answered=answered)
 
     def pause(self, task: Task, seconds: float, now: float) -> None:
         """Ask the host of `task` nothing for `seconds` at least, and tell the broker at once.
@@ -219,7 +143,7 @@ class Agenda:
         host = self._held[task.number] = self._hosts[address(task.at).authority]
         host.ready.appendleft(task)
         self._ready += 1
-        self._enrol(host)
+        self._turns.enrol(host)
 
     def settle(self, settlement: Settlement) -> None:
         """Report `settlement` at the next exchange; its task is held no longer, unless it is still worked on."""
@@ -248,6 +172,10 @@ class Agenda:
         self._shards.append(shard)
         self._urgent = True
 
+    def tell_reach(self) -> None:
+        """Report at once that our own network works."""
+        self._reaches = self._urgent = True
+
     def release(self, numbers: Iterable[int]) -> None:
         """Hold tasks no longer of which the broker knows."""
         for number in numbers:
@@ -266,11 +194,6 @@ class Agenda:
         self._ready -= len(host.ready)
         host.ready.clear()
 
-    def _enrol(self, host: Host) -> None:
-        if not host.queued and host.ready and host.busy < host.most:
-            host.queued = True
-            self._runnable.append(host)
-
     # Exchanging
 
     def is_due(self, now: float) -> bool:
@@ -283,10 +206,10 @@ class Agenda:
             return True
         if self._urgent and now - self._sent >= BREATH:
             return True
-        if self._to_tell and not self.under_way and not self._runnable:
+        if self._to_tell and not self.under_way and not self._turns.is_anyones:
             # what is left must wait, and others may wait for the hosts that we are done with
-            return not self._delayed or now - self._sent >= BREATH
-        if self._ready and not self._runnable and now - self._sent >= HUNGER:
+            return not self._turns.is_anyones_later or now - self._sent >= BREATH
+        if self._ready and not self._turns.is_a_quick_ones and now - self._sent >= HUNGER:
             return True
         return now >= self._retry_at and not self._ready
 
@@ -296,10 +219,12 @@ class Agenda:
             self._let_go()
         settlements, stored, unchanged, shards = self._bounded(), self._stored, self._unchanged, self._shards
         self._stored, self._unchanged, self._shards = Stored(), Stored(), []
+        reaches, self._reaches = self._reaches, False
         self._waiting, self._urgent, self._sent, self._level = True, bool(self._settlements), now, 0
         busy, latency, idle = {}, {}, []
         for authority, host in self._hosts.items():
             if host.busy:
+                self._turns.look(host, now)
                 busy[authority] = host.busy
             elif not host.ready:
                 idle.append(authority)
@@ -312,7 +237,7 @@ class Agenda:
         return Report(
             stored=stored, unchanged=unchanged, settlements=settlements, held=list(self._held.keys() - self._bound),
             bound=list(bound), shards=shards, shard_numbers=self.shard_numbers, wants_shard=self.wants_shard,
-            busy=busy, latency=latency, room=room, heard=self._heard,
+            busy=busy, latency=latency, room=room, heard=self._heard, reaches=reaches,
         )  # fmt: skip
 
     def _forget(self, idle: list[str]) -> None:
@@ -369,7 +294,7 @@ class Agenda:
             self._ready += 1
         self._level = self._begun = 0
         for host in self._hosts.values():
-            self._enrol(host)
+            self._turns.enrol(host)
             self._level += 0 if host.rests(now) else len(host.ready)
         self._retry_at = now + reply.retry_in
 

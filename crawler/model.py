@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 #: The broker's wire protocol; both ends must agree on it.
-WIRE_VERSION: Final = 8
+WIRE_VERSION: Final = 9
 
 T = TypeVar("T")
 
@@ -288,6 +288,7 @@ class Report(Message, kw_only=True):
     latency: Annotated[dict[str, Seconds], Few] = {}  #: mean seconds to the answer since the last, by authority
     room: dict[Kind, Natural] = {}
     heard: Natural = 0  #: serial of the last reply that arrived
+    reaches: bool = False  #: hosts that answered before can be connected, whatever others do not answer
 
 
 class Grant(Message):

@@ -58,6 +58,8 @@ OUTCOMES: Final = frozenset(value for name, value in vars(Outcome).items() if na
 #: Outcomes by which a host asks for a pause, and all after which it is given one.
 COMPLAINTS: Final = frozenset({"http_429", "http_503"})
 PAUSING: Final = COMPLAINTS | {Outcome.CONNECT, Outcome.TIMEOUT}
+#: Outcomes of requests to which nobody answered.
+NO_CONNECTION: Final = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TLS, Outcome.TIMEOUT})
 #: Seconds; a longer Retry-After is taken as this.
 MAX_RETRY_AFTER: Final = 3600.0
 #: Outcomes of images that a run brought, of those whose result names a file, and all that leave one accounted for.

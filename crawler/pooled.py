@@ -15,7 +15,7 @@ from crawler.contracts import Broker
 from crawler.errors import FetchError, LeaseLapsed
 from crawler.leave import Leave
 from crawler.model import Found, Kind, Settlement, Task, Verb, encode
-from crawler.outcomes import PAUSING, Outcome
+from crawler.outcomes import NO_CONNECTION, PAUSING, Outcome
 from crawler.spec import Spec
 from crawler.work import NO_REQUEST, WorkLoop
 
@@ -30,7 +30,7 @@ class PooledLoop(WorkLoop):
 
     def __init__(self, broker: Broker, worker: str, spec: Spec, patience: float, threads: int) -> None:
         self._ended: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        super().__init__(broker, worker, spec, patience)
+        super().__init__(broker, worker, spec, patience, threads)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, "task")
         self._running = 0
@@ -100,7 +100,8 @@ class PooledLoop(WorkLoop):
     def _settle(self, task: Task, settlements: list[Settlement], again: Task | None, latency: float) -> None:
         now = time.monotonic()
         self._running -= 1
-        self._agenda.ended(task, now, latency, lasted=latency, answered=True)
+        answered = not any(settlement.outcome in NO_CONNECTION for settlement in settlements)
+        self._agenda.ended(task, now, latency, lasted=latency, answered=answered)
         if again is not None:
             self._agenda.again(again)
         for settlement in settlements:

@@ -28,9 +28,9 @@ STOP_TIME = 25.0
 class WorkLoop(ABC):
     """Works on one job until its run is finished, the broker stops, or `stop` is called."""
 
-    def __init__(self, broker: Broker, worker: str, spec: Spec, patience: float) -> None:
+    def __init__(self, broker: Broker, worker: str, spec: Spec, patience: float, connections: int) -> None:
         self._spec = spec
-        self._agenda = Agenda(spec.lease)
+        self._agenda = Agenda(spec.lease, connections)
         self._courier = Courier(broker, worker, patience, self._wake)
         self._agents = Agents(spec.user_agent, spec.access)
         self._rules: dict[str, dict[str, Rules]] = {}

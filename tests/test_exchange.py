@@ -9,8 +9,9 @@ from msgspec import Raw
 
 from crawler import exchange
 from crawler.errors import BrokerUnreachable, CrawlerError, WireError
-from crawler.exchange import BATCH, BREATH, EVERY, HUNGER, LAG, LOOK_AGAIN, RESTING, SURE, Agenda, Courier
+from crawler.exchange import BATCH, BREATH, EVERY, HUNGER, MOST_HELD, RESTING, SURE, Agenda, Courier
 from crawler.model import Found, Grant, ImageDetail, Kind, Reply, Report, Settlement, State, Stored, Task, Verb, pack
+from crawler.turns import LAG
 from crawler.urls import address
 
 LEASE = 15.0
@@ -27,11 +28,12 @@ def reply(*tasks: Task, serial: int = 1, retry_in: float = 0.5, state: State = S
 
 
 def agenda_with(*tasks: Task, now: float = 0.0, **grants: Grant) -> Agenda:
-    agenda = Agenda(LEASE)
+    agenda = Agenda(LEASE, 64)
     agenda.report({}, now)
     agenda.absorb(reply(*tasks, grants={name.replace("_", "."): grant for name, grant in grants.items()}), now)
     for host in agenda._hosts.values():
         host.answered()
+        agenda._turns._sort(host, slow=False)
     return agenda
 
 
@@ -52,9 +54,9 @@ def test_a_host_waits_for_its_time_once_however_often_the_broker_answers() -> No
         assert agenda.next(1.0) is None
         agenda.report({}, 1.0)
         agenda.absorb(reply(serial=serial), 1.0)
-    assert len(agenda._delayed) == 1
+    assert len(agenda._turns._delayed) == 1
     agenda.pause(task(1), 9.0, 4.0)
-    assert numbers(agenda, 6.0) == [] and len(agenda._delayed) == 1
+    assert numbers(agenda, 6.0) == [] and len(agenda._turns._delayed) == 1
     assert numbers(agenda, 13.5) == [1]
 
 
@@ -117,7 +119,7 @@ class TestDelays:
         assert numbers(agenda, 5.0) == [] == numbers(agenda, 6.9)
         assert agenda.wakes_in(6.0, 10) == pytest.approx(1.0)
         assert agenda.wakes_in(6.0, 0.25) == 0.25
-        assert agenda.wakes_in(9.0, 10) == 0.0
+        assert agenda.wakes_in(9.0, 10) == 10, "it stands in line"
         assert numbers(agenda, 7.0) == [2]
         assert agenda.wakes_in(7.0, 10) == 10
 
@@ -214,6 +216,11 @@ class TestRest:
         assert agenda.next(0.0) is None
         assert agenda.room(most, 0.0) == 1
 
+    def test_no_more_is_held_than_a_report_may_name(self) -> None:
+        agenda = agenda_with(task(1), a_example=Grant(1, delay=9.0, wait=9.0))
+        assert agenda.next(0.0) is None
+        assert agenda.room(10**6, 0.0) == MOST_HELD - 1
+
     def test_of_many_hosts_that_fail_news_is_gathered(self) -> None:
         agenda = agenda_with(*map(task, range(4)), a_example=Grant(4), now=1.0)
         assert agenda.next(1.0) is not None
@@ -225,8 +232,8 @@ class TestRest:
 class TestHeldUp:
     """Hosts that keep connections for long take them, and room, from no other."""
 
-    def untried(self, *tasks: Task, count: int = 8) -> Agenda:
-        agenda = Agenda(LEASE)
+    def untried(self, *tasks: Task, count: int = 8, connections: int = 64) -> Agenda:
+        agenda = Agenda(LEASE, connections)
         agenda.report({}, 0.0)
         agenda.absorb(reply(*tasks, grants={address(task.at).authority: Grant(count) for task in tasks}), 0.0)
         return agenda
@@ -241,22 +248,17 @@ class TestHeldUp:
         agenda.settle(done(1))
         assert numbers(agenda, 0.1) == [3, 4, 5, 6, 7, 8]
 
-    def test_a_spare_connection_is_for_hosts_that_answer_quickly(self) -> None:
+    def test_where_connections_are_scarce_they_are_for_hosts_that_answer_quickly(self) -> None:
         slow = [task(number, "slow.example") for number in range(9)]
         quick = [task(10 + number, "quick.example") for number in range(9)]
-        agenda = self.untried(*slow, *quick, count=4)
+        agenda = self.untried(*slow, *quick, count=4, connections=4)
         assert numbers(agenda, 0.0) == [0, 10, 1, 11]
         for number, lasted in ((0, 3.0), (10, 0.1)):
-            agenda.ended(task(number, "slow.example"), 3.0, lasted=lasted, answered=True)
+            agenda.ended((slow + quick)[number if number < 9 else number - 1], 3.0, lasted=lasted, answered=True)
             agenda.settle(done(number))
-        spare = [next.number for _ in range(9) if (next := agenda.next(3.0, spare=True)) is not None]
-        assert spare == [12, 13, 14]
-        assert agenda.next(3.0) is None, "it is not looked at again at once"
-        assert numbers(agenda, 3.0 + LOOK_AGAIN) == [2, 3, 4]
-
-    def test_one_that_has_not_answered_has_one_spare_connection(self) -> None:
-        agenda = self.untried(*map(task, range(9)))
-        assert [agenda.next(0.0, spare=True) is None for _ in range(3)] == [False, True, True]
+        assert agenda.next(3.0, 2) == slow[2], "it has less than half of the connections"
+        assert [agenda.next(3.0, 2) for _ in range(4)] == [*quick[2:5], None]
+        assert numbers(agenda, 3.0) == [3, 4]
 
     def test_what_it_holds_takes_no_room(self) -> None:
         agenda = self.untried(*map(task, range(9)))
@@ -280,7 +282,7 @@ class TestLease:
 
     def test_it_begins_when_the_report_was_sent(self) -> None:
         """A reply may have been on its way for longer than the lease."""
-        agenda = Agenda(LEASE)
+        agenda = Agenda(LEASE, 64)
         agenda.report({}, 0)
         agenda.absorb(reply(task(1), grants={HOST: Grant(1)}), LEASE)
         assert agenda.next(LEASE) is None
@@ -303,18 +305,18 @@ class TestLease:
         assert numbers(agenda, LEASE) == [4]
 
     def test_before_the_first_reply_nothing_is_started(self) -> None:
-        assert Agenda(LEASE).next(1.0) is None
+        assert Agenda(LEASE, 64).next(1.0) is None
 
 
 class TestUrgency:
     def test_the_first_exchange_is_due_at_once_and_not_twice(self) -> None:
-        agenda = Agenda(LEASE)
+        agenda = Agenda(LEASE, 64)
         assert agenda.is_due(100.0)
         agenda.report({}, 100.0)
         assert not agenda.is_due(100.0) and not agenda.is_due(1000.0)
 
     def test_an_idle_worker_asks_when_told_to(self) -> None:
-        agenda = Agenda(LEASE)
+        agenda = Agenda(LEASE, 64)
         agenda.report({}, 0)
         agenda.absorb(reply(retry_in=2.0), 0)
         assert not agenda.is_due(1.9)
@@ -342,7 +344,7 @@ class TestUrgency:
         assert agenda.is_due(EVERY)
 
     def test_often_enough_for_a_short_lease(self) -> None:
-        agenda = Agenda(lease=3.0)
+        agenda = Agenda(3.0, 64)
         agenda.report({}, 0)
         agenda.absorb(reply(*map(task, range(9)), grants={HOST: Grant(1)}), 0)
         assert agenda.next(0) is not None
@@ -471,7 +473,7 @@ class TestAbsorb:
         assert agenda.held == 2
 
     def test_it_takes_what_the_broker_says(self) -> None:
-        agenda = Agenda(LEASE)
+        agenda = Agenda(LEASE, 64)
         agenda.absorb(
             reply(state=State.DRAINING, robots={"https://a.example": "d1"}, spec_digest="s", notice="the network"), 0
         )

@@ -29,7 +29,7 @@ FLOORS = [
     "exchange",
     "answers",
     "robots guard urls outputs paths targets access optout traps proxies coding leave refresh similarity digests",
-    "contracts",
+    "contracts turns",
     "account spec",
     "captions shards",
     "mentions",

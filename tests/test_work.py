@@ -75,7 +75,7 @@ class Loop(WorkLoop):
 
     def __init__(self, broker: Manager, *, room: int = 4, patience: float = PATIENCE) -> None:
         self.woken = threading.Event()
-        super().__init__(cast(Broker, broker), "w1", Spec(job="j", user_agent="crawler/1"), patience)
+        super().__init__(cast(Broker, broker), "w1", Spec(job="j", user_agent="crawler/1"), patience, 64)
         self.room = room
         self.running: list[Task] = []
         self.started: list[int] = []

@@ -8,6 +8,8 @@ HOSTS = 8
 PROBE_EVERY = 5.0
 #: After this many seconds without any answer it is taken to be the hosts after all.
 GIVE_UP = 1800.0
+#: Seconds for which silence is the hosts' own after a worker has found that its network works.
+TRUST = 60.0
 
 
 class Outage:
@@ -17,6 +19,7 @@ class Outage:
         self._silent: set[str] = set()
         self._since = 0.0
         self._given_up = False
+        self._works_until = 0.0
 
     @property
     def suspected(self) -> bool:
@@ -24,7 +27,7 @@ class Outage:
 
     def failed(self, authority: str, now: float) -> None:
         """Take a failure that may be our own network's."""
-        if self._given_up or self._since:
+        if self._given_up or self._since or now < self._works_until:
             return
         self._silent.add(authority)
         if len(self._silent) >= HOSTS:
@@ -35,6 +38,12 @@ class Outage:
         self._silent.clear()
         self._since = 0.0
         self._given_up = False
+
+    def dismiss(self, now: float) -> None:
+        """Take a worker's word that its network works: it connected to hosts that had answered."""
+        self._silent.clear()
+        self._since = 0.0
+        self._works_until = now + TRUST
 
     def check(self, now: float) -> bool:
         """Tell whether the network is taken to be down at `now`."""

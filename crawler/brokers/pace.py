@@ -9,10 +9,10 @@ from __future__ import annotations
 import msgspec
 
 from crawler.model import Grant
-from crawler.outcomes import COMPLAINTS, PAUSING, Outcome
+from crawler.outcomes import COMPLAINTS, NO_CONNECTION, PAUSING, Outcome
 
-#: Failed connections in a row that open the circuit; one that timed out counts for more, since it took that long.
-DOWN_AFTER = 20
+#: Failed connections in a row that open the circuit; of a host that never answered, one that timed out counts for more.
+DOWN_AFTER, SILENT = 20, 2
 #: Seconds of the first pause after a complaint (429, 503) or silence; doubled by each that follows, to these.
 FIRST_PAUSE = 1.0
 MAX_PAUSE = 300.0
@@ -23,8 +23,6 @@ SLOW_FACTOR = 5.0
 SLOW_SECONDS = 1.0
 #: Seconds that a worker may keep a host with a delay to itself while others wait for it.
 TURN = 5.0
-
-NO_CONNECTION = {Outcome.DNS: 1, Outcome.CONNECT: 1, Outcome.TLS: 1, Outcome.TIMEOUT: 2}
 
 
 class Share(msgspec.Struct):
@@ -45,6 +43,7 @@ class Pace(msgspec.Struct):
     blocked_until: float = 0.0
     pause: float = FIRST_PAUSE
     failures_in_row: int = 0
+    met: bool = False  #: it has answered
     best_latency: float = 0.0  #: of images
     best_of_pages: float = 0.0
     shares: dict[str, Share] = msgspec.field(default_factory=dict)
@@ -150,6 +149,7 @@ class Pace(msgspec.Struct):
 
         That pages take longer than images is no rise.
         """
+        self.met = True
         best = min((self.best_of_pages if pages else self.best_latency) or latency, latency)
         if pages:
             self.best_of_pages = best
@@ -161,13 +161,16 @@ class Pace(msgspec.Struct):
             self.limit = min(float(self.most), self.limit + 1.0)
 
     def succeeded(self) -> None:
+        self.met = True
         self.failures_in_row = 0
         self.pause = FIRST_PAUSE
 
     def failed(self, outcome: str, retry_after: float, now: float) -> None:
         """Take a failure: complaint and silence pause the host, no connection counts towards the circuit breaker."""
-        failures = NO_CONNECTION.get(outcome, 0)
-        self.failures_in_row = self.failures_in_row + failures if failures else 0
+        if outcome in NO_CONNECTION:
+            self.failures_in_row += SILENT if outcome == Outcome.TIMEOUT and not self.met else 1
+        else:
+            self.failures_in_row = 0
         if outcome not in PAUSING:
             return
         if now >= self.blocked_until:  # one pause for all answers of the same moment

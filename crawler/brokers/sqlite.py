@@ -158,6 +158,8 @@ class SqliteBroker:
             self._settler.settle_all(w, report, now)
             answers = [self._settler.settle_shard(w, shard, now) for shard in report.shards]
             self._dispatch.renew(w, report, now)
+            if report.reaches:
+                self._outage.dismiss(now)
             down = self._outage.check(now)
             given: list[Pending] = []
             if self._may_give(now):

@@ -10,7 +10,6 @@ import pycurl
 
 from crawler.access import Credentials
 from crawler.errors import UsageError
-from crawler.exchange import LAG
 from crawler.guard import Guard
 from crawler.images.pool import Pool, Sockets
 from crawler.images.reach import Reach
@@ -19,6 +18,7 @@ from crawler.model import Task
 from crawler.proxies import Proxies
 from crawler.refresh import NO_CONDITIONS
 from crawler.spec import Spec
+from crawler.turns import LAG
 from crawler.urls import address
 
 #: Requests to one host that share a pool: at each request libcurl looks through all connections to its host. With 1,024
@@ -66,11 +66,6 @@ class Engine:
                 break
             late += 1
         return room + late
-
-    @property
-    def is_crowded(self) -> bool:
-        """Tell whether only connections are left that others hold up."""
-        return self.running >= self._connections
 
     def start(self, task: Task, referrer: str, conditions: Mapping[str, str] = NO_CONDITIONS) -> None:
         """Begin the request of `task`; with `conditions` (header fields), the answer may be 304 without a body."""
@@ -148,7 +143,7 @@ class Engine:
                 ended.append(curl.handle.answer())
                 ended[-1].lasted = now - self._release(curl.handle)
                 if curl.handle.connected is not None:
-                    self.reach.answered, curl.handle.connected = curl.handle.connected, None
+                    self.reach.answered(curl.handle.connected)
             for curl, code, message in failed:
                 ended.append(curl.handle.failure(code, message))
                 ended[-1].lasted = now - self._release(curl.handle)

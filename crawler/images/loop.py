@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from math import inf
 
 from msgspec.structs import replace
 
@@ -30,6 +31,7 @@ from crawler.model import (
     ImageResult,
     Kind,
     Move,
+    Reply,
     Settlement,
     Task,
     Verb,
@@ -38,7 +40,7 @@ from crawler.model import (
     pack,
     task_id,
 )
-from crawler.outcomes import LEFT_ALONE, PAUSING, Outcome
+from crawler.outcomes import LEFT_ALONE, NO_CONNECTION, PAUSING, Outcome
 from crawler.refresh import NO_CONDITIONS, conditions, confirmed, is_spared, max_age, spared
 from crawler.shards.samples import NOT_FETCHED, NOT_TRANSFORMED
 from crawler.spec import Spec
@@ -52,6 +54,8 @@ log = logging.getLogger(__name__)
 PROBE_EVERY = 5.0
 #: Bytes of images that wait to be looked at, transformed and stored, beyond which no request is made.
 MOST_WAITING = 128 * 2**20
+#: Seconds between looks whether our own network works, while it is taken to be down.
+LOOK_EVERY = 5.0
 
 
 @lru_cache(maxsize=256)
@@ -78,7 +82,7 @@ class DownloadLoop(WorkLoop):
     ) -> None:
         self._workshop = Workshop(spec)
         self._engine = Engine(connections, spec, Guard(spec.allow_net, own))
-        super().__init__(broker, worker, spec, patience)
+        super().__init__(broker, worker, spec, patience, connections)
         self._place = place
         self._limits_size = spec.transform.limits_size
         self._forgotten = frozenset(spec.forgotten)
@@ -87,6 +91,8 @@ class DownloadLoop(WorkLoop):
         self._ended: deque[Callable[[], None]] = deque()  # from other threads; run by the loop
         self._resolver = ThreadPoolExecutor(2, "resolver")
         self._looking = ThreadPoolExecutor(1, "looker")
+        self._reaching = ThreadPoolExecutor(1, "reach")
+        self._next_look_about = 0.0
         self._thread = threading.get_ident()
         self._waiting = self._waiting_bytes = 0  #: images to be looked at, transformed and stored
         self._closed_store_until = 0.0
@@ -98,6 +104,7 @@ class DownloadLoop(WorkLoop):
     def _close(self) -> None:
         self._resolver.shutdown(wait=False)
         self._looking.shutdown(wait=False, cancel_futures=True)
+        self._reaching.shutdown(wait=False, cancel_futures=True)
         self._workshop.close()
         self._engine.close()
 
@@ -115,12 +122,32 @@ class DownloadLoop(WorkLoop):
         room = self._agenda.room(max(self._least_room, 8 * self._connections), now)
         return {Kind.IMAGE: room, Kind.ROBOTS: self._connections}
 
+    def _hear(self, reply: Reply) -> None:
+        if reply.notice and time.monotonic() >= self._next_look_about:
+            self._next_look_about = inf
+            self._reaching.submit(self._look_about)
+
+    def _look_about(self) -> None:
+        """Find out, in a thread of its own, whether it is our network that is down."""
+        works = self._engine.reach.works()
+        self._aside_done(partial(self._looked_about, works))
+
+    def _looked_about(self, works: bool) -> None:
+        self._next_look_about = time.monotonic() + LOOK_EVERY
+        if works:
+            log.warning(
+                "the network works: hosts that answered before can be connected; it is the others that are silent"
+            )
+            self._agenda.tell_reach()
+
     def _start(self, now: float) -> None:
         if self._closed_store_until:
             self._try_store(now)
             self._agenda.return_ready()
-        agenda, engine = self._agenda, self._engine
-        while engine.free and not self._is_full and (task := agenda.next(now, spare=engine.is_crowded)) is not None:
+        while (free := self._engine.free) and not self._is_full:
+            task = self._agenda.next(now, free if self._engine.running >= self._connections else inf)
+            if task is None:
+                return
             self._begin(task, now)
 
     def _progress(self, now: float) -> None:
@@ -169,14 +196,13 @@ class DownloadLoop(WorkLoop):
         now = time.monotonic()
         task = transfer.task
         latency = transfer.latency if task.kind is Kind.IMAGE else 0.0  # robots.txt comes quickly
-        self._agenda.ended(task, now, latency, lasted=transfer.lasted, answered=transfer.error is None)
+        answered = transfer.error is None or transfer.error.outcome not in NO_CONNECTION
+        self._agenda.ended(task, now, latency, lasted=transfer.lasted, answered=answered)
         try:
             self._accept(transfer)
         except FetchError as error:
             if error.outcome == Outcome.DNS:
                 self._aside(self._resolver, task, partial(self._look_up, task, error))
-            elif error.suspect and self._engine.reach.answered is not None:
-                self._aside(self._resolver, task, partial(self._look_about, task, error))
             else:
                 self._give_up(task, error)
 
@@ -228,11 +254,6 @@ class DownloadLoop(WorkLoop):
             error.suspect = error.retriable = False
         else:
             error.suspect = False
-        self._aside_done(lambda: self._give_up(task, error))
-
-    def _look_about(self, task: Task, error: FetchError) -> None:
-        """Tell a host that is silent from a network that is down (in a thread: it waits)."""
-        error.suspect = not self._engine.reach.works()
         self._aside_done(lambda: self._give_up(task, error))
 
     def _aside(self, pool: ThreadPoolExecutor, task: Task, work: Callable[[], None]) -> None:

@@ -63,6 +63,7 @@ class ShardLoop(DownloadLoop):
         self._agenda.shard_numbers, self._agenda.wants_shard = self._binder.numbers, self._binder.wants_number
 
     def _hear(self, reply: Reply) -> None:
+        super()._hear(reply)
         self._worked_out = reply.close_shards
         if reply.shard >= 0:
             self._binder.begin(reply.shard)

@@ -136,6 +136,31 @@ def test_a_server_that_hangs_up_is_waited_for(here: Here, machines: Machines) ->
     assert leaver.connections > 1
 
 
+def test_silence_of_all_hosts_is_taken_for_an_outage_also_after_they_answered(here: Here, machines: Machines) -> None:
+    others = [B.rpartition(".")[0] + f".{n}" for n in range(100, 111)]
+    for other in others:
+        machines.add_address(B, other)
+    with machines.inside(B, lambda: FaultySite("0.0.0.0")) as site:
+        paths = [f"/i/{n}.png" for n in range(40)]
+        for n, path in enumerate(paths):
+            site.slow(path, png(n), 0.2, headers={"Connection": "close"})
+        urls = [f"http://{other}:{site.port}{path}" for path in paths for other in others]
+        (here.folder / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
+        flags = ("--connect-timeout", "0.5", "--ignore-robots", "--processes", "1", *OPEN_NETWORK)
+        listed = here.job("--urls", str(here.folder / "urls.txt"), *flags)
+        crawler = here.start("crawler", *listed, prefix=machines.at(A))
+        wait_for(lambda: len(asked(site)) > 100)
+        machines.set(B, "down")
+        try:
+            time.sleep(10)
+        finally:
+            machines.set(B, "up")
+        _, errors = crawler.communicate(timeout=60)
+    assert crawler.returncode == 0, errors
+    assert "failed together" in errors
+    assert sorted(here.rows("metadata.jsonl")) == sorted(urls)
+
+
 @pytest.mark.parametrize(("place", "pulled"), [(B, A), (A, B)], ids=["to-the-collector", "to-everything"])
 def test_a_cable_that_was_pulled_out_costs_nothing(here: Here, machines: Machines, place: str, pulled: str) -> None:
     """The worker loses its collector, and in the second case the site as well."""

@@ -121,6 +121,7 @@ class Hand:
         room: dict[Kind, int] | None = None,
         busy: dict[str, int] | None = None,
         latency: dict[str, float] | None = None,
+        reaches: bool = False,
     ) -> list[Task]:
         for said in settlements:
             self.held.pop(said.number, None)
@@ -142,6 +143,7 @@ class Hand:
             latency=latency or {},
             room=self.room if room is None else room,
             heard=self.heard,
+            reaches=reaches,
         )
         self.hear(self.broker.exchange(self.name, report))
         return self.reply.tasks

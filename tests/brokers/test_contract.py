@@ -899,6 +899,16 @@ def test_a_host_that_is_silent_is_down_after_ten(job: Job) -> None:
     assert job.broker.counts().images["host_down"] > 0
 
 
+def test_a_host_that_has_answered_is_down_after_twenty_time_outs(job: Job) -> None:
+    job.begin(images(60))
+    worker = job.worker(room={Kind.IMAGE: 1000})
+    tasks = worker.exchange()
+    worker.exchange(done(tasks[0]), *(done(task, "timeout") for task in tasks[1:20]), room={})
+    assert "host_down" not in job.broker.counts().images
+    worker.exchange(done(tasks[20], "timeout"), room={})
+    assert job.broker.counts().images["host_down"] > 0
+
+
 def test_the_next_run_tries_a_dead_host_again(job: Job) -> None:
     job.begin(images(60))
     job.finish(lambda task: done(task, "connect"))
@@ -924,6 +934,23 @@ def test_our_own_networks_failure_burns_no_attempts(job: Job, clock: Clock) -> N
     assert not worker.reply.notice
     clock.advance(10)
     assert len(worker.exchange()) == 11
+
+
+def test_silence_is_the_hosts_own_where_a_workers_network_works(job: Job, clock: Clock) -> None:
+    job.begin([image(f"http://h{i}.test/1.png") for i in range(12)])
+    job.end_source()
+    worker = job.worker()
+    worker.exchange(*(retry(task, "timeout", suspect=True) for task in worker.exchange()), room={})
+    assert worker.reply.notice
+    worker.exchange(room={}, reaches=True)
+    assert not worker.reply.notice
+    for _ in range(30):
+        clock.advance(1)
+        worker.exchange(*(retry(task, "timeout", suspect=True) for task in worker.exchange()), room={})
+    clock.advance(1)
+    worker.exchange()
+    assert worker.reply.state is State.FINISHED, "and so is the run"
+    assert {row.outcome for row in job.rows()} == {"timeout"}
 
 
 # The end

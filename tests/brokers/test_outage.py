@@ -1,4 +1,4 @@
-from crawler.brokers.outage import GIVE_UP, HOSTS, Outage
+from crawler.brokers.outage import GIVE_UP, HOSTS, TRUST, Outage
 
 
 def failing(hosts: int, now: float = 100.0) -> Outage:
@@ -64,3 +64,13 @@ def test_failures_meanwhile_do_not_prolong_it() -> None:
     outage = failing(HOSTS, now=100.0)
     outage.failed("late.test", 100.0 + GIVE_UP - 1)
     assert not outage.check(100.0 + GIVE_UP + 1)
+
+
+def test_a_worker_whose_network_works_ends_it_for_a_while() -> None:
+    outage = failing(HOSTS, now=100.0)
+    outage.dismiss(110.0)
+    assert not outage.check(110.0)
+    for now, down in ((109.0 + TRUST, False), (110.0 + TRUST, True)):
+        for i in range(HOSTS):
+            outage.failed(f"g{i}.test", now)
+        assert outage.check(now) is down

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -258,6 +260,17 @@ def test_any_answer_keeps_the_circuit_closed(answer: str) -> None:
         host.failed(answer, 0.0, 0.0)
     host.failed("connect", 0.0, 0.0)
     assert not host.down
+
+
+@pytest.mark.parametrize("answer", [lambda host: host.succeeded(), lambda host: host.answered(0.1)])
+def test_a_host_that_has_answered_is_given_more_time_outs(answer: Callable[[Pace], None]) -> None:
+    host = pace()
+    answer(host)
+    for _ in range(19):
+        host.failed("timeout", 0.0, 100.0)
+    assert not host.down
+    host.failed("timeout", 0.0, 100.0)
+    assert host.down
 
 
 # Latency

@@ -167,16 +167,16 @@ def test_those_that_are_held_up_take_no_connection_from_the_others(
     assert (engine.running, engine.free) == (0, 4)
 
 
-def test_what_answered_last_is_known_whatever_fails_later(site: FaultySite, make: Any) -> None:
+def test_what_answered_is_known_whatever_fails_later(site: FaultySite, make: Any) -> None:
     site.add("/a.jpg", BODY)
     engine = make(timeout=1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         dead = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         assert outcome(engine, dead)[0] == Outcome.TIMEOUT
-        assert engine.reach.answered is None
+        assert not engine.reach._private
         run(engine, site.url + "/a.jpg")
         assert outcome(engine, dead)[0] == Outcome.TIMEOUT
-    assert engine.reach.answered == (socket.AF_INET, ("127.0.0.1", site.port))
+    assert list(engine.reach._private) == [(socket.AF_INET, ("127.0.0.1", site.port))]
 
 
 def _one(engine: Engine, url: str) -> list[Transfer]:

@@ -35,6 +35,8 @@ class Tasks:
         self.stored: list[int] = []
         self.rooms: list[int] = []
         self.bound = 0
+        self.notice = ""
+        self.reaches: list[bool] = []
 
     def exchange(self, worker: str, report: Report) -> Reply:
         for number in report.stored.numbers:
@@ -43,6 +45,7 @@ class Tasks:
             assert said.verb is Verb.RETURNED, said
             self.waiting.append(self.given.pop(said.number))
         self.bound = len(report.bound)
+        self.reaches.append(report.reaches)
         self.rooms.append(report.room.get(Kind.IMAGE, 0))
         tasks = self.waiting[: self.rooms[-1]]
         del self.waiting[: len(tasks)]
@@ -50,7 +53,7 @@ class Tasks:
         state = State.OPEN if self.waiting or self.given else State.FINISHED
         return Reply(
             serial=len(self.rooms), state=state, tasks=tasks, grants={self.authority: Grant(2)}, robots={},
-            retry_in=0.01, spec_digest="1", notice="",
+            retry_in=0.01, spec_digest="1", notice=self.notice,
         )  # fmt: skip
 
     def robots(self, digest: str) -> str:
@@ -157,3 +160,18 @@ def test_a_store_that_fails_is_probed_and_nothing_is_taken_meanwhile(site: Fault
     running.store.probes[1](None)
     wait_for(lambda: running.store.end() or running.ended)
     assert running.ended == [State.FINISHED] and sorted(running.broker.stored) == list(range(1, IMAGES + 1))
+
+
+def test_while_the_network_is_taken_to_be_down_the_broker_is_told_that_it_works(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LOOK_EVERY", 0.1)
+    wait_for(lambda: running.store.puts)
+    assert not any(running.broker.reaches)
+    running.broker.notice = "the network is down"
+    wait_for(lambda: sum(running.broker.reaches) >= 2)
+    assert not all(running.broker.reaches[-20:]), "not with each report"
+    running.broker.notice = ""
+    before = len(running.broker.reaches)
+    wait_for(lambda: len(running.broker.reaches) > before + 20)
+    assert not any(running.broker.reaches[-10:])

@@ -11,7 +11,6 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from crawler.brokers.outage import Outage
-from crawler.brokers.pace import NO_CONNECTION
 from crawler.brokers.redis.job import Job
 from crawler.brokers.redis.partitions import Given, Partitions, exchange_call
 from crawler.brokers.redis.putting import Putting
@@ -29,7 +28,7 @@ from crawler.model import (
     encode,
     pack,
 )
-from crawler.outcomes import COMPLAINTS, MAX_RETRY_AFTER, PAGES_READ, PAUSING, SUCCESSES, Outcome
+from crawler.outcomes import COMPLAINTS, MAX_RETRY_AFTER, NO_CONNECTION, PAGES_READ, PAUSING, SUCCESSES, Outcome
 from crawler.robots import digest
 from crawler.urls import address
 
@@ -239,7 +238,8 @@ class Settling:
         if outcome in SUCCESSES:
             return _OK, False
         why = {
-            "connects": NO_CONNECTION.get(outcome, 0),
+            "connects": outcome in NO_CONNECTION,
+            "silent": outcome == Outcome.TIMEOUT,
             "pauses": outcome in PAUSING,
             "complains": outcome in COMPLAINTS,
         }

@@ -107,6 +107,8 @@ class Taking:
 
     def exchange(self, worker: str, report: Report, feeds: bool, calls: Calls, now: float) -> Reply:
         memory = self._memories[worker]
+        if report.reaches:
+            self._outage.dismiss(now)
         down = self._outage.check(now)
         held = self._held(report)
         asker = Asker(worker, report, feeds, now, memory, held, report.heard == memory.serial, set())

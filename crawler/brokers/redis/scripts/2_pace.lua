@@ -2,7 +2,7 @@
 -- `waiting` are workers that were refused, in that order, each {name, since}.
 
 local FIRST_PAUSE, MAX_PAUSE, MAX_SILENT_PAUSE = 1, 300, 4
-local SLOW_FACTOR, SLOW_SECONDS, DOWN_AFTER = 5, 1, 20
+local SLOW_FACTOR, SLOW_SECONDS, DOWN_AFTER, SILENT = 5, 1, 20, 2
 local paces = {}
 
 local function pace_of(authority)
@@ -119,7 +119,7 @@ end
 local function answered(pace, latency, pages)
   local of = pages and 'best_of_pages' or 'best'
   local best = math.min(pace[of] > 0 and pace[of] or latency, latency)
-  pace[of] = best
+  pace[of], pace.met = best, true
   if latency > best * SLOW_FACTOR and latency - best > SLOW_SECONDS then
     pace.limit = math.max(1, pace.limit * 0.75)
   else
@@ -128,13 +128,13 @@ local function answered(pace, latency, pages)
 end
 
 local function succeeded(pace)
-  pace.failures, pace.pause = 0, FIRST_PAUSE
+  pace.failures, pace.pause, pace.met = 0, FIRST_PAUSE, true
 end
 
--- `why` tells what a failure is: {connects = for how many failed connections it counts, pauses, complains = the host
--- said so}.
+-- `why` tells what a failure is: {connects = no connection came about, silent = nobody answered at all, pauses,
+-- complains = the host said so}.
 local function failed(pace, why, retry_after)
-  pace.failures = why.connects > 0 and pace.failures + why.connects or 0
+  pace.failures = why.connects and pace.failures + (why.silent and not pace.met and SILENT or 1) or 0
   if not why.pauses then return end
   if now >= pace.blocked then
     pace.limit = math.max(1, pace.limit / 2)
