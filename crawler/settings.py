@@ -268,7 +268,10 @@ class Job(Working, Signing, Asking, Transforming):
     queue_limit: Annotated[int, Flag("Waiting images of a source at which it pauses.", _POLITENESS)] = 50_000
 
     connect_timeout: Annotated[float, Flag("Time to connect.", _IMAGES, convert=_seconds)] = 5.0
-    timeout: Annotated[float, Flag("Time for an image in all.", _IMAGES, convert=_seconds)] = 60.0
+    timeout: Annotated[
+        float,
+        Flag("Time for an image in all; a sixth of it, 10s at least, at less than 1 kB/s.", _IMAGES, convert=_seconds),
+    ] = 60.0
     max_image_bytes: Annotated[float, Flag("Largest image.", _IMAGES, convert=_bytes)] = 50 * 2**20
     max_redirects: Annotated[int, Flag("Redirects followed.", _IMAGES)] = 5
     formats: Annotated[tuple[str, ...], Flag("Keep only these formats (jpeg, png, webp …).", _IMAGES)] = ()

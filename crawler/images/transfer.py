@@ -28,9 +28,9 @@ from crawler.proxies import Proxies
 from crawler.spec import Spec
 from crawler.urls import host
 
-#: Below this many bytes a second for SLOW_SECONDS a transfer is ended.
+#: Below this many bytes a second a transfer is ended after SLOW_SECONDS, or this part of its time where that is longer.
 SLOW_BYTES = 1024
-SLOW_SECONDS = 10
+SLOW_SECONDS, SLOW_PART = 10, 6
 #: Seconds for which libcurl remembers an address, not sixty: at each new connection it looks through all that it
 #: remembers, which took most of a worker's time where a list has 100,000 hosts. Connections that are kept ask nothing.
 DNS_SECONDS = 2
@@ -135,7 +135,7 @@ class Handle:
             pycurl.CONNECTTIMEOUT_MS: int(spec.connect_timeout * 1000),
             pycurl.TIMEOUT_MS: int(spec.timeout * 1000),
             pycurl.LOW_SPEED_LIMIT: SLOW_BYTES,
-            pycurl.LOW_SPEED_TIME: SLOW_SECONDS,
+            pycurl.LOW_SPEED_TIME: max(SLOW_SECONDS, int(spec.timeout / SLOW_PART)),
             pycurl.MAXFILESIZE_LARGE: spec.max_image_bytes,
             pycurl.ACCEPT_ENCODING: ACCEPTED,  # some servers compress SVG without being asked
             pycurl.HTTP_CONTENT_DECODING: 0,

@@ -239,7 +239,15 @@ def test_slow_is_what_has_begun_to_answer(
         site.hang("/a.jpg")
     else:
         site.drip("/a.jpg", BODY, 0.05)
-    assert outcome(make(), site.url + "/a.jpg") == (said, True)
+    assert outcome(make(timeout=6.0), site.url + "/a.jpg") == (said, True)
+
+
+def test_who_has_longer_may_be_silent_for_longer(site: FaultySite, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfers, "SLOW_SECONDS", 1)
+    site.slow("/a.jpg", BODY, 2.5)
+    assert outcome(make(timeout=6.0), site.url + "/a.jpg") == (Outcome.TIMEOUT, True)
+    (transfer,) = run(make(timeout=30.0), site.url + "/a.jpg")
+    assert transfer.body == BODY
 
 
 def test_an_answer_is_never_there_before_it_was_asked_for(make: Any) -> None:
