@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from crawler.access import Agents
 from crawler.contracts import Broker
-from crawler.exchange import Agenda, Courier
+from crawler.courier import Courier
+from crawler.exchange import Agenda
 from crawler.model import Kind, Reply, State, Task
 from crawler.robots import Rules
 from crawler.spec import Spec

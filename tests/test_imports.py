@@ -26,7 +26,7 @@ FLOORS = [
     "sources pages images brokers stores",
     "pooled",
     "work",
-    "exchange",
+    "exchange courier",
     "answers",
     "robots guard urls outputs paths targets access optout traps proxies coding leave refresh similarity digests",
     "contracts turns",

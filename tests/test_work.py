@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from msgspec.structs import replace
 
-from crawler import exchange, work
+from crawler import courier, exchange, work
 from crawler.contracts import Broker
 from crawler.errors import BrokerUnreachable, CrawlerError, WrongKey
 from crawler.model import Grant, ImageDetail, Kind, Reply, Report, Settlement, State, Task, Verb, pack
@@ -252,7 +252,7 @@ class TestStop:
 
     def test_ends_also_while_the_broker_is_away(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(work, "STOP_TIME", 0.02)
-        monkeypatch.setattr(exchange, "time", _Hasty())
+        monkeypatch.setattr(courier, "time", _Hasty())
         broker = Manager(task(1))
         broker.error = BrokerUnreachable("away")
         loop = Loop(broker, patience=1e9)
@@ -319,7 +319,7 @@ class TestEndings:
         assert loop.closed == 1
 
     def test_a_broker_that_is_gone_for_too_long_ends_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(exchange, "time", _Hasty())
+        monkeypatch.setattr(courier, "time", _Hasty())
         broker = Manager(*map(task, range(4)))
         loop = Loop(broker, patience=0.01)
 
