@@ -111,6 +111,12 @@ class Engine:
                 self._sockets.act(descriptor, event)
         return [transfer for pool in self._pools if pool.is_stirred for transfer in self._collect(pool, now)]
 
+    def send(self) -> None:
+        """Send the requests that were begun, which `wait` would do."""
+        for pool in self._pools:
+            if pool.is_stirred:
+                pool.act_in_time()
+
     def abandon(self) -> list[Task]:
         """End all that runs, and return its tasks; of a request that has not reached its host nothing is sent later."""
         self._sockets.reset()

@@ -112,6 +112,11 @@ class DownloadLoop(WorkLoop):
         return not self._waiting
 
     @property
+    def _has_backlog(self) -> bool:
+        """Tell whether images wait to be looked at, transformed and stored."""
+        return self._waiting > 0
+
+    @property
     def _is_full(self) -> bool:
         """Tell whether no more is to be fetched while images wait to be decoded and stored."""
         return self._waiting >= self._connections or self._waiting_bytes >= MOST_WAITING
@@ -151,8 +156,20 @@ class DownloadLoop(WorkLoop):
             self._begin(task, now)
 
     def _progress(self, now: float) -> None:
-        for transfer in self._engine.wait(self._agenda.wakes_in(now, 0.05)):
-            self._take(transfer)
+        ended = self._engine.wait(self._agenda.wakes_in(now, 0.05))
+        now = time.monotonic()
+        for transfer in ended:
+            self._count(transfer, now)
+        for transfer in ended:
+            if transfer.status != 200:  # it may say that its host is to be left alone
+                self._take(transfer)
+        if ended and not self._has_backlog and not self._stop_at:
+            # Before images are looked at, so that hosts need not wait: at 50 ms 4,424/s came, not 4,275.
+            self._start(now)
+            self._engine.send()
+        for transfer in ended:
+            if transfer.status == 200:
+                self._take(transfer)
         while self._ended:
             self._ended.popleft()()
 
@@ -192,12 +209,16 @@ class DownloadLoop(WorkLoop):
 
     # What came of a request
 
-    def _take(self, transfer: Transfer) -> None:
-        now = time.monotonic()
+    def _count(self, transfer: Transfer, now: float) -> None:
+        """Count a request as over."""
         task = transfer.task
         latency = transfer.latency if task.kind is Kind.IMAGE else 0.0  # robots.txt comes quickly
         answered = transfer.error is None or transfer.error.outcome not in NO_CONNECTION
         self._agenda.ended(task, now, latency, lasted=transfer.lasted, answered=answered)
+
+    def _take(self, transfer: Transfer) -> None:
+        """Go on with what a request brought, or settle why it failed."""
+        task = transfer.task
         try:
             self._accept(transfer)
         except FetchError as error:

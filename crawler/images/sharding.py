@@ -48,6 +48,10 @@ class ShardLoop(DownloadLoop):
         self._binder.end()
 
     @property
+    def _has_backlog(self) -> bool:
+        return self._binder.waiting > 0 or super()._has_backlog
+
+    @property
     def _is_full(self) -> bool:
         waits = self._binder.waiting >= LARGE_ROOM or self._waiting_bytes + self._binder.waiting_bytes >= MOST_WAITING
         return waits or super()._is_full

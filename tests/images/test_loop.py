@@ -10,9 +10,13 @@ from acceptance.here import asked, wait_for
 from crawler.contracts import Broker, ShardStore
 from crawler.errors import StoreError
 from crawler.images import loop, sharding
+from crawler.images.checking import checked
+from crawler.images.engine import Engine
 from crawler.images.filing import FileLoop
 from crawler.images.loop import DownloadLoop
 from crawler.images.sharding import ShardLoop
+from crawler.images.transfer import Transfer
+from crawler.images.verify import Picture
 from crawler.model import Grant, ImageDetail, Kind, Reply, Report, State, Task, Verb, pack
 from crawler.spec import Spec
 from crawler.stores.names import file_name
@@ -37,13 +41,18 @@ class Tasks:
         self.bound = 0
         self.notice = ""
         self.reaches: list[bool] = []
+        self.refused: list[int] = []
 
     def exchange(self, worker: str, report: Report) -> Reply:
         for number in report.stored.numbers:
             self.stored.append(self.given.pop(number).number)
         for said in report.settlements:
-            assert said.verb is Verb.RETURNED, said
-            self.waiting.append(self.given.pop(said.number))
+            task = self.given.pop(said.number)
+            if said.outcome == "http_429":
+                self.refused.append(task.number)
+            else:
+                assert said.verb is Verb.RETURNED, said
+                self.waiting.append(task)
         self.bound = len(report.bound)
         self.reaches.append(report.reaches)
         self.rooms.append(report.room.get(Kind.IMAGE, 0))
@@ -160,6 +169,47 @@ def test_a_store_that_fails_is_probed_and_nothing_is_taken_meanwhile(site: Fault
     running.store.probes[1](None)
     wait_for(lambda: running.store.end() or running.ended)
     assert running.ended == [State.FINISHED] and sorted(running.broker.stored) == list(range(1, IMAGES + 1))
+
+
+def test_the_next_requests_are_sent_before_images_are_looked_at(
+    site: FaultySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_at_looks: list[int] = []
+
+    def looked_at(body: bytes, spec: Spec) -> Picture:
+        under_way = min(len(asked_at_looks) + 1 + 2, IMAGES)
+        wait_for(lambda: len(asked(site)) >= under_way, 20)
+        asked_at_looks.append(under_way)
+        return checked(body, spec)
+
+    monkeypatch.setattr(loop, "checked", looked_at)
+    monkeypatch.setattr(Held, "put_now", lambda *_: True)
+    running = Running(site)
+    running.thread.join(60)
+    assert running.ended == [State.FINISHED] and sorted(running.broker.stored) == list(range(1, IMAGES + 1))
+    assert len(asked_at_looks) == IMAGES
+
+
+def test_a_host_that_complains_is_asked_nothing_more_by_images_that_came_with_it(
+    site: FaultySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came: list[Transfer] = []
+
+    def wait_for_two(engine: Engine, timeout: float) -> list[Transfer]:
+        came.extend(wait(engine, timeout))
+        two = came[:] if len(came) == 2 else []
+        del came[: len(two)]
+        return two
+
+    wait = Engine.wait
+    monkeypatch.setattr(Engine, "wait", wait_for_two)
+    monkeypatch.setattr(Held, "put_now", lambda *_: True)
+    site.add("/i/1.jpg", status=429)
+    running = Running(site)
+    wait_for(lambda: running.broker.refused, 20)
+    assert sorted(asked(site)) == ["/i/0.jpg", "/i/1.jpg"]
+    running.gone = True
+    running.thread.join(30)
 
 
 def test_while_the_network_is_taken_to_be_down_the_broker_is_told_that_it_works(
