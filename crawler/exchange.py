@@ -194,7 +194,7 @@ class Agenda:
             return False
         if self.wants_shard or self._to_tell >= BATCH or now - self._sent >= self._every:
             return True
-        if self._level and self._begun >= self._level - self._level // 2 and self.state is State.OPEN:
+        if self._level and self._begun >= self._level - self._level // 2:
             return True
         if self._urgent and now - self._sent >= BREATH:
             return True
@@ -212,7 +212,7 @@ class Agenda:
         settlements, stored, unchanged, shards = self._bounded(), self._stored, self._unchanged, self._shards
         self._stored, self._unchanged, self._shards = Stored(), Stored(), []
         reaches, self._reaches = self._reaches, False
-        self._waiting, self._urgent, self._sent, self._level = True, bool(self._settlements), now, 0
+        self._waiting, self._urgent, self._sent = True, bool(self._settlements), now
         busy, latency, idle = {}, {}, []
         for authority, host in self._hosts.items():
             if host.busy:

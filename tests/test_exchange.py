@@ -163,6 +163,15 @@ class TestDelays:
             now += 0.5
         assert starts == [1.0, 3.0, 7.0, 11.0]
 
+    def test_after_its_answer_pauses_are_short_again(self) -> None:
+        agenda = agenda_with(*map(task, range(4)), a_example=Grant(1))
+        for now in (0.0, 1.0):
+            agenda.pause(task(0), 0.0, now)
+        agenda.report({}, 3.0)
+        agenda.absorb(reply(serial=2, grants={HOST: Grant(1)}), 3.0)
+        agenda.pause(task(0), 0.0, 3.0)
+        assert numbers(agenda, 4.0) == [0]
+
 
 class TestRest:
     """Hosts that rest take no room of others."""
@@ -204,6 +213,9 @@ class TestRest:
             agenda.settle(done(number))
         assert agenda.next(0.1) is None and agenda.held == 8
         assert agenda.room(16, 0.1) == 16
+
+    def test_with_more_than_there_is_room_for_there_is_none(self) -> None:
+        assert agenda_with(*map(task, range(4)), a_example=Grant(1)).room(3, 0.0) == 0
 
     def test_what_waits_is_bounded(self) -> None:
         most = 4
@@ -269,6 +281,31 @@ class TestHeldUp:
         assert not agenda.is_due(HUNGER - 0.1)
         assert agenda.is_due(HUNGER)
 
+    def test_while_none_that_answers_quickly_can_be_started_more_is_asked_for(self) -> None:
+        agenda = self.untried(*map(task, range(9)))
+        assert not agenda.is_due(HUNGER - 0.1)
+        assert agenda.is_due(HUNGER), "its host stands in line, where others may keep connections for long"
+        quick = agenda_with(*map(task, range(9)), a_example=Grant(2))
+        assert quick.next(0.0) is not None and not quick.is_due(HUNGER)
+
+    def test_what_waits_there_is_not_waited_for(self) -> None:
+        resting = [task(number, "b.example") for number in range(9, 90)]
+        agenda = agenda_with(*map(task, range(4)), *resting, a_example=Grant(4), b_example=Grant(1))
+        agenda._turns._sort(agenda._hosts["b.example"], slow=True)
+        agenda.report({}, 0.0)
+        agenda.absorb(reply(serial=2, grants={HOST: Grant(4)}), 0.0)
+        begun = [agenda.next(0.0, spare=0) for _ in range(3)]
+        assert None not in begun and agenda.is_due(0.1), "half of what can be begun soon"
+
+    def test_what_keeps_its_connections_is_known_by_the_next_report(self) -> None:
+        agenda = agenda_with(*map(task, range(9)), a_example=Grant(4))
+        assert len(numbers(agenda, 0.0)) == 4
+        agenda.report({}, LAG)
+        assert not agenda._hosts[HOST].patient
+        agenda.absorb(reply(serial=2), LAG)
+        agenda.report({}, LAG + 0.1)
+        assert agenda._hosts[HOST].patient and agenda._turns._patient_busy == 4
+
 
 class TestLease:
     def test_towards_its_end_nothing_is_started_until_a_reply(self) -> None:
@@ -325,6 +362,19 @@ class TestUrgency:
         assert not agenda.is_due(0.1)
         assert agenda.next(0) is not None
         assert agenda.is_due(0.1)
+        agenda.report({}, 0.1)
+        agenda.absorb(reply(serial=2), 0.1)
+        assert not agenda.is_due(0.2), "of what is left none is used"
+        agenda.ended(task(0), 0.2)
+        assert agenda.next(0.2) is not None
+        assert agenda.is_due(0.2)
+
+    def test_that_the_network_works_is_told_once(self) -> None:
+        agenda = agenda_with(task(1), a_example=Grant(1))
+        agenda.tell_reach()
+        assert agenda.is_due(BREATH) and agenda.report({}, BREATH).reaches
+        agenda.absorb(reply(serial=2), BREATH)
+        assert not agenda.report({}, 1.0).reaches
 
     def test_a_batch_of_results(self) -> None:
         agenda = agenda_with(*map(task, range(3 * BATCH)), a_example=Grant(BATCH))
@@ -355,6 +405,7 @@ class TestUrgency:
         agenda.settle(done(0))
         assert agenda.next(0.1) is None, "its host is to be left alone for a minute"
         assert agenda.is_due(0.1)
+        assert not agenda.is_due(BREATH / 2), "of many such hosts one or other always has news"
 
     def test_the_last_result_is_told_at_once(self) -> None:
         agenda = agenda_with(task(1), a_example=Grant(1), now=0)
@@ -458,6 +509,16 @@ class TestReport:
             assert bool(agenda._hosts) == (serial == 2)
             agenda.absorb(reply(serial=serial), 0)
         assert told == [1, 1]
+
+
+    def test_what_was_in_a_shard_and_goes_back_is_held_no_longer(self) -> None:
+        agenda = agenda_with(task(1), a_example=Grant(1))
+        assert numbers(agenda, 0) == [1]
+        agenda.ended(task(1), 0)
+        agenda.bind(task(1))
+        assert agenda.held == 0
+        agenda.settle(Settlement(number=1, verb=Verb.RETURNED))
+        assert agenda.held == 0
 
 
 class TestAbsorb:
