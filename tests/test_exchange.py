@@ -510,7 +510,6 @@ class TestReport:
             agenda.absorb(reply(serial=serial), 0)
         assert told == [1, 1]
 
-
     def test_what_was_in_a_shard_and_goes_back_is_held_no_longer(self) -> None:
         agenda = agenda_with(task(1), a_example=Grant(1))
         assert numbers(agenda, 0) == [1]
