@@ -47,6 +47,7 @@ class Engine:
         self._free: list[Handle] = []
         self.running = 0
         self._begun: dict[Handle, float] = {}  # when those that run were, in their order
+        self._ended: list[Transfer] = []  # while they were sent
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._sockets = Sockets(self._wake_read)
         self.reach = Reach()
@@ -95,6 +96,9 @@ class Engine:
     def wait(self, timeout: float) -> list[Transfer]:
         """Let transfers go on for up to `timeout` seconds, and return those that ended."""
         began = time.monotonic()
+        ended, self._ended = self._ended, []
+        if ended:
+            timeout = 0.0
         for pool in self._pools:
             if pool.is_stirred:
                 pool.ask(began)
@@ -109,13 +113,18 @@ class Engine:
                 os.read(self._wake_read, 4096)
             else:
                 self._sockets.act(descriptor, event)
-        return [transfer for pool in self._pools if pool.is_stirred for transfer in self._collect(pool, now)]
+        for pool in self._pools:
+            if pool.is_stirred:
+                ended += self._collect(pool, now)
+        return ended
 
     def send(self) -> None:
-        """Send the requests that were begun, which `wait` would do."""
+        """Send the requests that were begun; those that end by it are returned by the next `wait`, which is at once."""
+        now = time.monotonic()
         for pool in self._pools:
             if pool.is_stirred:
                 pool.act_in_time()
+                self._ended += self._collect(pool, now)
 
     def abandon(self) -> list[Task]:
         """End all that runs, and return its tasks; of a request that has not reached its host nothing is sent later."""

@@ -354,6 +354,15 @@ def test_a_handle_that_is_used_again_remembers_nothing(site: FaultySite, make: A
     assert not {"referer", "cookie"} & set(site.headers("/b.jpg")[0])
 
 
+def test_what_ends_while_it_is_sent_is_told(site: FaultySite, make: Any) -> None:
+    engine = make(allowed=())
+    engine.start(task(site.url), "")
+    engine.send()
+    (transfer,) = engine.wait(10)
+    assert transfer.error is not None and transfer.error.outcome == Outcome.PRIVATE_ADDRESS
+    assert engine.wait(0) == []
+
+
 @pytest.mark.alone
 def test_wake_ends_a_wait(make: Any) -> None:
     engine = make()
