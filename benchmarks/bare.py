@@ -23,7 +23,7 @@ def fetch(urls: list[str], output: Path, connections: int) -> None:
     multi = pycurl.CurlMulti()
     multi.setopt(pycurl.M_MAXCONNECTS, connections)
     waiting = iter(urls)
-    running = sum(_start(multi, _handle(), waiting) for _ in range(connections))
+    running = sum(_start(multi, new_handle(), waiting) for _ in range(connections))
     while running:
         multi.perform()
         _, succeeded, failed = multi.info_read(connections)
@@ -36,7 +36,7 @@ def fetch(urls: list[str], output: Path, connections: int) -> None:
             multi.select(1.0)
 
 
-def _handle() -> Any:
+def new_handle() -> Any:
     curl = pycurl.Curl()
     curl.setopt(pycurl.NOSIGNAL, 1)
     curl.setopt(pycurl.FAILONERROR, 1)

@@ -150,6 +150,10 @@ def _bare(python: str, job: Job) -> list[str]:
     return [python, str(_HERE / "bare.py"), str(job.urls), str(job.output), "--connections", str(job.connections)]
 
 
+def _floor(python: str, job: Job) -> list[str]:
+    return [python, str(_HERE / "floor.py"), str(job.urls), str(job.output), "--connections", str(job.connections)]
+
+
 def _naive(python: str, job: Job) -> list[str]:
     return [python, str(_HERE / "naive.py"), str(job.urls), str(job.output)]
 
@@ -224,6 +228,13 @@ TOOLS = (
         _bare,
         "two processes of bare.py: hashed, written beside and renamed; perform and select were no slower than "
         "socket_action over epoll",
+    ),
+    Tool(
+        "floor",
+        Here("pycurl"),
+        _floor,
+        "two processes of floor.py: as bare, and a queue on disk, structure checked, a ledger; files by os.open and "
+        "os.rename in one directory",
     ),
     Tool(
         "curl",

@@ -46,6 +46,11 @@ def curl(urls: Path, folder: Path) -> list[str]:
     return [*quiet, "--parallel", "--parallel-max", str(CONNECTIONS), "--config", str(config)]
 
 
+def floor(urls: Path, folder: Path) -> list[str]:
+    program = str(Path(__file__).with_name("floor.py"))
+    return [sys.executable, program, str(urls), str(folder / "out"), "--tar", "--connections", str(CONNECTIONS)]
+
+
 def img2dataset(python: str, count: int, urls: Path, folder: Path) -> list[str]:
     return [
         *["env", "NO_ALBUMENTATIONS_UPDATE=1", str(Path(python).with_name("img2dataset")), str(urls)],
@@ -89,6 +94,7 @@ def main() -> None:
     servers.check(late=False)
     data = images(settings.data, SMALL, settings.images).first(settings.images)
     tools: dict[str, Command] = {"shards": partial(ours, "shards"), "files": partial(ours, "files"), "curl": curl}
+    tools["floor"] = floor
     if settings.peer:
         tools["img2dataset"] = partial(img2dataset, settings.peer, settings.images)
     costs: dict[str, list[Cost]] = {name: [] for name in tools}
