@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 
 from benchmarks import servers
@@ -25,10 +26,11 @@ def compare(plan: Plan, entry: Set) -> Report | None:
     title = entry.title(plan.count(entry))
     print(f"{entry.name}: {title}", flush=True)
     rows = [Row(each.tool.name, each.version, each.count if each.part else None, each.tool.encoded) for each in found]
+    turns = list(zip(found, rows, strict=True))
     with course(plan, entry) as made:
         limits = ceilings(plan, made)
         for _ in range(plan.runs):
-            for each, row in zip(found, rows, strict=True):
+            for each, row in random.sample(turns, len(turns)):  # else one would always follow the same other
                 row.runs.append(made.run(each, each.count))
     server = f"nginx {servers.version()} with one worker on the same machine; runs by turns: {plan.runs}, medians"
     return Report(entry.name, title, f"{facts()}; {server}.", limits, rows, absent)

@@ -88,12 +88,12 @@ def course(plan: Plan, entry: Set) -> Iterator[Course]:
         (data.root / path).read_bytes()
     folder = plan.work / entry.name
     folder.mkdir()
-    _spread(folder)
+    spread(folder)
     with servers.serve(data.root, len(data.digests), late=entry.late) as url:
         yield Course(data, url, folder, entry.connections, plan.limit)
 
 
-def _spread(folder: Path) -> None:
+def spread(folder: Path) -> None:
     """Let ext4 make each directory in `folder` somewhere else, by its name; other file systems need no such flag."""
     with contextlib.suppress(FileNotFoundError):
         subprocess.run(["chattr", "+T", str(folder)], stderr=subprocess.DEVNULL, check=False)

@@ -1,14 +1,16 @@
 """A list into shards, beside others: `python benchmarks/shards.py --peer PYTHON`, whole commands by turns.
 
 JPEGs of 12 kB from nginx on loopback: by this crawler into WebDataset shards with their tables, and into files; by curl
-into files; and by img2dataset, where `--peer` names the Python of an environment that has it, into its WebDataset with
-nothing encoded again. Every image is compared with its source by sha256, in tars too.
+into files; by `floor.py` into tars; and by img2dataset, where `--peer` names the Python of an environment that has it,
+into its WebDataset with nothing encoded again. Every image is compared with its source by sha256, in tars too.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import os
+import random
 import statistics
 import sys
 import tarfile
@@ -22,6 +24,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 from benchmarks import servers  # noqa: E402
 from benchmarks.datasets import SMALL, DataSet, default_directory, images  # noqa: E402
 from benchmarks.measure import Cost, measure  # noqa: E402
+from benchmarks.rounds import spread  # noqa: E402
 
 CONNECTIONS, PROCESSES = 64, 2
 LIMIT = 900.0
@@ -73,13 +76,13 @@ def stored(folder: Path) -> Iterator[bytes]:
                     yield file.read() if file is not None else b""
 
 
-def run(name: str, command: Command, urls: Path, data: DataSet, work: Path | None) -> Cost:
-    with tempfile.TemporaryDirectory(dir=work) as there:
-        folder = Path(there)
-        cost = measure(command(urls, folder), LIMIT)
-        found = sorted(hashlib.sha256(body).hexdigest() for body in stored(folder / "out"))
-        if found != sorted(data.digests.values()):
-            sys.exit(f"{name} stored {len(found)} images, not the {len(data.digests)} of the server: {cost.output}")
+def run(name: str, command: Command, urls: Path, data: DataSet, work: Path) -> Cost:
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=work))
+    os.sync()  # what the run before left to be written is not this one's
+    cost = measure(command(urls, folder), LIMIT)
+    found = sorted(hashlib.sha256(body).hexdigest() for body in stored(folder / "out"))
+    if found != sorted(data.digests.values()):
+        sys.exit(f"{name} stored {len(found)} images, not the {len(data.digests)} of the server: {cost.output}")
     return cost
 
 
@@ -98,12 +101,14 @@ def main() -> None:
     if settings.peer:
         tools["img2dataset"] = partial(img2dataset, settings.peer, settings.images)
     costs: dict[str, list[Cost]] = {name: [] for name in tools}
-    with servers.serve(data.root, settings.images) as url, tempfile.TemporaryDirectory() as there:
-        urls = Path(there) / "urls.txt"
+    with servers.serve(data.root, settings.images) as url, tempfile.TemporaryDirectory(dir=settings.work) as there:
+        work = Path(there)
+        spread(work)
+        urls = work / "urls.txt"
         urls.write_text("".join(f"{url}/{path}\n" for path in data.digests))
         for _ in range(settings.rounds):
-            for name, command in tools.items():
-                costs[name].append(run(name, command, urls, data, settings.work))
+            for name, command in random.sample(list(tools.items()), len(tools)):
+                costs[name].append(run(name, command, urls, data, work))
                 print(f"{name}: {settings.images / costs[name][-1].seconds:,.0f} images/s", flush=True)
     rates = {name: settings.images / statistics.median(cost.seconds for cost in of) for name, of in costs.items()}
     for name, of in costs.items():
