@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import pycurl
 
 from crawler.access import Credentials
 from crawler.errors import UsageError
 from crawler.guard import Guard
-from crawler.images.pool import Pool, Sockets
+from crawler.images.few import Few
+from crawler.images.many import Many
 from crawler.images.reach import Reach
 from crawler.images.transfer import OLDEST_LIBCURL, Handle, Transfer
 from crawler.model import Task
@@ -21,9 +23,31 @@ from crawler.spec import Spec
 from crawler.turns import LAG
 from crawler.urls import address
 
-#: Requests to one host that share a pool: at each request libcurl looks through all connections to its host. With 1,024
-#: of them that was a fourth of a worker's instructions.
-SHARING = 64
+#: Connections up to which libcurl is let look at all at once: with 32 a worker took 131 µs of CPU an image so, and 143
+#: where epoll told of each. select(2), which looks for them, ends at descriptor 1,023.
+FEW = 64
+
+
+class Driver(Protocol):
+    """How libcurl is driven; handles are added with a request prepared."""
+
+    def add(self, handle: Handle) -> None: ...
+
+    def remove(self, handle: Handle) -> None: ...
+
+    def wait(self, timeout: float) -> None:
+        """Let transfers go on for up to `timeout` seconds."""
+
+    def send(self) -> None:
+        """Let those go on that wait for nothing."""
+
+    def multis(self) -> Iterable[Any]:
+        """Return libcurl's handles in which transfers may have ended."""
+
+    def reset(self) -> None:
+        """Have nothing sent later of the requests under way that have not reached their hosts, when they are ended."""
+
+    def close(self) -> None: ...
 
 
 class Engine:
@@ -49,11 +73,9 @@ class Engine:
         self._begun: dict[Handle, float] = {}  # when those that run were, in their order
         self._ended: list[Transfer] = []  # while they were sent
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._sockets = Sockets(self._wake_read)
+        wake = self._wake_read
+        self._driver: Driver = Few(2 * FEW, wake) if connections <= FEW else Many(connections, wake)
         self.reach = Reach()
-        pools = -(-connections // SHARING)
-        kept = max(2 * connections // pools, 2 * SHARING)
-        self._pools = [Pool(self._sockets, kept) for _ in range(pools)]
 
     @property
     def free(self) -> int:
@@ -72,63 +94,27 @@ class Engine:
         """Begin the request of `task`; with `conditions` (header fields), the answer may be 304 without a body."""
         handle = self._free.pop() if self._free else self._new_handle()
         handle.prepare(task, referrer, conditions)
-        if len(self._pools) > 1:
-            authority = address(task.at).authority
-            if handle.authority != authority or handle.pool.running.get(authority, 0) >= SHARING:
-                handle.authority, handle.pool = authority, self._pool_for(authority)
-        handle.pool.add(handle.curl, handle.authority)
+        self._driver.add(handle)
         self._begun[handle] = time.monotonic()
         self.running += 1
 
     def _new_handle(self) -> Handle:
-        return Handle(self._spec, self._guard, self._credentials, self._proxies, self._pools[0])
-
-    def _pool_for(self, authority: str) -> Pool:
-        """Return the pool for another request to a host: always the same ones, so that connections are used again."""
-        pools = self._pools
-        first = hash(authority) % len(pools)
-        for place in range(first, first + len(pools)):
-            pool = pools[place % len(pools)]
-            if pool.running.get(authority, 0) < SHARING:
-                break
-        return pool
+        return Handle(self._spec, self._guard, self._credentials, self._proxies)
 
     def wait(self, timeout: float) -> list[Transfer]:
         """Let transfers go on for up to `timeout` seconds, and return those that ended."""
-        began = time.monotonic()
         ended, self._ended = self._ended, []
-        if ended:
-            timeout = 0.0
-        for pool in self._pools:
-            if pool.is_stirred:
-                pool.ask(began)
-        due = min([pool.due for pool in self._pools])
-        events = self._sockets.poll(max(0.0, min(timeout, due - began)))
-        if due <= (now := time.monotonic()):
-            for pool in self._pools:
-                if pool.due <= now:
-                    pool.act_in_time()
-        for descriptor, event in events:
-            if descriptor == self._wake_read:
-                os.read(self._wake_read, 4096)
-            else:
-                self._sockets.act(descriptor, event)
-        for pool in self._pools:
-            if pool.is_stirred:
-                ended += self._collect(pool, now)
-        return ended
+        self._driver.wait(0.0 if ended else timeout)
+        return self._collect(ended)
 
     def send(self) -> None:
         """Send the requests that were begun; those that end by it are returned by the next `wait`, which is at once."""
-        now = time.monotonic()
-        for pool in self._pools:
-            if pool.is_stirred:
-                pool.act_in_time()
-                self._ended += self._collect(pool, now)
+        self._driver.send()
+        self._ended = self._collect(self._ended)
 
     def abandon(self) -> list[Task]:
         """End all that runs, and return its tasks; of a request that has not reached its host nothing is sent later."""
-        self._sockets.reset()
+        self._driver.reset()
         running = list(self._begun)
         tasks = [handle.task for handle in running if handle.task is not None]
         for handle in running:
@@ -143,31 +129,33 @@ class Engine:
             return  # enough wakes are waiting, or nobody waits any more
 
     def close(self) -> None:
-        for pool in self._pools:
-            pool.multi.close()
-        self._sockets.close()
+        self._driver.close()
         os.close(self._wake_read)
         write, self._wake_write = self._wake_write, -1  # a store that ends later may still wake us
         os.close(write)
 
-    def _collect(self, pool: Pool, now: float) -> list[Transfer]:
-        ended: list[Transfer] = []
-        while True:
-            left, succeeded, failed = pool.multi.info_read()
-            for curl in succeeded:
-                ended.append(curl.handle.answer())
-                ended[-1].lasted = now - self._release(curl.handle)
-                if curl.handle.connected is not None:
-                    self.reach.answered(curl.handle.connected)
-            for curl, code, message in failed:
-                ended.append(curl.handle.failure(code, message))
-                ended[-1].lasted = now - self._release(curl.handle)
-            if not left:
-                return ended
+    def _collect(self, ended: list[Transfer]) -> list[Transfer]:
+        """Add the transfers that have ended since to those that `ended` before, and return all."""
+        now = time.monotonic()
+        for multi in self._driver.multis():
+            left = 1
+            while left:
+                left, succeeded, failed = multi.info_read()
+                for curl in succeeded:
+                    ended.append(self._end(curl.handle, curl.handle.answer(), now))
+                    if curl.handle.connected is not None:
+                        self.reach.answered(curl.handle.connected)
+                for curl, code, message in failed:
+                    ended.append(self._end(curl.handle, curl.handle.failure(code, message), now))
+        return ended
+
+    def _end(self, handle: Handle, transfer: Transfer, now: float) -> Transfer:
+        transfer.lasted = now - self._release(handle)
+        return transfer
 
     def _release(self, handle: Handle) -> float:
         """Let others use a handle, and return when its transfer was begun."""
-        handle.pool.remove(handle.curl, handle.authority)
+        self._driver.remove(handle)
         self.running -= 1
         handle.release()
         self._free.append(handle)

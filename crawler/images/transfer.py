@@ -19,7 +19,6 @@ from crawler.answers import header_text
 from crawler.coding import ACCEPTED, Decoder, decoder_of
 from crawler.errors import FetchError, PrivateAddress
 from crawler.guard import Guard
-from crawler.images.pool import Pool
 from crawler.images.reach import Where
 from crawler.model import Kind, Task
 from crawler.optout import of_answer
@@ -94,7 +93,7 @@ def _authorities() -> str:
 class Handle:
     """A libcurl easy handle with what its callbacks fill, used again for one request after another."""
 
-    def __init__(self, spec: Spec, guard: Guard, credentials: Credentials, proxies: Proxies, pool: Pool) -> None:
+    def __init__(self, spec: Spec, guard: Guard, credentials: Credentials, proxies: Proxies) -> None:
         self._guard = guard
         self._credentials = credentials
         self._proxies = proxies
@@ -107,8 +106,6 @@ class Handle:
         self._sent: list[str] = []
         self.task: Task | None = None
         self.connected: Where | None = None  #: by this request, where it made a connection
-        self.pool = pool  #: in which it runs, or ran last
-        self.authority = ""  #: by which it is counted there
         self._header_lines: list[bytes] = []
         self._received = 0  #: bytes of the body as they came
         self._size = 0  #: bytes that they stand for

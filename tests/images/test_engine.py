@@ -14,7 +14,8 @@ import pytest
 from crawler.errors import UsageError
 from crawler.guard import Guard
 from crawler.images import transfer as transfers
-from crawler.images.engine import SHARING, Engine, referrer_for
+from crawler.images.engine import Engine, referrer_for
+from crawler.images.many import SHARING
 from crawler.images.transfer import Handle, Transfer
 from crawler.model import ImageDetail, Kind, Task, pack
 from crawler.outcomes import Outcome
@@ -33,8 +34,10 @@ def site() -> Iterator[FaultySite]:
         yield site
 
 
-@pytest.fixture
-def make() -> Iterator[Any]:
+@pytest.fixture(params=["few", "many"])
+def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Make engines, driven as if their connections were few, and as if they were many."""
+    monkeypatch.setattr("crawler.images.engine.FEW", 64 if request.param == "few" else 0)
     engines: list[Engine] = []
 
     def engine(connections: int = 8, allowed: tuple[str, ...] = ("127.0.0.0/8",), **more: Any) -> Engine:
@@ -253,9 +256,7 @@ def test_who_has_longer_may_be_silent_for_longer(site: FaultySite, make: Any, mo
 def test_an_answer_is_never_there_before_it_was_asked_for(make: Any) -> None:
     """libcurl times the request that it made anew, where the server had closed the connection, as beginning later."""
     engine = make()
-    handle = Handle(
-        engine._spec, engine._guard, engine._credentials, engine._proxies, engine._pools[0]
-    )  # fmt: skip
+    handle = Handle(engine._spec, engine._guard, engine._credentials, engine._proxies)
     times = {pycurl.RESPONSE_CODE: 200, pycurl.STARTTRANSFER_TIME: 0.1, pycurl.PRETRANSFER_TIME: 0.2}
     handle.curl, handle.task = SimpleNamespace(getinfo=times.__getitem__), task("http://a.test/")
     assert handle.answer().latency == 0.0

@@ -1,19 +1,27 @@
-"""Connections that transfers share, and what epoll looks for on their behalf."""
+"""Many transfers at a time: pools that share connections, and epoll, which tells of those that go on."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import select
-import socket
-import struct
+import time
+from collections.abc import Iterator
 from functools import partial
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pycurl
 
-#: Lets a socket forget what is not sent yet when it is closed.
-_RESET = struct.pack("ii", 1, 0)
+from crawler.images.resetting import forget_unsent
+from crawler.urls import address
+
+if TYPE_CHECKING:
+    from crawler.images.transfer import Handle
+
+#: Requests to one host that share a pool: at each request libcurl looks through all connections to its host. With 1,024
+#: of them that was a fourth of a worker's instructions.
+SHARING = 64
 _EVENTS = {
     pycurl.POLL_NONE: 0,
     pycurl.POLL_IN: select.EPOLLIN,
@@ -24,12 +32,83 @@ _READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 _WRITABLE = select.EPOLLOUT | select.EPOLLERR
 
 
+class Many:
+    """Transfers in pools; a request goes to the pool that has connections to its host."""
+
+    def __init__(self, connections: int, wake: int) -> None:
+        """`wake` is a descriptor that is readable when `wait` is to return."""
+        self._wake = wake
+        self._sockets = Sockets(wake)
+        pools = -(-connections // SHARING)
+        kept = max(2 * connections // pools, 2 * SHARING)
+        self._pools = [Pool(self._sockets, kept) for _ in range(pools)]
+        self._places: dict[Handle, tuple[str, Pool]] = {}  #: authority and pool of the last request of each
+
+    def add(self, handle: Handle) -> None:
+        assert handle.task is not None
+        authority = address(handle.task.at).authority
+        before, pool = self._places.get(handle, ("", self._pools[0]))
+        if before != authority or pool.running.get(authority, 0) >= SHARING:
+            pool = self._pool_for(authority)
+            self._places[handle] = authority, pool
+        pool.add(handle.curl, authority)
+
+    def remove(self, handle: Handle) -> None:
+        authority, pool = self._places[handle]
+        pool.remove(handle.curl, authority)
+
+    def _pool_for(self, authority: str) -> Pool:
+        """Return the pool for another request to a host: always the same ones, so that connections are used again."""
+        pools = self._pools
+        first = hash(authority) % len(pools)
+        for place in range(first, first + len(pools)):
+            pool = pools[place % len(pools)]
+            if pool.running.get(authority, 0) < SHARING:
+                break
+        return pool
+
+    def wait(self, timeout: float) -> None:
+        began = time.monotonic()
+        for pool in self._pools:
+            if pool.is_stirred:
+                pool.ask(began)
+        due = min([pool.due for pool in self._pools])
+        events = self._sockets.poll(max(0.0, min(timeout, due - began)))
+        if due <= (now := time.monotonic()):
+            for pool in self._pools:
+                if pool.due <= now:
+                    pool.act_in_time()
+        for descriptor, event in events:
+            if descriptor == self._wake:
+                os.read(self._wake, 4096)
+            else:
+                self._sockets.act(descriptor, event)
+
+    def send(self) -> None:
+        for pool in self._pools:
+            if pool.is_stirred:
+                pool.act_in_time()
+
+    def multis(self) -> Iterator[Any]:
+        for pool in self._pools:
+            if pool.is_stirred:
+                yield pool.multi
+
+    def reset(self) -> None:
+        self._sockets.reset()
+
+    def close(self) -> None:
+        for pool in self._pools:
+            pool.multi.close()
+        self._sockets.close()
+
+
 class Pool:
     """A libcurl multi handle: transfers that share their connections."""
 
     def __init__(self, sockets: Sockets, connections: int) -> None:
         """At most so many connections are kept."""
-        self.running: dict[str, int] = {}  #: transfers by authority, where there are several pools
+        self.running: dict[str, int] = {}  #: transfers by authority
         self.is_stirred = True  #: since it was last asked when it is `due`
         self.due = inf  #: when transfers want to go on that wait for no socket, by the monotonic clock
         self.multi: Any = pycurl.CurlMulti()
@@ -40,16 +119,14 @@ class Pool:
     def add(self, curl: Any, authority: str) -> None:
         self.is_stirred = True
         self.multi.add_handle(curl)
-        if authority:
-            self.running[authority] = self.running.get(authority, 0) + 1
+        self.running[authority] = self.running.get(authority, 0) + 1
 
     def remove(self, curl: Any, authority: str) -> None:
         self.is_stirred = True
         self.multi.remove_handle(curl)
-        if authority:
-            self.running[authority] -= 1
-            if not self.running[authority]:
-                del self.running[authority]
+        self.running[authority] -= 1
+        if not self.running[authority]:
+            del self.running[authority]
 
     def ask(self, now: float) -> None:
         """Ask when transfers want to go on that wait for no socket."""
@@ -104,9 +181,7 @@ class Sockets:
 
     def reset(self) -> None:
         """Have nothing sent later of the requests under way that have not reached their hosts, when they are ended."""
-        for descriptor in [descriptor for descriptor, pool in self._watched.items() if pool is not None]:
-            with contextlib.suppress(OSError), socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as ours:
-                ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        forget_unsent(descriptor for descriptor, pool in self._watched.items() if pool is not None)
 
     def close(self) -> None:
         self._epoll.close()
